@@ -1,0 +1,166 @@
+/* collect.c: lists what has to run for some tensors, and writes its structure down as a key.
+ *
+ * Whatever has a value already is a leaf here. The key has the specs of the leaves and the ops,
+ * attributes and wiring of the steps, in the order of the walk, and no value or address of a
+ * tensor: two walks with the same key need the same program, bound to other leaves. */
+#include <string.h>
+
+#include "internal.h"
+
+struct mw_visit {
+  mw_node *node;
+  int next; /* input */
+};
+
+/* Makes room for one more item in an array. */
+static mw_status reserve(mw_context *ctx, void *array, size_t *room, size_t needed, size_t size) {
+  if (needed <= *room) return MW_OK;
+  size_t grown_room = needed < 32 ? 64 : 2 * needed;
+  void *grown = realloc(*(void **)array, grown_room * size);
+  if (!grown) return mw_no_memory(ctx);
+  *(void **)array = grown;
+  *room = grown_room;
+  return MW_OK;
+}
+
+static mw_status key_words(mw_context *ctx, mw_collection *c, size_t n) {
+  return reserve(ctx, &c->key, &c->key_room, c->key_words + n, sizeof *c->key);
+}
+
+mw_ref mw_collect_ref(const mw_tensor *t) {
+  if (!t) return MW_REF_NONE;
+  if (t->storage || mw_is_leaf(t->node)) return mw_ref_to_leaf(t->local);
+  return mw_ref_to_output(t->node->local, t->index);
+}
+
+static mw_status add_leaf(mw_context *ctx, mw_collection *c, mw_tensor *t) {
+  if (t->mark == ctx->walk) return MW_OK;
+  if (reserve(ctx, &c->leaves, &c->leaves_room, (size_t)c->n_leaves + 1, sizeof *c->leaves) ||
+      key_words(ctx, c, 1 + MW_MAX_RANK))
+    return MW_FAILED;
+  t->mark = ctx->walk;
+  t->local = c->n_leaves;
+  c->leaves[c->n_leaves++] = t;
+  c->key[c->key_words++] = (uint64_t)t->spec.dtype << 8 | (uint64_t)t->spec.rank;
+  for (int i = 0; i < t->spec.rank; i++) c->key[c->key_words++] = (uint64_t)t->spec.shape[i];
+  return MW_OK;
+}
+
+static mw_status add_step(mw_context *ctx, mw_collection *c, mw_node *node) {
+  if (mw_node_check_fresh(node)) return MW_FAILED;
+  size_t attrs = node->entry->op.attrs_size, attr_words = (attrs + 7) / 8;
+  if (reserve(ctx, &c->steps, &c->steps_room, (size_t)c->n_steps + 1, sizeof *c->steps) ||
+      key_words(ctx, c, 3 + attr_words + (size_t)node->n_in + (size_t)node->n_out))
+    return MW_FAILED;
+  node->local = c->n_steps;
+  c->steps[c->n_steps++] = node;
+  c->key[c->key_words++] = (uint64_t)(uintptr_t)node->entry;
+  c->key[c->key_words++] = (uint64_t)node->kind << 32 | (uint64_t)node->n_in;
+  if (attrs) {
+    c->key[c->key_words + attr_words - 1] = 0; /* the last word may be filled in part */
+    memcpy(&c->key[c->key_words], node->attrs, attrs);
+    c->key_words += attr_words;
+  }
+  for (int i = 0; i < node->n_in; i++)
+    c->key[c->key_words++] = (uint64_t)mw_collect_ref(node->in[i]);
+  if (node->kind == MW_BACKWARD)
+    for (int i = 0; i < node->n_out; i++)
+      c->key[c->key_words++] = node->out[i].spec.dtype != MW_NONE;
+  return MW_OK;
+}
+
+static mw_status push(mw_context *ctx, mw_collection *c, size_t *depth, mw_tensor *t) {
+  if (t->storage || mw_is_leaf(t->node)) return add_leaf(ctx, c, t);
+  if (t->node->mark == ctx->walk) return MW_OK;
+  if (reserve(ctx, &c->stack, &c->stack_room, *depth + 1, sizeof *c->stack)) return MW_FAILED;
+  t->node->mark = ctx->walk;
+  c->stack[(*depth)++] = (struct mw_visit){.node = t->node};
+  return MW_OK;
+}
+
+/* Depth first, inputs before what is made of them, with a stack of its own. */
+static mw_status add_tensor(mw_context *ctx, mw_collection *c, mw_tensor *t, mw_ref *ref) {
+  size_t depth = 0;
+  if (push(ctx, c, &depth, t)) return MW_FAILED;
+  while (depth) {
+    struct mw_visit *top = &c->stack[depth - 1];
+    if (top->next < top->node->n_in) {
+      mw_tensor *input = top->node->in[top->next++];
+      if (input && push(ctx, c, &depth, input)) return MW_FAILED;
+    } else {
+      depth--;
+      if (add_step(ctx, c, c->stack[depth].node)) return MW_FAILED;
+    }
+  }
+  *ref = mw_collect_ref(t);
+  return MW_OK;
+}
+
+static uint64_t hash_words(const uint64_t *words, size_t n) {
+  uint64_t h = n;
+  for (size_t i = 0; i < n; i++) {
+    h = (h ^ words[i]) * UINT64_C(0x9E3779B97F4A7C15);
+    h ^= h >> 29;
+  }
+  return h;
+}
+
+static mw_status add_targets(mw_context *ctx, const mw_request *request, mw_collection *c) {
+  char text[MW_SPEC_TEXT], other[MW_SPEC_TEXT];
+  for (int i = 0; i < request->n_updates; i++) {
+    mw_tensor *target = request->targets[i];
+    const mw_spec *value = &request->values[i]->spec;
+    if (target->node->kind != MW_PARAMETER)
+      return mw_set_error(ctx, "update: target %d is a %s, expected a parameter", i + 1,
+                          mw_tensor_op(target));
+    if (!mw_spec_equal(&target->spec, value))
+      return mw_set_error(ctx, "update: parameter '%s' is %s, its new value is %s",
+                          mw_tensor_name(target), mw_spec_text(&target->spec, text),
+                          mw_spec_text(value, other));
+    for (int j = 0; j < i; j++)
+      if (request->targets[j] == target)
+        return mw_set_error(ctx, "update: parameter '%s' is given two values",
+                            mw_tensor_name(target));
+    if (add_leaf(ctx, c, target)) return MW_FAILED;
+    c->targets[i] = target->local;
+  }
+  return MW_OK;
+}
+
+mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *c) {
+  int n = request->n, n_updates = request->n_updates;
+  c->n_leaves = c->n_steps = 0;
+  c->key_words = 0;
+  c->n_results = n;
+  c->n_updates = n_updates;
+  ctx->walk++;
+  if (reserve(ctx, &c->results, &c->results_room, (size_t)n, sizeof *c->results) ||
+      reserve(ctx, &c->updates, &c->updates_room, (size_t)n_updates, sizeof *c->updates) ||
+      reserve(ctx, &c->targets, &c->targets_room, (size_t)n_updates, sizeof *c->targets))
+    return MW_FAILED;
+  for (int i = 0; i < n; i++)
+    if (add_tensor(ctx, c, request->tensors[i], &c->results[i])) return MW_FAILED;
+  for (int i = 0; i < n_updates; i++)
+    if (add_tensor(ctx, c, request->values[i], &c->updates[i])) return MW_FAILED;
+  if (add_targets(ctx, request, c)) return MW_FAILED;
+  if (key_words(ctx, c, 2 + (size_t)n + 2 * (size_t)n_updates)) return MW_FAILED;
+  c->key[c->key_words++] = (uint64_t)n;
+  for (int i = 0; i < n; i++) c->key[c->key_words++] = (uint64_t)c->results[i];
+  c->key[c->key_words++] = (uint64_t)n_updates;
+  for (int i = 0; i < n_updates; i++) {
+    c->key[c->key_words++] = (uint64_t)c->updates[i];
+    c->key[c->key_words++] = (uint64_t)c->targets[i];
+  }
+  c->hash = hash_words(c->key, c->key_words);
+  return MW_OK;
+}
+
+void mw_collection_free(mw_collection *c) {
+  free(c->leaves);
+  free(c->steps);
+  free(c->results);
+  free(c->updates);
+  free(c->targets);
+  free(c->key);
+  free(c->stack);
+}

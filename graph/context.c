@@ -1,0 +1,106 @@
+/* context.c: the context, its last error, and the choice of an instruction set. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static bool level_supported(const char *name) {
+#if defined __x86_64__
+  if (strcmp(name, "v4") == 0)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2") &&
+           __builtin_cpu_supports("fma");
+  if (strcmp(name, "v3") == 0)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+#endif
+  (void)name;
+  return true;
+}
+
+/* The best level that this processor runs, or the one that MOONWALK_LEVEL names if it runs it. */
+static const mw_level *choose_level(void) {
+  const char *asked = getenv("MOONWALK_LEVEL");
+  const mw_level *best = NULL;
+  for (const mw_level *level = mw_levels; level->name; level++) {
+    if (!level_supported(level->name)) continue;
+    if (asked && strcmp(asked, level->name) == 0) return level;
+    if (!best) best = level;
+  }
+  return best;
+}
+
+static int default_threads(void) {
+  const char *asked = getenv("MOONWALK_THREADS");
+  long n = asked ? strtol(asked, NULL, 10) : sysconf(_SC_NPROCESSORS_ONLN);
+  return n < 1 ? 1 : n > 256 ? 256 : (int)n;
+}
+
+static mw_status register_shipped(mw_context *ctx) {
+  mw_plugin *shipped = mw_plugin_begin(ctx, "shipped", NULL, NULL);
+  if (!shipped) return MW_FAILED;
+  for (const mw_plugin_entry *entry = ctx->level->ops; *entry; entry++)
+    if ((*entry)(&mw_host_table, shipped)) {
+      /* Our own bug: say it where it will be seen, a context without its ops is of no use. */
+      fprintf(stderr, "moonwalk: %s\n", ctx->error);
+      mw_plugin_abort(shipped);
+      return MW_FAILED;
+    }
+  return mw_plugin_commit(shipped);
+}
+
+static void context_destroy(mw_context *ctx) {
+  mw_cache_clear(ctx);
+  mw_collection_free(&ctx->collection);
+  mw_registry_free(ctx);
+  free(ctx->workspace);
+  free(ctx->arena);
+  free(ctx);
+}
+
+mw_context *mw_context_new(void) {
+  mw_context *ctx = calloc(1, sizeof *ctx);
+  if (!ctx) return NULL;
+  ctx->refs = 1;
+  ctx->level = choose_level();
+  if (!ctx->level || mw_threads_prepare(ctx, default_threads()) || register_shipped(ctx)) {
+    context_destroy(ctx);
+    return NULL;
+  }
+  return ctx;
+}
+
+void mw_context_free(mw_context *ctx) {
+  if (!ctx) return;
+  mw_cache_clear(ctx); /* cached programs hold memory that nobody will use again */
+  if (--ctx->refs == 0) context_destroy(ctx);
+}
+
+const char *mw_error(const mw_context *ctx) { return ctx->error; }
+
+mw_status mw_set_error(mw_context *ctx, const char *format, ...) {
+  /* The arguments may point into the message that is being replaced. */
+  char text[MW_ERROR_TEXT];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  memcpy(ctx->error, text, sizeof text);
+  return MW_FAILED;
+}
+
+void mw_prefix_error(mw_context *ctx, const char *name) {
+  mw_set_error(ctx, "%s: %.*s", name, MW_ERROR_TEXT - 64, ctx->error);
+}
+
+mw_status mw_no_memory(mw_context *ctx) { return mw_set_error(ctx, "out of memory"); }
+
+void mw_interrupt(mw_context *ctx) { ctx->interrupted = 1; }
+
+void mw_context_stats(const mw_context *ctx, mw_stats *stats) {
+  *stats = ctx->stats;
+  stats->programs_cached = ctx->n_cached;
+}

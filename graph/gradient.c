@@ -1,0 +1,453 @@
+/* gradient.c: reverse-mode differentiation as a walk from graph to graph.
+ *
+ * The walk lists the nodes that y depends on, marks those that lead to a wanted tensor, and goes
+ * through them backward. Each node turns the gradients that arrive at its outputs into gradients
+ * of its inputs: by one node that calls the op's backward kernel, or, where the op has none, by
+ * the nodes that its `gradient` builds. Gradients that meet at a tensor are added.
+ *
+ * A backward node can be differentiated too when its op has `gradient`: what that builds stands
+ * for the same derivative, out of ops that have derivatives of their own. */
+#include <string.h>
+
+#include "internal.h"
+
+/* ---- from pointers to numbers: an open-addressing table, sized as a power of two ---------- */
+
+typedef struct table {
+  const void **keys;
+  int *values;
+  size_t room, used;
+} table;
+
+static size_t table_place(const table *t, const void *key) {
+  size_t i = ((uintptr_t)key >> 4) * (size_t)0x9E3779B97F4A7C15u;
+  for (i &= t->room - 1; t->keys[i] && t->keys[i] != key; i = (i + 1) & (t->room - 1)) {
+  }
+  return i;
+}
+
+static int table_get(const table *t, const void *key) {
+  if (!t->room) return -1;
+  size_t i = table_place(t, key);
+  return t->keys[i] ? t->values[i] : -1;
+}
+
+static mw_status table_put(table *t, mw_context *ctx, const void *key, int value) {
+  if (2 * t->used >= t->room) {
+    table grown = {.room = t->room ? 2 * t->room : 64, .used = t->used};
+    grown.keys = calloc(grown.room, sizeof *grown.keys);
+    grown.values = calloc(grown.room, sizeof *grown.values);
+    if (!grown.keys || !grown.values) {
+      free(grown.keys);
+      free(grown.values);
+      return mw_no_memory(ctx);
+    }
+    for (size_t i = 0; i < t->room; i++) {
+      if (!t->keys[i]) continue;
+      size_t place = table_place(&grown, t->keys[i]);
+      grown.keys[place] = t->keys[i];
+      grown.values[place] = t->values[i];
+    }
+    free(t->keys);
+    free(t->values);
+    *t = grown;
+  }
+  size_t i = table_place(t, key);
+  t->used += !t->keys[i];
+  t->keys[i] = key;
+  t->values[i] = value;
+  return MW_OK;
+}
+
+/* ---- the walk ------------------------------------------------------------------------------ */
+
+typedef struct part { /* one gradient that arrives at a tensor */
+  mw_tensor *gradient;
+  int next; /* of the same tensor, or -1 */
+} part;
+
+typedef struct walk {
+  mw_context *ctx;
+  table nodes;     /* node -> position in order */
+  mw_node **order; /* inputs before what is made of them */
+  bool *leads;     /* by position: to a wanted tensor */
+  int n, room;
+  table wanted; /* tensor -> position in x; in a partial walk nothing below them is visited */
+  bool partial;
+  table first; /* tensor -> its first part */
+  part *parts;
+  int n_parts, parts_room;
+} walk;
+
+static void walk_free(walk *w) {
+  for (int i = 0; i < w->n_parts; i++) mw_release(w->parts[i].gradient);
+  table tables[] = {w->nodes, w->wanted, w->first};
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+    free(tables[i].keys);
+    free(tables[i].values);
+  }
+  free(w->order);
+  free(w->leads);
+  free(w->parts);
+}
+
+/* The i-th tensor that a node's gradient may be made of, NULL to skip; false after the last.
+ * For a backward node whose op has `gradient` these are all that the op's gradient may use. */
+static bool dependency(const mw_node *node, int i, mw_tensor **t) {
+  *t = NULL;
+  if (i < node->n_in) {
+    *t = node->in[i];
+    return true;
+  }
+  const mw_node *f = node->forward;
+  i -= node->n_in;
+  if (!f || !f->entry->op.gradient || i >= f->n_in + f->n_out) return false;
+  *t = i < f->n_in ? f->in[i] : &f->out[i - f->n_in];
+  return true;
+}
+
+typedef struct visit {
+  mw_node *node;
+  int next; /* dependency */
+} visit;
+
+static mw_status append(walk *w, mw_node *node) {
+  if (w->n == w->room) {
+    int room = w->room ? 2 * w->room : 64;
+    mw_node **order = realloc(w->order, (size_t)room * sizeof *order);
+    if (order) w->order = order;
+    bool *leads = order ? realloc(w->leads, (size_t)room) : NULL;
+    if (!leads) return mw_no_memory(w->ctx);
+    w->leads = leads;
+    w->room = room;
+  }
+  w->order[w->n] = node;
+  w->leads[w->n] = false;
+  return table_put(&w->nodes, w->ctx, node, w->n++);
+}
+
+/* Lists the nodes below y, depth first, with a stack of its own: graphs can be very deep. */
+static mw_status list_nodes(walk *w, mw_tensor *y) {
+  size_t depth = 0, room = 64;
+  visit *stack = malloc(room * sizeof *stack);
+  if (!stack) return mw_no_memory(w->ctx);
+  mw_status status = MW_OK;
+  stack[depth++] = (visit){.node = y->node};
+  if (table_get(&w->nodes, y->node) < 0) status = table_put(&w->nodes, w->ctx, y->node, INT32_MAX);
+  else depth = 0;
+  while (depth && !status) {
+    visit *top = &stack[depth - 1];
+    mw_tensor *t;
+    if (!dependency(top->node, top->next++, &t)) {
+      status = append(w, top->node);
+      depth--;
+      continue;
+    }
+    if (!t || (w->partial && table_get(&w->wanted, t) >= 0)) continue;
+    if (table_get(&w->nodes, t->node) >= 0) continue;
+    status = table_put(&w->nodes, w->ctx, t->node, INT32_MAX);
+    if (!status && depth == room) {
+      visit *grown = realloc(stack, 2 * room * sizeof *stack);
+      if (!grown) {
+        status = mw_no_memory(w->ctx);
+        break;
+      }
+      stack = grown;
+      room *= 2;
+    }
+    if (!status) stack[depth++] = (visit){.node = t->node};
+  }
+  free(stack);
+  return status;
+}
+
+static bool tensor_leads(const walk *w, const mw_tensor *t) {
+  if (!t || !mw_is_float(t->spec.dtype)) return false;
+  if (table_get(&w->wanted, t) >= 0) return true;
+  int position = table_get(&w->nodes, t->node);
+  return position >= 0 && position < w->n && w->leads[position];
+}
+
+static void mark_leading(walk *w) {
+  for (int k = 0; k < w->n; k++) {
+    mw_tensor *t;
+    for (int i = 0; dependency(w->order[k], i, &t) && !w->leads[k]; i++)
+      w->leads[k] = tensor_leads(w, t);
+  }
+}
+
+/* Adds a gradient (one reference of it is taken, also on failure) to those of t. */
+static mw_status arrive(walk *w, const mw_tensor *t, mw_tensor *gradient) {
+  if (w->n_parts == w->parts_room) {
+    int room = w->parts_room ? 2 * w->parts_room : 64;
+    part *grown = realloc(w->parts, (size_t)room * sizeof *grown);
+    if (!grown) {
+      mw_release(gradient);
+      return mw_no_memory(w->ctx);
+    }
+    w->parts = grown;
+    w->parts_room = room;
+  }
+  w->parts[w->n_parts] = (part){.gradient = gradient, .next = table_get(&w->first, t)};
+  return table_put(&w->first, w->ctx, t, w->n_parts++);
+}
+
+/* The sum of what arrived at t, as a new reference; NULL without an error when nothing did. */
+static mw_status total(walk *w, const mw_tensor *t, mw_tensor **sum) {
+  *sum = NULL;
+  int n = 0, first = table_get(&w->first, t);
+  for (int p = first; p >= 0; p = w->parts[p].next) n++;
+  if (n <= 1) {
+    if (n) *sum = mw_retain(w->parts[first].gradient);
+    return MW_OK;
+  }
+  if (!w->ctx->adder) return mw_set_error(w->ctx, "no op adds gradients (flag MW_ADDS)");
+  mw_tensor **terms = malloc((size_t)n * sizeof *terms);
+  if (!terms) return mw_no_memory(w->ctx);
+  int i = n; /* the list is newest first; they are added in the order in which they came */
+  for (int p = first; p >= 0; p = w->parts[p].next) terms[--i] = w->parts[p].gradient;
+  mw_node *node = mw_node_forward(w->ctx, w->ctx->adder, n, terms, 0, NULL);
+  free(terms);
+  if (!node) return MW_FAILED;
+  *sum = &node->out[0];
+  return MW_OK;
+}
+
+/* ---- nodes built by an op's gradient ------------------------------------------------------- */
+
+typedef struct pool {
+  mw_tensor **tensors;
+  int n, room;
+  bool failed;
+} pool;
+
+static void pool_free(pool *p) {
+  for (int i = 0; i < p->n; i++) mw_release(p->tensors[i]);
+  free(p->tensors);
+}
+
+static mw_tensor *pool_keep(mw_gradient *g, mw_tensor *t) {
+  pool *p = g->pool;
+  if (t && p->n == p->room) {
+    int room = p->room ? 2 * p->room : 16;
+    mw_tensor **grown = realloc(p->tensors, (size_t)room * sizeof(mw_tensor *));
+    if (!grown) {
+      mw_release(t);
+      mw_no_memory(g->context);
+      t = NULL;
+    } else {
+      p->tensors = grown;
+      p->room = room;
+    }
+  }
+  if (t) p->tensors[p->n++] = t;
+  p->failed |= !t;
+  return t;
+}
+
+mw_tensor *mw_host_make(mw_gradient *g, const char *op, int n_inputs, mw_tensor *const *inputs,
+                        int n_settings, const mw_setting *settings) {
+  if (((pool *)g->pool)->failed) return NULL; /* the first message is the one that counts */
+  return pool_keep(g, mw_apply(g->context, op, n_inputs, inputs, n_settings, settings));
+}
+
+mw_tensor *mw_host_make_constant(mw_gradient *g, const mw_spec *spec, double value) {
+  if (((pool *)g->pool)->failed) return NULL;
+  return pool_keep(g, mw_constant_filled(g->context, spec, value));
+}
+
+/* Calls f's op's gradient. din (room for f->n_in, zeroed) is held by the pool afterwards. */
+static mw_status call_gradient(mw_node *f, mw_tensor *const *dout, const bool *wanted,
+                               mw_tensor **din, pool *made) {
+  mw_context *ctx = f->ctx;
+  mw_tensor *outs[MW_MAX_ARGS];
+  for (int j = 0; j < f->n_out; j++) outs[j] = &f->out[j];
+  mw_gradient g = {.host = &mw_host_table,
+                   .context = ctx,
+                   .op = &f->entry->op,
+                   .attrs = f->attrs,
+                   .n_in = f->n_in,
+                   .n_out = f->n_out,
+                   .in = f->in,
+                   .out = outs,
+                   .dout = dout,
+                   .wanted = wanted,
+                   .din = din,
+                   .pool = made};
+  if (g.op->gradient(&g) || made->failed) {
+    mw_prefix_error(ctx, g.op->name);
+    return MW_FAILED;
+  }
+  for (int i = 0; i < f->n_in; i++) {
+    char got[MW_SPEC_TEXT], want[MW_SPEC_TEXT];
+    if (!wanted[i] || !din[i] || mw_spec_equal(&din[i]->spec, &f->in[i]->spec)) continue;
+    return mw_set_error(ctx, "%s: its gradient of input %d is %s, expected %s", g.op->name, i + 1,
+                        mw_spec_text(&din[i]->spec, got), mw_spec_text(&f->in[i]->spec, want));
+  }
+  return MW_OK;
+}
+
+/* ---- one node backward --------------------------------------------------------------------- */
+
+/* What one step of the walk needs for a node of any number of inputs, in one block. */
+typedef struct frame {
+  mw_tensor **din, **stops, **dstops;
+  bool *wanted;
+} frame;
+
+static mw_status frame_new(frame *f, mw_context *ctx, int n_in) {
+  size_t stops = (size_t)n_in + 2 * MW_MAX_ARGS, pointers = (size_t)n_in + 2 * stops;
+  *f = (frame){.din = calloc(pointers + (size_t)n_in + 1, sizeof *f->din)};
+  if (!f->din) return mw_no_memory(ctx);
+  f->stops = f->din + n_in;
+  f->dstops = f->stops + stops;
+  f->wanted = (bool *)(f->dstops + stops);
+  return MW_OK;
+}
+
+static mw_status derive(mw_context *ctx, bool partial, int n_y, mw_tensor *const *y,
+                        mw_tensor *const *dy, int n, mw_tensor *const *x, mw_tensor **dx);
+
+static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dout, frame *fr) {
+  const mw_op *op = &node->entry->op;
+  for (int i = 0; i < node->n_in; i++) fr->wanted[i] = tensor_leads(w, node->in[i]);
+  mw_status status = MW_OK;
+  pool made = {0};
+  mw_node *back = NULL;
+  if (op->backward) {
+    back = mw_node_backward(node, dout, fr->wanted);
+    if (!back) return MW_FAILED;
+    for (int i = 0; i < node->n_in; i++)
+      if (fr->wanted[i]) fr->din[i] = &back->out[i];
+  } else if (op->gradient) {
+    status = call_gradient(node, dout, fr->wanted, fr->din, &made);
+  } else {
+    status = mw_set_error(w->ctx, "%s: it has no derivative", op->name);
+  }
+  for (int i = 0; i < node->n_in && !status; i++)
+    if (fr->wanted[i] && fr->din[i]) status = arrive(w, node->in[i], mw_retain(fr->din[i]));
+  if (back) mw_release(&back->out[0]);
+  pool_free(&made);
+  return status;
+}
+
+/* A backward node B of f: B's outputs, rebuilt by f's gradient out of f's inputs, f's outputs and
+ * the dout that B was given, are differentiated in those, each taken as independent: how they
+ * depend on each other is the business of the walk that called. */
+static mw_status pass_backward_node(walk *w, mw_node *node, mw_tensor *const *arrived, frame *fr) {
+  mw_node *f = node->forward;
+  if (!f->entry->op.gradient)
+    return mw_set_error(w->ctx,
+                        "%s: it has no second derivative: its backward is a kernel, and it "
+                        "declares no gradient made of other ops",
+                        f->entry->op.name);
+  if (mw_node_check_fresh(f)) return MW_FAILED;
+  mw_tensor *const *dout = node->in + f->n_in + f->n_out + 1;
+  for (int i = 0; i < f->n_in; i++) fr->wanted[i] = arrived[i] != NULL;
+  int n = 0;
+  for (int i = 0; i < f->n_in; i++)
+    if (tensor_leads(w, f->in[i])) fr->stops[n++] = f->in[i];
+  for (int j = 0; j < f->n_out; j++)
+    if (tensor_leads(w, &f->out[j])) fr->stops[n++] = &f->out[j];
+  for (int j = 0; j < f->n_out; j++)
+    if (tensor_leads(w, dout[j])) fr->stops[n++] = dout[j];
+  pool made = {0};
+  mw_status status = call_gradient(f, dout, fr->wanted, fr->din, &made);
+  for (int i = 0; i < f->n_in; i++)
+    if (!fr->wanted[i]) fr->din[i] = NULL;
+  if (!status) status = derive(w->ctx, true, f->n_in, fr->din, arrived, n, fr->stops, fr->dstops);
+  for (int i = 0; i < n && !status; i++)
+    if (fr->dstops[i]) status = arrive(w, fr->stops[i], mw_retain(fr->dstops[i]));
+  for (int i = 0; i < n; i++) mw_release(fr->dstops[i]);
+  pool_free(&made);
+  return status;
+}
+
+static mw_status pass(walk *w, mw_node *node) {
+  mw_context *ctx = w->ctx;
+  mw_tensor **arrived = calloc((size_t)node->n_out, sizeof *arrived);
+  frame fr = {0};
+  mw_status status = arrived ? MW_OK : mw_no_memory(ctx);
+  bool any = false;
+  for (int j = 0; j < node->n_out && !status; j++) {
+    status = total(w, &node->out[j], &arrived[j]);
+    any |= arrived[j] != NULL;
+  }
+  int n_in = node->kind == MW_BACKWARD ? node->forward->n_in : node->n_in;
+  if (!status && any) {
+    status = mw_node_check_fresh(node);
+    if (!status) status = frame_new(&fr, ctx, n_in);
+    if (!status)
+      status = node->kind == MW_BACKWARD ? pass_backward_node(w, node, arrived, &fr)
+                                         : pass_forward_node(w, node, arrived, &fr);
+  }
+  for (int j = 0; arrived && j < node->n_out; j++) mw_release(arrived[j]);
+  free(arrived);
+  free(fr.din);
+  return status;
+}
+
+/* The gradients in x of the sum over i of <y[i], dy[i]>, NULL where there is none. y[i] may be
+ * NULL. A partial walk takes the x as independent of each other. */
+static mw_status derive(mw_context *ctx, bool partial, int n_y, mw_tensor *const *y,
+                        mw_tensor *const *dy, int n, mw_tensor *const *x, mw_tensor **dx) {
+  walk w = {.ctx = ctx, .partial = partial};
+  mw_status status = MW_OK;
+  for (int i = 0; i < n; i++) dx[i] = NULL;
+  for (int i = 0; i < n && !status; i++) status = table_put(&w.wanted, ctx, x[i], i);
+  for (int i = 0; i < n_y && !status; i++) {
+    if (!y[i]) continue;
+    if (!(partial && table_get(&w.wanted, y[i]) >= 0)) status = list_nodes(&w, y[i]);
+    if (!status) status = arrive(&w, y[i], mw_retain(dy[i]));
+  }
+  if (!status) mark_leading(&w);
+  for (int k = w.n - 1; k >= 0 && !status; k--)
+    if (w.leads[k] && !mw_is_leaf(w.order[k])) status = pass(&w, w.order[k]);
+  for (int i = 0; i < n && !status; i++) status = total(&w, x[i], &dx[i]);
+  if (status)
+    for (int i = 0; i < n; i++) {
+      mw_release(dx[i]);
+      dx[i] = NULL;
+    }
+  walk_free(&w);
+  return status;
+}
+
+static mw_status check_arguments(mw_context *ctx, const mw_tensor *y, const mw_tensor *dy, int n,
+                                 mw_tensor *const *x) {
+  char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
+  if (!y) return mw_set_error(ctx, "grad: y is NULL, expected a tensor");
+  if (!mw_is_float(y->spec.dtype))
+    return mw_set_error(ctx, "grad: y is %s, expected f32 or f64", mw_spec_text(&y->spec, a));
+  if (!dy && mw_spec_count(&y->spec) != 1)
+    return mw_set_error(ctx,
+                        "grad: y is %s, not a scalar; give dy, a tensor of that shape, or reduce "
+                        "y first",
+                        mw_spec_text(&y->spec, a));
+  if (dy && !mw_spec_equal(&dy->spec, &y->spec))
+    return mw_set_error(ctx, "grad: dy is %s, expected %s as y", mw_spec_text(&dy->spec, a),
+                        mw_spec_text(&y->spec, b));
+  for (int i = 0; i < n; i++)
+    if (!mw_is_float(x[i]->spec.dtype))
+      return mw_set_error(ctx, "grad: x[%d] is %s, expected f32 or f64", i + 1,
+                          mw_spec_text(&x[i]->spec, a));
+  return MW_OK;
+}
+
+mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n, mw_tensor *const *x,
+                  mw_tensor **dx) {
+  for (int i = 0; i < n; i++) dx[i] = NULL;
+  if (check_arguments(ctx, y, dy, n, x)) return MW_FAILED;
+  mw_tensor *seed = dy ? mw_retain(dy) : mw_constant_filled(ctx, &y->spec, 1);
+  if (!seed) return MW_FAILED;
+  mw_status status = derive(ctx, false, 1, &y, &seed, n, x, dx);
+  for (int i = 0; i < n && !status; i++)
+    if (!dx[i] && !(dx[i] = mw_constant_filled(ctx, &x[i]->spec, 0))) status = MW_FAILED;
+  mw_release(seed);
+  if (status)
+    for (int i = 0; i < n; i++) {
+      mw_release(dx[i]);
+      dx[i] = NULL;
+    }
+  return status;
+}

@@ -1,0 +1,284 @@
+/* internal.h: what the files of graph/ share, and the few entries that the build's generated
+ * table and the plugin loader use. Nothing outside graph/ and plugins/ includes it. */
+#ifndef MW_INTERNAL_H
+#define MW_INTERNAL_H
+
+#include <signal.h>
+#include <stdlib.h>
+
+#define MW_NO_REAL
+#include "gemm.h"
+#include "moonwalk.h"
+
+/* ---- storage: counted bytes. Shared storage is never written; see mw_leaf_write. ---------- */
+
+typedef struct mw_storage {
+  int refs;
+  size_t bytes;
+  mw_context *ctx;
+  void *data; /* 64-byte aligned */
+} mw_storage;
+
+mw_storage *mw_storage_new(mw_context *ctx, size_t bytes); /* undefined contents; NULL + error */
+mw_storage *mw_storage_retain(mw_storage *storage);
+void mw_storage_release(mw_storage *storage);
+#define MW_ALIGN 64
+static inline size_t mw_aligned(size_t bytes) {
+  return (bytes + MW_ALIGN - 1) / MW_ALIGN * MW_ALIGN;
+}
+
+/* ---- registry ----------------------------------------------------------------------------- */
+
+typedef struct mw_kernel_entry {
+  mw_kernel kernel;
+  mw_dtype dtype; /* MW_NONE serves every dtype */
+  mw_plugin *plugin;
+} mw_kernel_entry;
+
+typedef struct mw_op_entry {
+  mw_op op; /* a copy, so that an older plugin's shorter struct is complete */
+  mw_plugin *plugin;
+  int n_in, n_out; /* declared */
+  int required;    /* inputs without which it cannot be applied */
+  bool variadic;
+  void *defaults;           /* the attribute struct before any setting */
+  uint64_t must_set;        /* bit i: attribute i has no default */
+  mw_kernel_entry *kernels; /* by falling priority, then by age */
+  int n_kernels;
+  char *preferred; /* name of a kernel, or NULL */
+} mw_op_entry;
+
+struct mw_plugin {
+  mw_context *ctx;
+  char *origin; /* "shipped", or the library's path */
+  void *library;
+  void (*close)(void *library);
+  mw_plugin *next;
+};
+
+/* A library registers between begin and commit; abort takes all of it out again (and frees p). */
+mw_plugin *mw_plugin_begin(mw_context *ctx, const char *origin, void *library,
+                           void (*close)(void *library));
+mw_status mw_plugin_commit(mw_plugin *plugin);
+void mw_plugin_abort(mw_plugin *plugin);
+void mw_registry_free(mw_context *ctx);
+
+mw_op_entry *mw_registry_find(const mw_context *ctx, const char *name);
+mw_status mw_host_accept(mw_plugin *plugin, uint32_t abi, const char *version);
+mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *op, size_t op_size, mw_dtype real);
+mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *kernel, size_t kernel_size,
+                                  mw_dtype real);
+/* Whether some kernel serves the dtype; and the best one for a call. */
+bool mw_registry_serves(const mw_op_entry *entry, mw_dtype dtype);
+const mw_kernel *mw_registry_kernel(const mw_op_entry *entry, mw_dtype dtype, const mw_call *call);
+/* The candidate nearest to word, or NULL; next(state, i) gives candidate i, NULL at the end. */
+const char *mw_near(const char *word, const char *(*next)(const void *state, int i),
+                    const void *state);
+
+/* ---- attributes --------------------------------------------------------------------------- */
+
+mw_status mw_attrs_check_schema(mw_context *ctx, const mw_op *op);
+/* Fills a zeroed struct with the defaults, and must_set with the attributes that have none. */
+mw_status mw_attrs_defaults(mw_context *ctx, const mw_op *op, void *attrs, uint64_t *must_set);
+/* attrs holds the defaults on entry. */
+mw_status mw_attrs_set(mw_context *ctx, const mw_op_entry *entry, void *attrs, int n,
+                       const mw_setting *settings);
+
+/* ---- graph -------------------------------------------------------------------------------- */
+
+typedef struct mw_node mw_node;
+
+struct mw_tensor {
+  mw_node *node;
+  int index; /* which output of the node */
+  mw_spec spec;
+  mw_storage *storage; /* NULL until computed */
+  uint64_t mark;       /* the walk that saw it last, and its number there: see collect.c */
+  int local;
+};
+
+typedef enum mw_node_kind {
+  MW_CONSTANT,
+  MW_PARAMETER,
+  MW_INPUT,
+  MW_FORWARD,
+  MW_BACKWARD
+} mw_node_kind;
+
+/* A MW_FORWARD node has n_out outputs and, when the op saves bytes, one more that only its
+ * backward reads. A MW_BACKWARD node has one output for each input of the node that it
+ * differentiates (dtype MW_NONE where not wanted), and four groups of inputs in this order:
+ * that node's inputs, its outputs, its saved bytes, the gradients of its outputs; NULL where
+ * not needed or absent. */
+struct mw_node {
+  mw_context *ctx;
+  int refs;
+  mw_node_kind kind;
+  mw_op_entry *entry; /* NULL for a leaf */
+  void *attrs;
+  int n_in, n_out;
+  bool saves;
+  mw_tensor **in;
+  uint64_t *in_version; /* of each input that is a parameter, when this node was built */
+  mw_tensor *out;
+  mw_node *forward; /* of a MW_BACKWARD */
+  char *name;       /* of a leaf, or NULL */
+  uint64_t version; /* of a leaf: how often its value was replaced */
+  uint64_t mark;
+  int local;
+  mw_node *next; /* in the list of nodes to free */
+};
+
+/* NULL + error when the op does not accept this. outputs' references belong to the caller. */
+mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
+                         mw_tensor *const *inputs, int n_settings, const mw_setting *settings);
+/* dout[j] may be NULL; wanted[i] picks the inputs. */
+mw_node *mw_node_backward(mw_node *forward, mw_tensor *const *dout, const bool *wanted);
+/* A constant that shares storage (takes the reference). */
+mw_tensor *mw_constant_sharing(mw_context *ctx, const mw_spec *spec, mw_storage *storage);
+mw_tensor *mw_constant_filled(mw_context *ctx, const mw_spec *spec, double value);
+/* Fails when a parameter was updated after node was built from it. */
+mw_status mw_node_check_fresh(const mw_node *node);
+static inline bool mw_is_leaf(const mw_node *node) { return node->kind <= MW_INPUT; }
+static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
+mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec); /* sizes, rank, overflow */
+
+/* ---- from a graph to a program ------------------------------------------------------------ */
+
+/* collect.c: what has to run for some tensors, in order, and its structure as a key.
+ * A reference to a value: a leaf (something that has its value) or an output of a step. */
+typedef int64_t mw_ref;
+#define MW_REF_NONE (-1)
+
+typedef struct mw_collection {
+  int n_leaves, n_steps, n_results, n_updates;
+  mw_tensor **leaves; /* not retained */
+  mw_node **steps;    /* in an order in which they can run */
+  mw_ref *results, *updates;
+  int *targets;  /* leaves to replace */
+  uint64_t *key; /* the structure; equal keys mean programs that do the same */
+  size_t key_words;
+  uint64_t hash;
+  size_t leaves_room, steps_room, key_room, stack_room, results_room, updates_room, targets_room;
+  struct mw_visit *stack;
+} mw_collection;
+
+/* What is to be run: compute tensors, then give each parameter targets[i] the value values[i]. */
+typedef struct mw_request {
+  int n, n_updates;
+  mw_tensor *const *tensors, *const *targets, *const *values;
+} mw_request;
+
+/* Fills c, whose arrays are reused from call to call (start with zeros). */
+mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *c);
+void mw_collection_free(mw_collection *c);
+/* The reference of a tensor in the collection made last. */
+mw_ref mw_collect_ref(const mw_tensor *t);
+static inline mw_ref mw_ref_to_leaf(int leaf) { return (mw_ref)leaf << 1 | 1; }
+static inline mw_ref mw_ref_to_output(int step, int output) {
+  return (mw_ref)step << 32 | (mw_ref)output << 1;
+}
+static inline bool mw_ref_is_leaf(mw_ref r) { return r & 1; }
+static inline int mw_ref_leaf(mw_ref r) { return (int)(r >> 1); }
+static inline int mw_ref_step(mw_ref r) { return (int)(r >> 32); }
+static inline int mw_ref_output(mw_ref r) { return (int)((r & 0xFFFFFFFF) >> 1); }
+
+/* compile.c: a program's values ("slots") and calls. */
+typedef enum mw_place { MW_IN_LEAF, MW_IN_ARENA, MW_IN_RESULT } mw_place;
+
+typedef struct mw_slot {
+  mw_spec spec;
+  int root;         /* the slot whose bytes these are; itself when they are its own */
+  mw_place place;   /* of a root */
+  int leaf;         /* MW_IN_LEAF: which */
+  size_t bytes;     /* of a root */
+  size_t offset;    /* MW_IN_ARENA */
+  int first, last;  /* of a root: the steps between which it must be kept */
+  mw_storage *held; /* MW_IN_RESULT: during a run the result; between runs one to use again */
+} mw_slot;
+
+typedef struct mw_step {
+  mw_op_entry *entry;
+  const mw_kernel *kernel;
+  mw_call call;
+  mw_array *arrays; /* all of the call's, in one block */
+  int *slots;       /* the slot of each array; -1 for none */
+  int n_arrays;
+  int saved, scratch; /* slots, or -1 */
+  size_t worker_bytes;
+} mw_step;
+
+struct mw_program {
+  mw_context *ctx;
+  uint64_t hash, *key;
+  size_t key_words;
+  int n_steps, n_slots, n_leaves, n_results, n_updates;
+  mw_step *steps;
+  mw_slot *slots;
+  int *results, *updates; /* slots */
+  int *targets;           /* leaves */
+  size_t arena, arena_unshared;
+  mw_tensor **leaves; /* of a program kept by hand, else NULL */
+};
+
+mw_program *mw_compile(mw_context *ctx, const mw_collection *c);
+mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
+/* Bytes of a slot during a run; of its root, through views and values written in place. */
+static inline mw_slot *mw_slot_root(mw_slot *slots, int slot) {
+  while (slots[slot].root != slot) slot = slots[slot].root;
+  return &slots[slot];
+}
+void mw_program_destroy(mw_program *p);
+void mw_cache_clear(mw_context *ctx);
+
+/* ---- context ------------------------------------------------------------------------------ */
+
+typedef struct mw_level {
+  const char *name;
+  const mw_plugin_entry *ops; /* ends with NULL */
+  const mw_gemm_kernel *gemm_f32, *gemm_f64;
+} mw_level;
+extern const mw_level mw_levels[]; /* generated by the build: best first, ends with a NULL name */
+
+#define MW_ERROR_TEXT 1024
+#define MW_MAX_CACHED 128
+
+struct mw_context {
+  int refs; /* one for the user, one for each node */
+  char error[MW_ERROR_TEXT];
+  const mw_level *level;
+  mw_op_entry **ops; /* by name */
+  int n_ops, ops_room;
+  mw_op_entry *adder; /* the op that adds gradients */
+  mw_plugin *plugins;
+  int threads;
+  char *workspace; /* of matrix products: one piece for each worker */
+  size_t workspace_stride;
+  uint64_t seed, position;
+  uint64_t walk;                    /* number of the last walk; marks compare with it */
+  mw_program *cache[MW_MAX_CACHED]; /* most recently used first */
+  int n_cached;
+  mw_collection collection; /* reused by every evaluation */
+  char *arena;
+  size_t arena_bytes;
+  volatile sig_atomic_t interrupted;
+  mw_stats stats;
+};
+
+mw_status mw_set_error(mw_context *ctx, const char *format, ...) MW_PRINTF(2, 3);
+/* Puts "name: " before the message that is there. */
+void mw_prefix_error(mw_context *ctx, const char *name);
+mw_status mw_no_memory(mw_context *ctx);
+extern const mw_host mw_host_table;
+
+void mw_philox(uint64_t seed, uint64_t counter, uint32_t words[4]);
+void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg);
+void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker);
+mw_status mw_threads_prepare(mw_context *ctx, int threads); /* workspaces */
+
+/* gradient.c */
+mw_tensor *mw_host_make(mw_gradient *g, const char *op, int n_inputs, mw_tensor *const *inputs,
+                        int n_settings, const mw_setting *settings);
+mw_tensor *mw_host_make_constant(mw_gradient *g, const mw_spec *spec, double value);
+
+#endif

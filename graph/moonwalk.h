@@ -1,0 +1,535 @@
+/* moonwalk.h: the whole public C interface of Moonwalk, for programs that embed it and for ops.
+ *
+ * Moonwalk builds a graph of tensors first and computes later. Applying an op gives tensors whose
+ * dtype and shape are known at once and whose bytes are not; asking for bytes compiles what is
+ * needed into a program and runs it. Gradients are more graph: mw_grad() walks backward from a
+ * tensor and returns tensors, which may be computed, combined, or differentiated again.
+ *
+ *     mw_context *ctx = mw_context_new();                     // the shipped ops are registered
+ *     mw_spec spec = mw_spec_of(MW_F32, 2, (int64_t[]){2, 3});
+ *     mw_tensor *x = mw_constant(ctx, &spec, bytes);          // a leaf: bytes are copied in
+ *     mw_tensor *w = mw_parameter(ctx, &spec, more, "w");     // a leaf that updates may replace
+ *     mw_tensor *p = mw_apply(ctx, "mul", 2, (mw_tensor *[]){x, w}, 0, NULL);
+ *     mw_tensor *y = mw_apply(ctx, "sum", 1, &p, 0, NULL);    // a scalar, not computed yet
+ *     mw_tensor *dw;
+ *     mw_grad(ctx, y, NULL, 1, &w, &dw);                      // dw is a tensor like any other
+ *     mw_eval(ctx, 2, (mw_tensor *[]){y, dw});                // one program computes both
+ *     printf("%g\n", *(const float *)mw_tensor_data(y));
+ *     mw_release(dw); mw_release(y); mw_release(p); mw_release(w); mw_release(x);
+ *     mw_context_free(ctx);
+ *
+ * Conventions. A function that can fail returns NULL or MW_FAILED, and mw_error() then says why.
+ * A function that returns a tensor gives the caller a reference, which mw_release() gives back.
+ * Values are dense and row-major; axes and indices count from 0 here, negative axes from the end.
+ * A context and what belongs to it are used by one thread at a time; kernels use many threads.
+ *
+ * An op is a constant mw_op, handed over by MW_PLUGIN at the end of its file. An op's functions
+ * call back only through the `host` table that they are given, so an op file links with nothing.
+ * The second half of this file is all that the author of an op needs. */
+#ifndef MOONWALK_H
+#define MOONWALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MW_VERSION "0.1.0"
+#define MW_ABI 1 /* grows when the meaning of something below changes; never for additions */
+#define MW_MAX_RANK 8
+#define MW_MAX_ARGS 8 /* declared inputs (or outputs) of an op; a variadic last input takes more */
+
+#if defined __GNUC__
+#define MW_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#define MW_EXPORT __attribute__((visibility("default")))
+#else
+#define MW_PRINTF(text, first)
+#define MW_EXPORT
+#endif
+
+typedef enum mw_status { MW_OK = 0, MW_FAILED = 1 } mw_status;
+
+typedef enum mw_dtype { MW_NONE = 0, MW_F32, MW_F64, MW_I32, MW_I64, MW_U8, MW_BOOL } mw_dtype;
+
+/* What is known of a tensor before it is computed. dtype MW_NONE marks an absent one. */
+typedef struct mw_spec {
+  mw_dtype dtype;
+  int rank;                   /* 0 to MW_MAX_RANK; 0 is a scalar */
+  int64_t shape[MW_MAX_RANK]; /* entries from rank on are 0 */
+} mw_spec;
+
+typedef struct mw_context mw_context; /* registry, program cache, arena, threads, random state */
+typedef struct mw_tensor mw_tensor;   /* one output of a node, or a leaf; counted references */
+typedef struct mw_program mw_program; /* a compiled order, memory plan and kernels */
+typedef struct mw_op mw_op;
+
+/* ---- specs ------------------------------------------------------------------------------- */
+
+MW_EXPORT mw_spec mw_spec_of(mw_dtype dtype, int rank, const int64_t *shape);
+MW_EXPORT size_t mw_dtype_size(mw_dtype dtype);       /* bytes of one element; 0 for MW_NONE */
+MW_EXPORT const char *mw_dtype_name(mw_dtype dtype);  /* "f32", ... */
+MW_EXPORT mw_dtype mw_dtype_named(const char *name);  /* MW_NONE when unknown */
+MW_EXPORT int64_t mw_spec_count(const mw_spec *spec); /* number of elements; 1 for a scalar */
+MW_EXPORT size_t mw_spec_bytes(const mw_spec *spec);
+MW_EXPORT bool mw_spec_equal(const mw_spec *a, const mw_spec *b);
+/* Writes "f32[64,1,28,28]" to text, always terminated, and returns text. */
+#define MW_SPEC_TEXT 200
+MW_EXPORT const char *mw_spec_text(const mw_spec *spec, char text[MW_SPEC_TEXT]);
+
+/* ---- context ----------------------------------------------------------------------------- */
+
+MW_EXPORT mw_context *mw_context_new(void);      /* NULL when memory is short */
+MW_EXPORT void mw_context_free(mw_context *ctx); /* tensors that outlive it keep it alive */
+MW_EXPORT const char *mw_error(
+    const mw_context *ctx); /* the last failure; "" when there was none */
+
+/* Threads that kernels may use, at least 1. Results have the same bits whatever the number. */
+MW_EXPORT void mw_threads_set(mw_context *ctx, int threads);
+MW_EXPORT int mw_threads(const mw_context *ctx);
+
+/* Random numbers are Philox4x32-10 (Salmon et al., SC 2011), a function of the seed and of how
+ * many numbers were drawn before: independent of threads, and two words to save and restore. */
+MW_EXPORT void mw_seed(mw_context *ctx, uint64_t seed);
+MW_EXPORT void mw_random_state(const mw_context *ctx, uint64_t *seed, uint64_t *position);
+MW_EXPORT void mw_random_restore(mw_context *ctx, uint64_t seed, uint64_t position);
+/* Fills n elements of dtype f32 or f64: uniform in [low, high), or normal. */
+MW_EXPORT void mw_random_uniform(mw_context *ctx, mw_dtype dtype, int64_t n, void *data, double low,
+                                 double high);
+MW_EXPORT void mw_random_normal(mw_context *ctx, mw_dtype dtype, int64_t n, void *data, double mean,
+                                double deviation);
+/* Fills order with the numbers 0 .. n-1 in random order (Fisher and Yates). */
+MW_EXPORT void mw_random_permutation(mw_context *ctx, int64_t n, int64_t *order);
+
+/* Makes a running mw_eval() or mw_program_run() fail with "interrupted" before its next kernel.
+ * Safe to call from a signal handler. */
+MW_EXPORT void mw_interrupt(mw_context *ctx);
+
+/* ---- tensors ----------------------------------------------------------------------------- */
+
+/* Leaves. data has mw_spec_bytes(spec) bytes and is copied; NULL gives zeros. */
+MW_EXPORT mw_tensor *mw_constant(mw_context *ctx, const mw_spec *spec, const void *data);
+MW_EXPORT mw_tensor *mw_parameter(mw_context *ctx, const mw_spec *spec, const void *data,
+                                  const char *name);
+MW_EXPORT mw_tensor *mw_input(mw_context *ctx, const mw_spec *spec, const char *name);
+
+MW_EXPORT mw_tensor *mw_retain(mw_tensor *t); /* returns t */
+MW_EXPORT void mw_release(mw_tensor *t);      /* NULL is fine */
+
+MW_EXPORT mw_context *mw_tensor_context(const mw_tensor *t);
+MW_EXPORT const mw_spec *mw_tensor_spec(const mw_tensor *t);
+MW_EXPORT const char *mw_tensor_name(const mw_tensor *t); /* a leaf's name, or "" */
+MW_EXPORT mw_status mw_tensor_set_name(mw_tensor *t, const char *name);
+MW_EXPORT const char *mw_tensor_op(
+    const mw_tensor *t); /* "conv2d", "conv2d.backward", "parameter" */
+MW_EXPORT bool mw_tensor_is_parameter(const mw_tensor *t);
+MW_EXPORT const void *mw_tensor_data(const mw_tensor *t); /* NULL until computed; see mw_eval() */
+
+/* The bytes of a leaf, to be written by the caller before anything else uses them (a decoder, a
+ * generator). A leaf whose bytes are shared with another tensor gets its own first. NULL on
+ * failure or when t is not a leaf. Counts as an update of a parameter. */
+MW_EXPORT void *mw_leaf_write(mw_tensor *t);
+
+/* Applies an op. inputs[i] may be NULL where the op declares that input optional, and trailing
+ * optional inputs may be left out. The second form is for ops with several outputs: it fills
+ * outputs (room for MW_MAX_ARGS) and returns their number, 0 on failure. */
+typedef struct mw_setting mw_setting; /* an attribute with its value, below */
+MW_EXPORT mw_tensor *mw_apply(mw_context *ctx, const char *op, int n_inputs,
+                              mw_tensor *const *inputs, int n_settings, const mw_setting *settings);
+MW_EXPORT int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
+                           int n_settings, const mw_setting *settings, mw_tensor **outputs);
+
+/* Gradients of y in each of x[0 .. n-1], as new tensors in dx. dy weighs y's elements and has y's
+ * spec; NULL is allowed for a scalar and means 1. Where y does not depend on x[i], dx[i] is zeros. */
+MW_EXPORT mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n,
+                            mw_tensor *const *x, mw_tensor **dx);
+
+/* Computes tensors in one program, which is found again by structure the next time. */
+MW_EXPORT mw_status mw_eval(mw_context *ctx, int n, mw_tensor *const *tensors);
+/* The same, and then gives each parameter targets[i] the value of values[i], all at once. */
+MW_EXPORT mw_status mw_update(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
+                              mw_tensor *const *targets, mw_tensor *const *values);
+
+/* ---- programs ---------------------------------------------------------------------------- */
+
+/* A program kept by hand: built once, run as often as its inputs change. */
+MW_EXPORT mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors,
+                                     int n_updates, mw_tensor *const *targets,
+                                     mw_tensor *const *values);
+MW_EXPORT void mw_program_free(mw_program *program);
+/* Runs it on its leaves' values of now. result[i] is a new constant for tensors[i]. */
+MW_EXPORT mw_status mw_program_run(mw_program *program, mw_tensor **results);
+
+typedef struct mw_stats {
+  int64_t programs_compiled; /* by this context so far */
+  int64_t programs_run;
+  int64_t programs_cached; /* held now */
+  int64_t nodes_last;      /* steps in the program that ran last */
+  size_t arena_last;       /* bytes of intermediates it needed at once */
+  size_t arena_unshared;   /* bytes they would need without sharing memory */
+  size_t arena_peak;       /* the largest arena_last of any program that ran */
+  size_t bytes_live;       /* bytes held by tensors with values, now */
+  size_t bytes_peak;
+  int64_t tensors_live;
+} mw_stats;
+MW_EXPORT void mw_context_stats(const mw_context *ctx, mw_stats *stats);
+
+/* ---- attributes -------------------------------------------------------------------------- */
+
+/* Attribute types, and the C type of the field that holds each. */
+typedef enum mw_attr_type {
+  MW_INT = 1, /* int64_t */
+  MW_FLOAT,   /* double */
+  MW_BOOLEAN, /* bool */
+  MW_CHOICE,  /* int: the position in `choices` */
+  MW_TEXT,    /* char[MW_MAX_TEXT] */
+  MW_INTS,    /* mw_ints; one number stands for a list of length one */
+  MW_AXIS,    /* int64_t: an axis. Lua counts it from 1, C from 0; negative from the end */
+  MW_AXES,    /* mw_ints: axes, or positions along axes, counted likewise */
+} mw_attr_type;
+
+#define MW_MAX_INTS 16
+#define MW_MAX_TEXT 128
+typedef struct mw_ints {
+  int64_t count;
+  int64_t at[MW_MAX_INTS];
+} mw_ints;
+
+/* One attribute of an op. A table of them ends with an entry whose name is NULL. */
+typedef struct mw_attr {
+  const char *name;
+  mw_attr_type type;
+  size_t offset; /* of the field in the op's attribute struct */
+  const char *doc;
+  const char *initial; /* the default as text: "1", "0.1", "true", "mean", "1,1"; NULL: required */
+  const char *choices; /* of a MW_CHOICE: "mean|sum|none" */
+  double least, most;  /* bounds of a number, and of each in a list; 0, 0 means none */
+  const char *lengths; /* allowed lengths of a list: "1|2|4"; NULL means any */
+} mw_attr;
+
+struct mw_setting {
+  const char *name;
+  enum { MW_SET_INT = 1, MW_SET_FLOAT, MW_SET_BOOL, MW_SET_TEXT, MW_SET_INTS } kind;
+  union {
+    int64_t integer;
+    double number;
+    bool flag;
+    const char *text;
+    mw_ints list;
+  } value;
+};
+
+static inline mw_setting mw_int(const char *name, int64_t value) {
+  return (mw_setting){.name = name, .kind = MW_SET_INT, .value.integer = value};
+}
+static inline mw_setting mw_float(const char *name, double value) {
+  return (mw_setting){.name = name, .kind = MW_SET_FLOAT, .value.number = value};
+}
+static inline mw_setting mw_bool(const char *name, bool value) {
+  return (mw_setting){.name = name, .kind = MW_SET_BOOL, .value.flag = value};
+}
+static inline mw_setting mw_text(const char *name, const char *value) {
+  return (mw_setting){.name = name, .kind = MW_SET_TEXT, .value.text = value};
+}
+static inline mw_setting mw_list(const char *name, int count, const int64_t *values) {
+  mw_setting setting = {.name = name, .kind = MW_SET_INTS, .value.list.count = count};
+  for (int i = 0; i < count && i < MW_MAX_INTS; i++) setting.value.list.at[i] = values[i];
+  return setting;
+}
+
+/* ---- registry ---------------------------------------------------------------------------- */
+
+MW_EXPORT const mw_op *mw_op_find(const mw_context *ctx, const char *name); /* NULL when unknown */
+MW_EXPORT int mw_op_count(const mw_context *ctx);
+MW_EXPORT const mw_op *mw_op_at(const mw_context *ctx, int i); /* in order of name */
+/* The registered name nearest to a misspelt one, or NULL when none is near. */
+MW_EXPORT const char *mw_op_near(const mw_context *ctx, const char *name);
+/* Makes programs prefer the kernel of that name for an op; NULL gives the choice back. */
+MW_EXPORT mw_status mw_kernel_prefer(mw_context *ctx, const char *op, const char *kernel);
+/* Name, dtype and place of each kernel of an op, one a line, best first. Returns a new string
+ * for the caller to free(), or NULL. */
+MW_EXPORT char *mw_kernel_list(mw_context *ctx, const char *op);
+
+/* ==========================================================================================
+ * For the author of an op
+ * ========================================================================================== */
+
+typedef struct mw_host mw_host;
+typedef struct mw_plugin mw_plugin; /* the library that is registering */
+
+/* A tensor's bytes as a kernel sees them. */
+typedef struct mw_array {
+  void *data;    /* 64-byte aligned; NULL where the tensor is absent or not wanted */
+  int64_t count; /* number of elements */
+  mw_spec spec;
+} mw_array;
+
+/* What infer reads and fills. */
+typedef struct mw_infer {
+  const mw_host *host;
+  mw_context *context;
+  const mw_op *op;
+  void *attrs; /* checked against the schema; infer may bring them into a standard form */
+  int n_in, n_out;
+  const mw_spec *in; /* dtype MW_NONE where an optional input is absent */
+  mw_spec *out;      /* to fill: dtype, rank, shape of each output */
+  size_t saved;      /* to fill: bytes that forward keeps for backward */
+} mw_infer;
+
+/* Memory that a kernel wants, besides its inputs and outputs. Its contents are undefined. */
+typedef struct mw_workspace {
+  size_t call;   /* bytes for the call: call->scratch */
+  size_t worker; /* bytes for each worker of a parallel loop: mw_worker_scratch() */
+} mw_workspace;
+
+/* One call of a kernel. In forward, out[] is written. In backward, din[i] is written (not added
+ * to) wherever din[i].data is set; dout[j].data is NULL where no gradient arrives, which means
+ * zeros; in[i].data and out[j].data are set only as declared in backward_needs. */
+typedef struct mw_call {
+  const mw_host *host;
+  mw_context *context;
+  const mw_op *op;
+  const void *attrs;
+  bool backward;
+  int n_in, n_out;
+  const mw_array *in, *out;
+  const mw_array *dout, *din; /* backward only */
+  void *saved;                /* forward: NULL when nobody will differentiate this call */
+  void *scratch;
+  char *worker_scratch;
+  size_t worker_stride;
+} mw_call;
+
+/* What gradient reads and fills. Tensors that it makes with mw_make() need no release. */
+typedef struct mw_gradient {
+  const mw_host *host;
+  mw_context *context;
+  const mw_op *op;
+  const void *attrs;
+  int n_in, n_out;
+  mw_tensor *const *in; /* NULL where an optional input is absent */
+  mw_tensor *const *out;
+  mw_tensor *const *dout; /* NULL where no gradient arrives */
+  const bool *wanted;     /* which of din[] to fill */
+  mw_tensor **din;        /* to fill; NULL means zeros */
+  void *pool;             /* the host's */
+} mw_gradient;
+
+/* A declared input or output. */
+typedef struct mw_arg {
+  const char *name;
+  unsigned flags; /* MW_OPTIONAL, MW_VARIADIC */
+  const char *doc;
+} mw_arg;
+#define MW_OPTIONAL 1u
+#define MW_VARIADIC 2u /* the last input: one or more tensors */
+
+/* What backward reads, for backward_needs. A variadic input is named by its first position. */
+#define MW_NEEDS_IN(i) (1u << (i))
+#define MW_NEEDS_OUT(i) (1u << (8 + (i)))
+#define MW_NEEDS_SAVED (1u << 16)
+
+/* Flags of an op. */
+#define MW_ANY_DTYPE 1u /* one kernel serves every dtype (it moves bytes) */
+#define MW_VIEW 2u      /* out[0] is in[0]'s bytes under another shape: no kernel at all */
+#define MW_ADDS 4u      /* the sum of its inputs: the host adds gradients that meet with it */
+#define MW_IMPURE 8u    /* two equal calls may differ: never merged */
+#define MW_INPLACE \
+  16u                 /* out[0] may be written over in[0] or in[1] of the same spec, also when
+                            both are one tensor; never over what a later input reads too */
+#define MW_LINEAR 32u /* linear in its float inputs taken together */
+
+struct mw_op {
+  const char *name;    /* the field's term, [a-z][a-z0-9_]* */
+  int version;         /* grows when results change */
+  const char *doc;     /* one sentence; then formula and shapes */
+  const char *example; /* a Lua expression that runs, and from which the gradient is checked */
+  mw_arg inputs[MW_MAX_ARGS];
+  mw_arg outputs[MW_MAX_ARGS];
+  const mw_attr *attrs; /* NULL when there are none */
+  size_t attrs_size;    /* of the struct that they describe */
+  unsigned flags;
+  unsigned backward_needs;
+  int dtype_of; /* the input whose dtype picks the kernel */
+
+  mw_status (*infer)(mw_infer *it);
+  mw_status (*forward)(const mw_call *call);
+  mw_status (*backward)(const mw_call *call); /* NULL: no kernel; see gradient */
+  mw_status (*gradient)(mw_gradient *g);      /* NULL: cannot be differentiated twice */
+  void (*workspace)(const mw_call *call, mw_workspace *need); /* NULL: none. data is not set yet */
+};
+
+/* Another kernel for an op that exists. Programs take the first that supports the call, by
+ * falling priority; the op's own kernel has priority 0 and the name "plain". */
+typedef struct mw_kernel {
+  const char *op, *name;
+  int priority;
+  bool (*supports)(const mw_call *call);     /* NULL: every call. data is not set yet */
+  mw_status (*forward)(const mw_call *call); /* NULL: not for this direction */
+  mw_status (*backward)(const mw_call *call);
+  void (*workspace)(const mw_call *call, mw_workspace *need);
+} mw_kernel;
+
+/* A matrix product of row-major matrices: c[m,n] = op(a)[m,k] op(b)[k,n], or c += with
+ * `accumulate`. op() transposes where asked: then a is stored as [k,m], b as [n,k].
+ * lda, ldb, ldc are the distances between rows as stored, in elements. */
+typedef struct mw_gemm {
+  int64_t m, n, k;
+  const void *a, *b;
+  void *c;
+  int64_t lda, ldb, ldc;
+  bool transpose_a, transpose_b, accumulate;
+} mw_gemm;
+#define MW_ALL_WORKERS (-1)
+
+typedef void (*mw_chunk)(void *arg, int64_t chunk, int worker);
+
+/* What the host offers. Grown only by appending; abi and size stay first for ever. */
+struct mw_host {
+  uint32_t abi;
+  uint32_t size;       /* sizeof(mw_host) in the host */
+  const char *version; /* MW_VERSION of the host */
+  /* What a plugin was built against; a newer ABI than the host's is refused. Called first. */
+  mw_status (*accept)(mw_plugin *plugin, uint32_t abi, const char *version);
+  mw_status (*register_op)(mw_plugin *plugin, const mw_op *op, size_t op_size, mw_dtype real);
+  mw_status (*register_kernel)(mw_plugin *plugin, const mw_kernel *kernel, size_t kernel_size,
+                               mw_dtype real);
+  /* Sets the message, always returns MW_FAILED. The host puts the op's name in front. */
+  mw_status (*fail)(mw_context *ctx, const char *format, ...) MW_PRINTF(2, 3);
+  const char *(*spec_text)(const mw_spec *spec, char text[MW_SPEC_TEXT]);
+  void (*parallel)(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg);
+  void (*gemm)(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker);
+  mw_tensor *(*make)(mw_gradient *g, const char *op, int n_inputs, mw_tensor *const *inputs,
+                     int n_settings, const mw_setting *settings);
+  mw_tensor *(*make_constant)(mw_gradient *g, const mw_spec *spec, double value);
+  const mw_spec *(*tensor_spec)(const mw_tensor *t);
+  /* Random words of the generator keyed by (seed, position); counter picks four words. */
+  void (*random)(uint64_t seed, uint64_t counter, uint32_t words[4]);
+};
+
+/* The element type that this file is being compiled for. The build compiles an op's file once
+ * for f32 and once for f64, or for the types in its line "real: f32 f64 i32 i64 u8"; a kernel
+ * is written once over `real`. */
+#ifndef MW_NO_REAL
+#if defined MW_REAL_F64
+typedef double real;
+#define MW_REAL MW_F64
+#elif defined MW_REAL_I32
+typedef int32_t real;
+#define MW_REAL MW_I32
+#elif defined MW_REAL_I64
+typedef int64_t real;
+#define MW_REAL MW_I64
+#elif defined MW_REAL_U8
+typedef uint8_t real; /* serves bool too: one byte, 0 or 1 */
+#define MW_REAL MW_U8
+#else
+typedef float real;
+#define MW_REAL MW_F32
+#endif
+#endif
+
+/* Ends an op's file: MW_PLUGIN(&maxpool) or MW_PLUGIN(&add, &sub). Built alone the file is a
+ * plugin whose one exported symbol is moonwalk_plugin; the f64 half of it is found by the f32 half. */
+typedef mw_status (*mw_plugin_entry)(const mw_host *host, mw_plugin *plugin);
+#define MW_PLUGIN_SYMBOL "moonwalk_plugin"
+#ifndef MW_ENTRY
+#if defined MW_REAL_F64
+#define MW_ENTRY moonwalk_plugin_f64
+#define MW_ENTRY_VISIBILITY "hidden"
+#else
+#define MW_ENTRY moonwalk_plugin
+#define MW_ENTRY_VISIBILITY "default"
+#define MW_ENTRY_NEXT moonwalk_plugin_f64
+#endif
+#else
+#define MW_ENTRY_VISIBILITY "hidden"
+#endif
+#ifdef MW_ENTRY_NEXT
+mw_status MW_ENTRY_NEXT(const mw_host *host, mw_plugin *plugin)
+    __attribute__((weak, visibility("hidden")));
+#define MW_ENTRY_CONTINUE(host, plugin) (MW_ENTRY_NEXT ? MW_ENTRY_NEXT((host), (plugin)) : MW_OK)
+#else
+#define MW_ENTRY_CONTINUE(host, plugin) MW_OK
+#endif
+
+#define MW_PLUGIN(...) MW_PLUGIN_WITH_KERNELS((__VA_ARGS__), (NULL))
+/* The same with further kernels: MW_PLUGIN_WITH_KERNELS((&conv2d), (&conv2d_gemm)). */
+#define MW_PLUGIN_WITH_KERNELS(op_list, kernel_list)                                             \
+  mw_status MW_ENTRY(const mw_host *host, mw_plugin *plugin)                                     \
+      __attribute__((visibility(MW_ENTRY_VISIBILITY)));                                          \
+  mw_status MW_ENTRY(const mw_host *host, mw_plugin *plugin) {                                   \
+    static const mw_op *const ops[] = {MW_UNWRAP op_list};                                       \
+    static const mw_kernel *const kernels[] = {MW_UNWRAP kernel_list};                           \
+    if (host->accept(plugin, MW_ABI, MW_VERSION)) return MW_FAILED;                              \
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)                                        \
+      if (ops[i] && host->register_op(plugin, ops[i], sizeof(mw_op), MW_REAL)) return MW_FAILED; \
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)                                \
+      if (kernels[i] && host->register_kernel(plugin, kernels[i], sizeof(mw_kernel), MW_REAL))   \
+        return MW_FAILED;                                                                        \
+    return MW_ENTRY_CONTINUE(host, plugin);                                                      \
+  }
+#define MW_UNWRAP(...) __VA_ARGS__
+
+/* ---- helpers for ops: thin inline forms of what the host offers -------------------------- */
+
+/* return mw_fail(it, "stride is %d", n); works on a mw_infer, a mw_call or a mw_gradient. */
+#define mw_fail(scope, ...) ((scope)->host->fail((scope)->context, __VA_ARGS__))
+
+static inline mw_status mw_expect_rank(const mw_infer *it, int input, int rank) {
+  char text[MW_SPEC_TEXT];
+  if (it->in[input].rank == rank) return MW_OK;
+  return mw_fail(it, "%s is %s, expected rank %d", it->op->inputs[input].name,
+                 it->host->spec_text(&it->in[input], text), rank);
+}
+static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int other) {
+  char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
+  if (it->in[input].dtype == it->in[other].dtype) return MW_OK;
+  return mw_fail(it, "%s is %s, but %s is %s: the dtypes must agree; use :cast",
+                 it->op->inputs[input].name, it->host->spec_text(&it->in[input], a),
+                 it->op->inputs[other].name, it->host->spec_text(&it->in[other], b));
+}
+static inline bool mw_present(const mw_spec *spec) { return spec->dtype != MW_NONE; }
+
+/* The i-th of a list in which one number stands for all. */
+static inline int64_t mw_ints_at(const mw_ints *list, int i) {
+  return list->count == 1 ? list->at[0] : list->at[i];
+}
+
+/* Work cut by shape, never by thread: run(arg, chunk, worker) for chunk = 0 .. chunks-1. Two
+ * chunks never write the same byte; worker picks scratch and nothing else. */
+static inline void mw_parallel(const mw_call *call, int64_t chunks, mw_chunk run, void *arg) {
+  call->host->parallel(call->context, chunks, run, arg);
+}
+static inline int64_t mw_chunks(int64_t n, int64_t grain) { return (n + grain - 1) / grain; }
+static inline int64_t mw_chunk_end(int64_t n, int64_t grain, int64_t chunk) {
+  return (chunk + 1) * grain < n ? (chunk + 1) * grain : n;
+}
+static inline void *mw_worker_scratch(const mw_call *call, int worker) {
+  return call->worker_scratch + (size_t)worker * call->worker_stride;
+}
+
+/* Inside a chunk give the chunk's worker; outside, MW_ALL_WORKERS splits the product itself. */
+static inline void mw_product(const mw_call *call, mw_dtype dtype, const mw_gemm *product,
+                              int worker) {
+  call->host->gemm(call->context, dtype, product, worker);
+}
+
+/* Builds a node inside gradient. NULL after a failure, and NULL in gives NULL out, so that the
+ * results need no checking one by one. */
+static inline mw_tensor *mw_make(mw_gradient *g, const char *op, int n_inputs,
+                                 mw_tensor *const *inputs, int n_settings,
+                                 const mw_setting *settings) {
+  return g->host->make(g, op, n_inputs, inputs, n_settings, settings);
+}
+static inline mw_tensor *mw_make1(mw_gradient *g, const char *op, mw_tensor *x) {
+  return mw_make(g, op, 1, &x, 0, NULL);
+}
+static inline mw_tensor *mw_make2(mw_gradient *g, const char *op, mw_tensor *a, mw_tensor *b) {
+  return mw_make(g, op, 2, (mw_tensor *[]){a, b}, 0, NULL);
+}
+/* A scalar constant of t's dtype, for arithmetic with t. */
+static inline mw_tensor *mw_make_scalar(mw_gradient *g, const mw_tensor *t, double value) {
+  mw_spec spec = {.dtype = g->host->tensor_spec(t)->dtype, .rank = 0, .shape = {0}};
+  return g->host->make_constant(g, &spec, value);
+}
+
+#endif

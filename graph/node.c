@@ -1,0 +1,363 @@
+/* node.c: tensors and nodes: leaves, applying an op, counted references. */
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* ---- making and freeing ------------------------------------------------------------------- */
+
+static mw_node *node_new(mw_context *ctx, mw_node_kind kind, mw_op_entry *entry, int n_in,
+                         int n_slots) {
+  mw_node *node = calloc(1, sizeof *node);
+  size_t inputs = n_in ? (size_t)n_in : 1;
+  if (node) {
+    node->in = calloc(inputs, sizeof *node->in);
+    node->in_version = calloc(inputs, sizeof *node->in_version);
+    node->out = calloc((size_t)n_slots, sizeof *node->out);
+    node->attrs = entry && entry->op.attrs_size ? calloc(1, entry->op.attrs_size) : NULL;
+  }
+  bool attrs_missing = node && entry && entry->op.attrs_size && !node->attrs;
+  if (!node || !node->in || !node->in_version || !node->out || attrs_missing) {
+    if (node) {
+      free(node->in);
+      free(node->in_version);
+      free(node->out);
+      free(node->attrs);
+    }
+    free(node);
+    mw_no_memory(ctx);
+    return NULL;
+  }
+  node->ctx = ctx;
+  node->refs = 1;
+  node->kind = kind;
+  node->entry = entry;
+  node->n_in = n_in;
+  node->n_out = n_slots;
+  for (int i = 0; i < n_slots; i++) {
+    node->out[i].node = node;
+    node->out[i].index = i;
+  }
+  ctx->refs++;
+  ctx->stats.tensors_live++;
+  return node;
+}
+
+/* Gives one reference back; a node that nobody holds any more goes onto the list. */
+static void drop(mw_node *node, mw_node **list) {
+  if (!node || --node->refs > 0) return;
+  node->next = *list;
+  *list = node;
+}
+
+static void node_free(mw_node *node, mw_node **list) {
+  for (int i = 0; i < node->n_in; i++)
+    if (node->in[i]) drop(node->in[i]->node, list);
+  drop(node->forward, list);
+  for (int i = 0; i < node->n_out + node->saves; i++) mw_storage_release(node->out[i].storage);
+  mw_context *ctx = node->ctx;
+  free(node->in);
+  free(node->in_version);
+  free(node->out);
+  free(node->attrs);
+  free(node->name);
+  free(node);
+  ctx->stats.tensors_live--;
+  if (--ctx->refs == 0) {
+    ctx->refs = 1; /* the last node of a context that its user has freed */
+    mw_context_free(ctx);
+  }
+}
+
+mw_tensor *mw_retain(mw_tensor *t) {
+  t->node->refs++;
+  return t;
+}
+
+/* A long chain of nodes is freed by a loop: recursion would overflow the stack. */
+void mw_release(mw_tensor *t) {
+  mw_node *list = NULL;
+  if (t) drop(t->node, &list);
+  while (list) {
+    mw_node *node = list;
+    list = node->next;
+    node_free(node, &list);
+  }
+}
+
+/* ---- leaves ------------------------------------------------------------------------------- */
+
+static mw_tensor *leaf_new(mw_context *ctx, mw_node_kind kind, const mw_spec *spec,
+                           mw_storage *storage, const char *name) {
+  mw_node *node = node_new(ctx, kind, NULL, 0, 1);
+  if (node && name && *name && !(node->name = strdup(name))) {
+    mw_release(&node->out[0]);
+    mw_no_memory(ctx);
+    node = NULL;
+  }
+  if (!node) {
+    mw_storage_release(storage);
+    return NULL;
+  }
+  node->out[0].spec = *spec;
+  node->out[0].storage = storage;
+  return &node->out[0];
+}
+
+static mw_tensor *leaf_with_data(mw_context *ctx, mw_node_kind kind, const mw_spec *spec,
+                                 const void *data, const char *name) {
+  if (mw_spec_check(ctx, spec)) return NULL;
+  size_t bytes = mw_spec_bytes(spec);
+  mw_storage *storage = mw_storage_new(ctx, bytes);
+  if (!storage) return NULL;
+  if (data && bytes) memcpy(storage->data, data, bytes);
+  else memset(storage->data, 0, bytes);
+  return leaf_new(ctx, kind, spec, storage, name);
+}
+
+mw_tensor *mw_constant(mw_context *ctx, const mw_spec *spec, const void *data) {
+  return leaf_with_data(ctx, MW_CONSTANT, spec, data, NULL);
+}
+
+mw_tensor *mw_parameter(mw_context *ctx, const mw_spec *spec, const void *data, const char *name) {
+  return leaf_with_data(ctx, MW_PARAMETER, spec, data, name);
+}
+
+mw_tensor *mw_input(mw_context *ctx, const mw_spec *spec, const char *name) {
+  if (mw_spec_check(ctx, spec)) return NULL;
+  return leaf_new(ctx, MW_INPUT, spec, NULL, name);
+}
+
+mw_tensor *mw_constant_sharing(mw_context *ctx, const mw_spec *spec, mw_storage *storage) {
+  return leaf_new(ctx, MW_CONSTANT, spec, storage, NULL);
+}
+
+mw_tensor *mw_constant_filled(mw_context *ctx, const mw_spec *spec, double value) {
+  mw_tensor *t = mw_constant(ctx, spec, NULL);
+  if (!t || value == 0) return t;
+  int64_t count = mw_spec_count(spec);
+  void *data = t->storage->data;
+  for (int64_t i = 0; i < count; i++) switch (spec->dtype) {
+      case MW_F32: ((float *)data)[i] = (float)value; break;
+      case MW_F64: ((double *)data)[i] = value; break;
+      case MW_I32: ((int32_t *)data)[i] = (int32_t)value; break;
+      case MW_I64: ((int64_t *)data)[i] = (int64_t)value; break;
+      case MW_U8: ((uint8_t *)data)[i] = (uint8_t)value; break;
+      case MW_BOOL: ((uint8_t *)data)[i] = value != 0; break;
+      case MW_NONE: break;
+    }
+  return t;
+}
+
+void *mw_leaf_write(mw_tensor *t) {
+  mw_context *ctx = t->node->ctx;
+  if (!mw_is_leaf(t->node)) {
+    mw_set_error(ctx, "the result of %s is no leaf: its bytes cannot be written", mw_tensor_op(t));
+    return NULL;
+  }
+  if (!t->storage || t->storage->refs > 1) {
+    mw_storage *own = mw_storage_new(ctx, mw_spec_bytes(&t->spec));
+    if (!own) return NULL;
+    if (t->storage) memcpy(own->data, t->storage->data, own->bytes);
+    mw_storage_release(t->storage);
+    t->storage = own;
+  }
+  t->node->version++;
+  return t->storage->data;
+}
+
+/* ---- looking ------------------------------------------------------------------------------ */
+
+mw_context *mw_tensor_context(const mw_tensor *t) { return t->node->ctx; }
+const mw_spec *mw_tensor_spec(const mw_tensor *t) { return &t->spec; }
+const char *mw_tensor_name(const mw_tensor *t) { return t->node->name ? t->node->name : ""; }
+bool mw_tensor_is_parameter(const mw_tensor *t) { return t->node->kind == MW_PARAMETER; }
+const void *mw_tensor_data(const mw_tensor *t) { return t->storage ? t->storage->data : NULL; }
+
+mw_status mw_tensor_set_name(mw_tensor *t, const char *name) {
+  if (!mw_is_leaf(t->node)) return mw_set_error(t->node->ctx, "only a leaf can have a name");
+  char *copy = strdup(name ? name : "");
+  if (!copy) return mw_no_memory(t->node->ctx);
+  free(t->node->name);
+  t->node->name = copy;
+  return MW_OK;
+}
+
+const char *mw_tensor_op(const mw_tensor *t) {
+  switch (t->node->kind) {
+    case MW_CONSTANT: return "constant";
+    case MW_PARAMETER: return "parameter";
+    case MW_INPUT: return "input";
+    case MW_FORWARD:
+    case MW_BACKWARD: break;
+  }
+  return t->node->entry->op.name;
+}
+
+/* ---- applying ----------------------------------------------------------------------------- */
+
+static void set_input(mw_node *node, int i, mw_tensor *t) {
+  if (!t) return;
+  node->in[i] = mw_retain(t);
+  node->in_version[i] = t->node->version;
+}
+
+mw_status mw_node_check_fresh(const mw_node *node) {
+  char text[MW_SPEC_TEXT];
+  for (int i = 0; i < node->n_in; i++) {
+    const mw_tensor *t = node->in[i];
+    if (!t || t->node->kind != MW_PARAMETER || t->node->version == node->in_version[i]) continue;
+    return mw_set_error(node->ctx,
+                        "stale value: %s was built from parameter '%s' %s before the parameter "
+                        "was updated; build the expression again",
+                        node->entry->op.name, mw_tensor_name(t), mw_spec_text(&t->spec, text));
+  }
+  return MW_OK;
+}
+
+static mw_status check_inputs(mw_context *ctx, const mw_op_entry *entry, int n,
+                              mw_tensor *const *inputs) {
+  char text[MW_SPEC_TEXT];
+  int most = entry->variadic ? INT32_MAX : entry->n_in;
+  if (n > most) return mw_set_error(ctx, "got %d tensors, expected at most %d", n, entry->n_in);
+  for (int i = 0; i < (n > entry->required ? n : entry->required); i++) {
+    const mw_arg *arg = &entry->op.inputs[i < entry->n_in ? i : entry->n_in - 1];
+    bool needed = !(arg->flags & MW_OPTIONAL);
+    if ((i >= n || !inputs[i]) && needed)
+      return mw_set_error(ctx, "argument %d (%s) is missing, expected a tensor", i + 1, arg->name);
+    if (i < n && inputs[i] && inputs[i]->node->ctx != ctx)
+      return mw_set_error(ctx, "%s %s belongs to another context", arg->name,
+                          mw_spec_text(&inputs[i]->spec, text));
+  }
+  return MW_OK;
+}
+
+/* The dtype that picks an op's kernel: that of an input, or of the output when it has none. */
+static mw_dtype kernel_dtype(const mw_node *node) {
+  int i = node->entry->op.dtype_of;
+  return i < node->n_in && node->in[i] ? node->in[i]->spec.dtype : node->out[0].spec.dtype;
+}
+
+static mw_status check_served(const mw_node *node) {
+  const mw_op_entry *entry = node->entry;
+  mw_dtype dtype = kernel_dtype(node);
+  if (mw_registry_serves(entry, dtype)) return MW_OK;
+  char served[64] = "";
+  size_t used = 0;
+  for (int d = MW_F32; d <= MW_BOOL; d++)
+    if (mw_registry_serves(entry, (mw_dtype)d) && used < sizeof served)
+      used += (size_t)snprintf(served + used, sizeof served - used, "%s%s", used ? ", " : "",
+                               mw_dtype_name((mw_dtype)d));
+  if (!node->n_in)
+    return mw_set_error(node->ctx, "no kernel for %s, only for %s", mw_dtype_name(dtype), served);
+  char text[MW_SPEC_TEXT];
+  return mw_set_error(node->ctx, "%s is %s, but kernels exist for %s; use :cast",
+                      entry->op.inputs[entry->op.dtype_of].name,
+                      mw_spec_text(&node->in[entry->op.dtype_of]->spec, text), served);
+}
+
+static mw_status run_infer(mw_node *node, size_t *saved) {
+  enum { FEW = 16 };
+  mw_spec few[FEW], outs[MW_MAX_ARGS] = {{0}};
+  mw_spec *ins = node->n_in <= FEW ? few : malloc((size_t)node->n_in * sizeof *ins);
+  if (!ins) return mw_no_memory(node->ctx);
+  for (int i = 0; i < node->n_in; i++)
+    ins[i] = node->in[i] ? node->in[i]->spec : (mw_spec){.dtype = MW_NONE};
+  mw_infer it = {.host = &mw_host_table,
+                 .context = node->ctx,
+                 .op = &node->entry->op,
+                 .attrs = node->attrs,
+                 .n_in = node->n_in,
+                 .n_out = node->n_out,
+                 .in = ins,
+                 .out = outs};
+  mw_status status = node->entry->op.infer(&it);
+  if (ins != few) free(ins);
+  if (status) return MW_FAILED;
+  *saved = it.saved;
+  for (int i = 0; i < node->n_out; i++) {
+    for (int k = outs[i].rank < 0 ? 0 : outs[i].rank; k < MW_MAX_RANK; k++) outs[i].shape[k] = 0;
+    if (mw_spec_check(node->ctx, &outs[i])) return MW_FAILED;
+    node->out[i].spec = outs[i];
+  }
+  bool view = node->entry->op.flags & MW_VIEW;
+  if (view && mw_spec_bytes(&outs[0]) != mw_spec_bytes(&node->in[0]->spec))
+    return mw_set_error(node->ctx, "infer gives another number of bytes than those viewed");
+  return MW_OK;
+}
+
+mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
+                         mw_tensor *const *inputs, int n_settings, const mw_setting *settings) {
+  const mw_op *op = &entry->op;
+  if (check_inputs(ctx, entry, n_inputs, inputs)) goto failed;
+  /* One more output than declared has room for the saved bytes. */
+  int n_in = n_inputs > entry->n_in ? n_inputs : entry->n_in;
+  mw_node *node = node_new(ctx, MW_FORWARD, entry, n_in, entry->n_out + 1);
+  if (!node) return NULL;
+  node->n_out = entry->n_out;
+  if (op->attrs_size) memcpy(node->attrs, entry->defaults, op->attrs_size);
+  for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
+  size_t saved = 0;
+  /* Without inputs it is infer that says the dtype. */
+  if (mw_attrs_set(ctx, entry, node->attrs, n_settings, settings) || (n_in && check_served(node)) ||
+      run_infer(node, &saved) || (!n_in && check_served(node))) {
+    mw_release(&node->out[0]);
+    goto failed;
+  }
+  if (saved) {
+    node->saves = true;
+    node->out[node->n_out].spec = mw_spec_of(MW_U8, 1, (int64_t[]){(int64_t)saved});
+  }
+  return node;
+failed:
+  mw_prefix_error(ctx, op->name);
+  return NULL;
+}
+
+mw_node *mw_node_backward(mw_node *forward, mw_tensor *const *dout, const bool *wanted) {
+  const mw_op *op = &forward->entry->op;
+  int n_in = forward->n_in, n_out = forward->n_out;
+  mw_node *node = node_new(forward->ctx, MW_BACKWARD, forward->entry, n_in + n_out + 1 + n_out,
+                           n_in ? n_in : 1);
+  if (!node) return NULL;
+  if (op->attrs_size) memcpy(node->attrs, forward->attrs, op->attrs_size);
+  node->forward = forward;
+  forward->refs++;
+  int declared = forward->entry->n_in;
+  for (int i = 0; i < n_in; i++) {
+    if (op->backward_needs & MW_NEEDS_IN(i < declared ? i : declared - 1))
+      set_input(node, i, forward->in[i]);
+    if (wanted[i]) node->out[i].spec = forward->in[i]->spec;
+  }
+  for (int j = 0; j < n_out; j++) {
+    if (op->backward_needs & MW_NEEDS_OUT(j)) set_input(node, n_in + j, &forward->out[j]);
+    set_input(node, n_in + n_out + 1 + j, dout[j]);
+  }
+  if (forward->saves && (op->backward_needs & MW_NEEDS_SAVED))
+    set_input(node, n_in + n_out, &forward->out[n_out]);
+  return node;
+}
+
+int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
+                 int n_settings, const mw_setting *settings, mw_tensor **outputs) {
+  mw_op_entry *entry = mw_registry_find(ctx, op);
+  if (!entry) {
+    const char *near = mw_op_near(ctx, op);
+    mw_set_error(ctx, near ? "no op is named '%s'; did you mean '%s'?" : "no op is named '%s'", op,
+                 near);
+    return 0;
+  }
+  mw_node *node = mw_node_forward(ctx, entry, n_inputs, inputs, n_settings, settings);
+  if (!node) return 0;
+  for (int i = 0; i < node->n_out; i++) outputs[i] = &node->out[i];
+  node->refs += node->n_out - 1; /* one reference for each */
+  return node->n_out;
+}
+
+mw_tensor *mw_apply(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
+                    int n_settings, const mw_setting *settings) {
+  mw_tensor *outputs[MW_MAX_ARGS];
+  int n = mw_apply_all(ctx, op, n_inputs, inputs, n_settings, settings, outputs);
+  for (int i = 1; i < n; i++) mw_release(outputs[i]);
+  return n ? outputs[0] : NULL;
+}

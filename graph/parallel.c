@@ -1,0 +1,72 @@
+/* parallel.c: the one parallel loop, and matrix products cut into pieces for it.
+ * What is computed is cut by shape; threads only decide who does which piece. */
+#include <omp.h>
+#include <string.h>
+
+#include "internal.h"
+
+mw_status mw_threads_prepare(mw_context *ctx, int threads) {
+  size_t f32 = ctx->level->gemm_f32->workspace, f64 = ctx->level->gemm_f64->workspace;
+  size_t stride = mw_aligned(f32 > f64 ? f32 : f64);
+  char *workspace = aligned_alloc(MW_ALIGN, (size_t)threads * stride);
+  if (!workspace) return mw_no_memory(ctx);
+  free(ctx->workspace);
+  ctx->workspace = workspace;
+  ctx->workspace_stride = stride;
+  ctx->threads = threads;
+  return MW_OK;
+}
+
+void mw_threads_set(mw_context *ctx, int threads) {
+  threads = threads < 1 ? 1 : threads > 256 ? 256 : threads;
+  if (threads == ctx->threads || mw_threads_prepare(ctx, threads)) return;
+  mw_cache_clear(ctx); /* programs have scratch for each worker */
+}
+
+int mw_threads(const mw_context *ctx) { return ctx->threads; }
+
+void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg) {
+  int threads = chunks < ctx->threads ? (int)chunks : ctx->threads;
+  if (threads <= 1 || omp_in_parallel()) {
+    for (int64_t c = 0; c < chunks; c++) run(arg, c, 0);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (int64_t c = 0; c < chunks; c++) run(arg, c, omp_get_thread_num());
+}
+
+typedef struct split {
+  mw_context *ctx;
+  const mw_gemm_kernel *kernel;
+  const mw_gemm *whole;
+  size_t element;
+  int64_t columns; /* pieces in a row of pieces */
+} split;
+
+static void run_piece(void *arg, int64_t chunk, int worker) {
+  const split *s = arg;
+  const mw_gemm *w = s->whole;
+  int64_t i = chunk / s->columns * s->kernel->tile_m, j = chunk % s->columns * s->kernel->tile_n;
+  mw_gemm piece = *w;
+  piece.m = w->m - i < s->kernel->tile_m ? w->m - i : s->kernel->tile_m;
+  piece.n = w->n - j < s->kernel->tile_n ? w->n - j : s->kernel->tile_n;
+  piece.a = (const char *)w->a + (size_t)(w->transpose_a ? i : i * w->lda) * s->element;
+  piece.b = (const char *)w->b + (size_t)(w->transpose_b ? j * w->ldb : j) * s->element;
+  piece.c = (char *)w->c + (size_t)(i * w->ldc + j) * s->element;
+  s->kernel->run(&piece, s->ctx->workspace + (size_t)worker * s->ctx->workspace_stride);
+}
+
+void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker) {
+  const mw_gemm_kernel *kernel = dtype == MW_F64 ? ctx->level->gemm_f64 : ctx->level->gemm_f32;
+  if (worker != MW_ALL_WORKERS) {
+    kernel->run(product, ctx->workspace + (size_t)worker * ctx->workspace_stride);
+    return;
+  }
+  int64_t rows = mw_chunks(product->m, kernel->tile_m);
+  split s = {.ctx = ctx,
+             .kernel = kernel,
+             .whole = product,
+             .element = mw_dtype_size(dtype),
+             .columns = mw_chunks(product->n, kernel->tile_n)};
+  mw_host_parallel(ctx, rows * s.columns, run_piece, &s);
+}

@@ -1,0 +1,162 @@
+/* plan.c: decides where each value of a program lies. Results get storage of their own; all else
+ * shares one arena: a value has its bytes from the step that makes it to the last that reads it. */
+#include <string.h>
+
+#include "internal.h"
+
+/* The steps between which each root is needed. */
+static void find_lifetimes(mw_program *p) {
+  for (int s = 0; s < p->n_slots; s++) p->slots[s].first = p->slots[s].last = -1;
+  for (int k = 0; k < p->n_steps; k++) {
+    mw_step *step = &p->steps[k];
+    for (int a = 0; a < step->n_arrays + 2; a++) {
+      int s = a < step->n_arrays    ? step->slots[a]
+              : a == step->n_arrays ? step->saved
+                                    : step->scratch;
+      if (s < 0) continue;
+      mw_slot *root = mw_slot_root(p->slots, s);
+      if (root->first < 0) root->first = k;
+      root->last = k;
+    }
+  }
+}
+
+static void place_results(mw_program *p) {
+  for (int i = 0; i < p->n_results + p->n_updates; i++) {
+    int s = i < p->n_results ? p->results[i] : p->updates[i - p->n_results];
+    mw_slot *root = mw_slot_root(p->slots, s);
+    if (root->place == MW_IN_ARENA) root->place = MW_IN_RESULT;
+  }
+}
+
+/* Whether step k may write its output over that input: nobody reads the input afterwards, and the
+ * step itself reads those bytes in no other way. */
+static bool can_overwrite(const mw_program *p, int k, int input) {
+  const mw_step *step = &p->steps[k];
+  int s = step->slots[input], o = step->slots[step->call.n_in];
+  if (s < 0 || !mw_spec_equal(&p->slots[s].spec, &p->slots[o].spec)) return false;
+  const mw_slot *root = mw_slot_root(p->slots, s);
+  if (root->place != MW_IN_ARENA || root->last != k) return false;
+  for (int a = 0; a < step->call.n_in; a++) {
+    bool pair = a < 2 && step->slots[a] == s; /* x * x: element by element that is no conflict */
+    if (step->slots[a] >= 0 && !pair && mw_slot_root(p->slots, step->slots[a]) == root)
+      return false;
+  }
+  return true;
+}
+
+static void write_in_place(mw_program *p) {
+  for (int k = 0; k < p->n_steps; k++) {
+    mw_step *step = &p->steps[k];
+    if (!(step->entry->op.flags & MW_INPLACE) || step->call.backward) continue;
+    int o = step->slots[step->call.n_in];
+    if (p->slots[o].place != MW_IN_ARENA || p->slots[o].root != o) continue;
+    for (int input = 0; input < step->call.n_in && input < 2; input++) {
+      if (!can_overwrite(p, k, input)) continue;
+      mw_slot *root = mw_slot_root(p->slots, step->slots[input]);
+      root->last = p->slots[o].last;
+      p->slots[o].root = (int)(root - p->slots);
+      break;
+    }
+  }
+}
+
+/* Free pieces of the arena, by offset; never two that touch. */
+typedef struct piece {
+  size_t offset, bytes;
+} piece;
+
+typedef struct arena {
+  piece *pieces;
+  int n;
+  size_t end; /* bytes in use or freed so far */
+} arena;
+
+static size_t take(arena *a, size_t bytes) {
+  int best = -1;
+  for (int i = 0; i < a->n; i++)
+    if (a->pieces[i].bytes >= bytes && (best < 0 || a->pieces[i].bytes < a->pieces[best].bytes))
+      best = i;
+  if (best < 0 && a->n && a->pieces[a->n - 1].offset + a->pieces[a->n - 1].bytes == a->end) {
+    best = a->n - 1; /* the piece at the end grows */
+    a->end = a->pieces[best].offset + bytes;
+    a->pieces[best].bytes = bytes;
+  }
+  if (best < 0) {
+    size_t offset = a->end;
+    a->end += bytes;
+    return offset;
+  }
+  size_t offset = a->pieces[best].offset;
+  a->pieces[best].offset += bytes;
+  a->pieces[best].bytes -= bytes;
+  if (!a->pieces[best].bytes) {
+    a->n--;
+    memmove(a->pieces + best, a->pieces + best + 1, (size_t)(a->n - best) * sizeof *a->pieces);
+  }
+  return offset;
+}
+
+static void give(arena *a, size_t offset, size_t bytes) {
+  int i = 0;
+  while (i < a->n && a->pieces[i].offset < offset) i++;
+  bool before = i > 0 && a->pieces[i - 1].offset + a->pieces[i - 1].bytes == offset;
+  bool after = i < a->n && offset + bytes == a->pieces[i].offset;
+  if (before) {
+    a->pieces[i - 1].bytes += bytes + (after ? a->pieces[i].bytes : 0);
+    if (!after) return;
+    a->n--;
+    memmove(a->pieces + i, a->pieces + i + 1, (size_t)(a->n - i) * sizeof *a->pieces);
+  } else if (after) {
+    a->pieces[i].offset = offset;
+    a->pieces[i].bytes += bytes;
+  } else {
+    memmove(a->pieces + i + 1, a->pieces + i, (size_t)(a->n - i) * sizeof *a->pieces);
+    a->pieces[i] = (piece){.offset = offset, .bytes = bytes};
+    a->n++;
+  }
+}
+
+/* Roots in the arena, chained by a step at which something happens to them. */
+static void chain_roots(const mw_program *p, int *heads, int *next, bool by_last) {
+  for (int k = 0; k < p->n_steps; k++) heads[k] = -1;
+  for (int s = p->n_slots - 1; s >= 0; s--) {
+    const mw_slot *slot = &p->slots[s];
+    if (slot->root != s || slot->place != MW_IN_ARENA || slot->first < 0) continue;
+    int k = by_last ? slot->last : slot->first;
+    next[s] = heads[k];
+    heads[k] = s;
+  }
+}
+
+mw_status mw_plan(mw_program *p) {
+  find_lifetimes(p);
+  place_results(p);
+  write_in_place(p);
+  size_t n = (size_t)p->n_slots + 1, steps = (size_t)p->n_steps + 1;
+  arena a = {.pieces = malloc(n * sizeof(piece))};
+  int *chains = malloc((2 * n + 2 * steps) * sizeof *chains);
+  if (!a.pieces || !chains) {
+    free(a.pieces);
+    free(chains);
+    return mw_no_memory(p->ctx);
+  }
+  int *born = chains, *dying = born + steps, *next_born = dying + steps,
+      *next_dying = next_born + n;
+  chain_roots(p, born, next_born, false);
+  chain_roots(p, dying, next_dying, true);
+  p->arena_unshared = 0;
+  for (int k = 0; k < p->n_steps; k++) {
+    for (int s = born[k]; s >= 0; s = next_born[s]) {
+      size_t bytes = mw_aligned(p->slots[s].bytes ? p->slots[s].bytes : 1);
+      p->slots[s].offset = take(&a, bytes);
+      p->arena_unshared += bytes;
+    }
+    for (int s = dying[k]; s >= 0; s = next_dying[s])
+      give(&a, p->slots[s].offset, mw_aligned(p->slots[s].bytes ? p->slots[s].bytes : 1));
+  }
+  p->arena = a.end;
+  free(a.pieces);
+  free(chains);
+  return MW_OK;
+}

@@ -1,0 +1,376 @@
+/* registry.c: ops and kernels by name, and the libraries that they come from. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* ---- libraries ---------------------------------------------------------------------------- */
+
+mw_plugin *mw_plugin_begin(mw_context *ctx, const char *origin, void *library,
+                           void (*close)(void *library)) {
+  mw_plugin *plugin = calloc(1, sizeof *plugin);
+  if (plugin) plugin->origin = strdup(origin);
+  if (!plugin || !plugin->origin) {
+    free(plugin);
+    mw_no_memory(ctx);
+    return NULL;
+  }
+  plugin->ctx = ctx;
+  plugin->library = library;
+  plugin->close = close;
+  return plugin;
+}
+
+mw_status mw_plugin_commit(mw_plugin *plugin) {
+  plugin->next = plugin->ctx->plugins;
+  plugin->ctx->plugins = plugin;
+  return MW_OK;
+}
+
+static void entry_free(mw_op_entry *entry) {
+  free(entry->defaults);
+  free(entry->kernels);
+  free(entry->preferred);
+  free(entry);
+}
+
+void mw_plugin_abort(mw_plugin *plugin) {
+  mw_context *ctx = plugin->ctx;
+  int kept = 0;
+  for (int i = 0; i < ctx->n_ops; i++) {
+    mw_op_entry *entry = ctx->ops[i];
+    int kernels = 0;
+    for (int k = 0; k < entry->n_kernels; k++)
+      if (entry->kernels[k].plugin != plugin) entry->kernels[kernels++] = entry->kernels[k];
+    entry->n_kernels = kernels;
+    if (entry->plugin == plugin) {
+      if (ctx->adder == entry) ctx->adder = NULL;
+      entry_free(entry);
+    } else {
+      ctx->ops[kept++] = entry;
+    }
+  }
+  ctx->n_ops = kept;
+  free(plugin->origin);
+  free(plugin);
+}
+
+void mw_registry_free(mw_context *ctx) {
+  for (int i = 0; i < ctx->n_ops; i++) entry_free(ctx->ops[i]);
+  free(ctx->ops);
+  for (mw_plugin *p = ctx->plugins, *next; p; p = next) {
+    next = p->next;
+    if (p->close) p->close(p->library);
+    free(p->origin);
+    free(p);
+  }
+}
+
+/* ---- looking up --------------------------------------------------------------------------- */
+
+/* The place of name in the sorted table, or where it belongs. */
+static int place_of(const mw_context *ctx, const char *name, bool *found) {
+  int low = 0, high = ctx->n_ops;
+  *found = false;
+  while (low < high && !*found) {
+    int middle = low + (high - low) / 2, order = strcmp(name, ctx->ops[middle]->op.name);
+    if (order == 0) *found = true;
+    if (order <= 0) high = middle;
+    if (order > 0) low = middle + 1;
+  }
+  return high;
+}
+
+mw_op_entry *mw_registry_find(const mw_context *ctx, const char *name) {
+  bool found;
+  int place = place_of(ctx, name, &found);
+  return found ? ctx->ops[place] : NULL;
+}
+
+const mw_op *mw_op_find(const mw_context *ctx, const char *name) {
+  const mw_op_entry *entry = mw_registry_find(ctx, name);
+  return entry ? &entry->op : NULL;
+}
+
+int mw_op_count(const mw_context *ctx) { return ctx->n_ops; }
+
+const mw_op *mw_op_at(const mw_context *ctx, int i) {
+  return i >= 0 && i < ctx->n_ops ? &ctx->ops[i]->op : NULL;
+}
+
+/* Edits (insert, delete, change, swap of neighbours) that turn a into b, for short words. */
+static int distance(const char *a, const char *b) {
+  enum { LONGEST = 40 };
+  int n = (int)strlen(a), m = (int)strlen(b);
+  if (n > LONGEST || m > LONGEST) return LONGEST;
+  int rows[3][LONGEST + 1];
+  for (int j = 0; j <= m; j++) rows[0][j] = j;
+  for (int i = 1; i <= n; i++) {
+    int *row = rows[i % 3], *above = rows[(i + 2) % 3], *higher = rows[(i + 1) % 3];
+    row[0] = i;
+    for (int j = 1; j <= m; j++) {
+      int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+      if (above[j] + 1 < best) best = above[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped && higher[j - 2] + 1 < best) best = higher[j - 2] + 1;
+      row[j] = best;
+    }
+  }
+  return rows[n % 3][m];
+}
+
+const char *mw_near(const char *word, const char *(*next)(const void *state, int i),
+                    const void *state) {
+  const char *best = NULL, *candidate;
+  int limit = (int)strlen(word) / 3 + 1, least = limit < 3 ? limit + 1 : 4;
+  for (int i = 0; (candidate = next(state, i)); i++) {
+    int d = distance(word, candidate);
+    if (d < least) {
+      least = d;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+static const char *op_name(const void *ctx, int i) {
+  const mw_op *op = mw_op_at(ctx, i);
+  return op ? op->name : NULL;
+}
+
+const char *mw_op_near(const mw_context *ctx, const char *name) {
+  return mw_near(name, op_name, ctx);
+}
+
+/* ---- kernels ------------------------------------------------------------------------------ */
+
+bool mw_registry_serves(const mw_op_entry *entry, mw_dtype dtype) {
+  if (entry->op.flags & MW_VIEW) return true;
+  for (int k = 0; k < entry->n_kernels; k++) {
+    mw_dtype served = entry->kernels[k].dtype;
+    if (served == MW_NONE || served == dtype) return true;
+    if (served == MW_U8 && dtype == MW_BOOL) return true; /* a bool is a byte, 0 or 1 */
+  }
+  return false;
+}
+
+const mw_kernel *mw_registry_kernel(const mw_op_entry *entry, mw_dtype dtype, const mw_call *call) {
+  const mw_kernel *best = NULL;
+  mw_dtype stored = dtype == MW_BOOL ? MW_U8 : dtype;
+  for (int k = 0; k < entry->n_kernels; k++) {
+    const mw_kernel *kernel = &entry->kernels[k].kernel;
+    mw_dtype served = entry->kernels[k].dtype;
+    if (served != MW_NONE && served != stored) continue;
+    if (call->backward ? !kernel->backward : !kernel->forward) continue;
+    if (kernel->supports && !kernel->supports(call)) continue;
+    if (entry->preferred && strcmp(entry->preferred, kernel->name) == 0) return kernel;
+    if (!best) best = kernel; /* they are sorted */
+  }
+  return best;
+}
+
+static mw_status add_kernel(mw_op_entry *entry, const mw_kernel_entry *new) {
+  mw_kernel_entry *grown =
+      realloc(entry->kernels, ((size_t)entry->n_kernels + 1) * sizeof *entry->kernels);
+  if (!grown) return mw_no_memory(new->plugin->ctx);
+  entry->kernels = grown;
+  int at = entry->n_kernels++;
+  for (; at > 0 && grown[at - 1].kernel.priority < new->kernel.priority; at--)
+    grown[at] = grown[at - 1];
+  grown[at] = *new;
+  return MW_OK;
+}
+
+mw_status mw_kernel_prefer(mw_context *ctx, const char *op, const char *kernel) {
+  mw_op_entry *entry = mw_registry_find(ctx, op);
+  if (!entry) return mw_set_error(ctx, "no op is named '%s'", op);
+  bool known = !kernel;
+  for (int k = 0; k < entry->n_kernels && !known; k++)
+    known = strcmp(entry->kernels[k].kernel.name, kernel) == 0;
+  if (!known) return mw_set_error(ctx, "%s has no kernel named '%s'", op, kernel);
+  char *name = kernel ? strdup(kernel) : NULL;
+  if (kernel && !name) return mw_no_memory(ctx);
+  free(entry->preferred);
+  entry->preferred = name;
+  mw_cache_clear(ctx); /* programs have chosen already */
+  return MW_OK;
+}
+
+char *mw_kernel_list(mw_context *ctx, const char *op) {
+  const mw_op_entry *entry = mw_registry_find(ctx, op);
+  if (!entry) {
+    mw_set_error(ctx, "no op is named '%s'", op);
+    return NULL;
+  }
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  if (!out) {
+    mw_no_memory(ctx);
+    return NULL;
+  }
+  for (int k = 0; k < entry->n_kernels; k++) {
+    const mw_kernel_entry *e = &entry->kernels[k];
+    fprintf(out, "%s %s %s %d %s\n", e->kernel.name,
+            e->dtype == MW_NONE ? "any" : mw_dtype_name(e->dtype), "cpu", e->kernel.priority,
+            e->plugin->origin);
+  }
+  fclose(out);
+  return text;
+}
+
+/* ---- registering -------------------------------------------------------------------------- */
+
+mw_status mw_host_accept(mw_plugin *plugin, uint32_t abi, const char *version) {
+  if (abi <= MW_ABI) return MW_OK;
+  return mw_set_error(plugin->ctx,
+                      "it was built for Moonwalk %s (ABI %u), this is Moonwalk %s (ABI %u): "
+                      "build it against this version's header, or update Moonwalk",
+                      version ? version : "?", abi, MW_VERSION, (unsigned)MW_ABI);
+}
+
+static bool name_valid(const char *name) {
+  if (!name || !islower((unsigned char)*name) || strlen(name) > 48) return false;
+  for (; *name; name++)
+    if (!islower((unsigned char)*name) && !isdigit((unsigned char)*name) && *name != '_')
+      return false;
+  return true;
+}
+
+static mw_status check_op(mw_context *ctx, const mw_op *op) {
+  if (!name_valid(op->name))
+    return mw_set_error(ctx, "an op's name is \"%s\", expected [a-z][a-z0-9_]*",
+                        op->name ? op->name : "(null)");
+  const char *lacks = op->version < 1                                ? "a version of 1 or more"
+                      : !op->doc                                     ? "a doc text"
+                      : !op->example                                 ? "an example"
+                      : !op->outputs[0].name                         ? "an output"
+                      : !op->infer                                   ? "an infer function"
+                      : !op->forward && !(op->flags & MW_VIEW)       ? "a forward function"
+                      : (op->flags & MW_VIEW) && !op->inputs[0].name ? "an input to view"
+                      : op->attrs && !op->attrs_size                 ? "attrs_size"
+                                                                     : NULL;
+  if (lacks) return mw_set_error(ctx, "op %s lacks %s", op->name, lacks);
+  int n = 0;
+  while (n < MW_MAX_ARGS && op->inputs[n].name) n++;
+  for (int i = 0; i + 1 < n; i++)
+    if (op->inputs[i].flags & MW_VARIADIC)
+      return mw_set_error(ctx, "op %s: only the last input can be variadic", op->name);
+  if (op->dtype_of < 0 || (op->dtype_of > 0 && op->dtype_of >= n))
+    return mw_set_error(ctx, "op %s: dtype_of is %d, but it has %d inputs", op->name, op->dtype_of,
+                        n);
+  if (mw_attrs_check_schema(ctx, op)) {
+    mw_prefix_error(ctx, op->name);
+    return MW_FAILED;
+  }
+  return MW_OK;
+}
+
+static mw_op_entry *entry_new(mw_plugin *plugin, const mw_op *op) {
+  mw_op_entry *entry = calloc(1, sizeof *entry);
+  if (!entry) {
+    mw_no_memory(plugin->ctx);
+    return NULL;
+  }
+  entry->op = *op;
+  entry->plugin = plugin;
+  while (entry->n_in < MW_MAX_ARGS && op->inputs[entry->n_in].name) {
+    const mw_arg *input = &op->inputs[entry->n_in++];
+    if (!(input->flags & MW_OPTIONAL)) entry->required = entry->n_in;
+    entry->variadic = (input->flags & MW_VARIADIC) != 0;
+  }
+  while (entry->n_out < MW_MAX_ARGS && op->outputs[entry->n_out].name) entry->n_out++;
+  entry->defaults = calloc(1, op->attrs_size ? op->attrs_size : 1);
+  if (!entry->defaults) {
+    mw_no_memory(plugin->ctx);
+    entry_free(entry);
+    return NULL;
+  }
+  if (mw_attrs_defaults(plugin->ctx, op, entry->defaults, &entry->must_set)) {
+    mw_prefix_error(plugin->ctx, op->name);
+    entry_free(entry);
+    return NULL;
+  }
+  return entry;
+}
+
+static mw_status add_entry(mw_context *ctx, mw_op_entry *entry) {
+  if (ctx->n_ops == ctx->ops_room) {
+    int room = ctx->ops_room ? 2 * ctx->ops_room : 64;
+    mw_op_entry **grown = realloc(ctx->ops, (size_t)room * sizeof *grown);
+    if (!grown) return mw_no_memory(ctx);
+    ctx->ops = grown;
+    ctx->ops_room = room;
+  }
+  bool found;
+  int place = place_of(ctx, entry->op.name, &found);
+  memmove(ctx->ops + place + 1, ctx->ops + place, (size_t)(ctx->n_ops - place) * sizeof *ctx->ops);
+  ctx->ops[place] = entry;
+  ctx->n_ops++;
+  if (entry->op.flags & MW_ADDS) ctx->adder = entry;
+  return MW_OK;
+}
+
+/* The same op arrives once for each element type that its file was compiled for. The first one
+ * brings the op, all bring a kernel. */
+mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *given, size_t op_size,
+                              mw_dtype real) {
+  mw_context *ctx = plugin->ctx;
+  if (!given) return mw_set_error(ctx, "a NULL op was registered");
+  if (op_size > sizeof(mw_op) || op_size < offsetof(mw_op, workspace))
+    return mw_set_error(ctx, "an op's struct has %zu bytes, this Moonwalk's (%s) has %zu", op_size,
+                        MW_VERSION, sizeof(mw_op));
+  mw_op op = {0};
+  memcpy(&op, given, op_size);
+  if (check_op(ctx, &op)) return MW_FAILED;
+  mw_op_entry *entry = mw_registry_find(ctx, op.name);
+  mw_kernel_entry kernel = {.kernel = {.op = op.name,
+                                       .name = "plain",
+                                       .forward = op.forward,
+                                       .backward = op.backward,
+                                       .workspace = op.workspace},
+                            .dtype = op.flags & MW_ANY_DTYPE ? MW_NONE : real,
+                            .plugin = plugin};
+  if (entry && entry->plugin != plugin)
+    return mw_set_error(ctx, "op %s exists already, from %s", op.name, entry->plugin->origin);
+  for (int k = 0; entry && k < entry->n_kernels; k++) {
+    if (strcmp(entry->kernels[k].kernel.name, "plain") != 0) continue;
+    if (entry->kernels[k].dtype == MW_NONE) return MW_OK; /* it serves every dtype already */
+    if (entry->kernels[k].dtype == real)
+      return mw_set_error(ctx, "op %s is registered twice for %s", op.name, mw_dtype_name(real));
+  }
+  if (!entry) {
+    entry = entry_new(plugin, &op);
+    if (!entry) return MW_FAILED;
+    if (add_entry(ctx, entry)) {
+      entry_free(entry);
+      return MW_FAILED;
+    }
+  }
+  return add_kernel(entry, &kernel);
+}
+
+mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *given, size_t kernel_size,
+                                  mw_dtype real) {
+  mw_context *ctx = plugin->ctx;
+  if (!given) return mw_set_error(ctx, "a NULL kernel was registered");
+  if (kernel_size > sizeof(mw_kernel) || kernel_size < offsetof(mw_kernel, workspace))
+    return mw_set_error(ctx, "a kernel's struct has %zu bytes, this Moonwalk's (%s) has %zu",
+                        kernel_size, MW_VERSION, sizeof(mw_kernel));
+  mw_kernel_entry kernel = {.dtype = real, .plugin = plugin};
+  memcpy(&kernel.kernel, given, kernel_size);
+  if (!given->op || !given->name || (!given->forward && !given->backward))
+    return mw_set_error(ctx, "a kernel lacks its op, its name, or both of its functions");
+  mw_op_entry *entry = mw_registry_find(ctx, given->op);
+  if (!entry)
+    return mw_set_error(ctx, "kernel %s is for op %s, which does not exist", given->name,
+                        given->op);
+  for (int k = 0; k < entry->n_kernels; k++)
+    if (entry->kernels[k].dtype == real && strcmp(entry->kernels[k].kernel.name, given->name) == 0)
+      return mw_set_error(ctx, "%s has a kernel %s for %s already, from %s", given->op, given->name,
+                          mw_dtype_name(real), entry->kernels[k].plugin->origin);
+  mw_cache_clear(ctx); /* programs compiled from now on may prefer it */
+  return add_kernel(entry, &kernel);
+}

@@ -1,0 +1,218 @@
+/* run.c: runs programs, and finds the program for a request in the cache. */
+#include <string.h>
+
+#include "internal.h"
+
+/* ---- the cache: few programs, the one used last in front ------------------------------------ */
+
+static mw_program *cache_find(mw_context *ctx, const mw_collection *c) {
+  for (int i = 0; i < ctx->n_cached; i++) {
+    mw_program *p = ctx->cache[i];
+    if (p->hash != c->hash || p->key_words != c->key_words) continue;
+    if (memcmp(p->key, c->key, c->key_words * sizeof *p->key) != 0) continue;
+    memmove(ctx->cache + 1, ctx->cache, (size_t)i * sizeof *ctx->cache);
+    return ctx->cache[0] = p;
+  }
+  return NULL;
+}
+
+static void cache_add(mw_context *ctx, mw_program *p) {
+  if (ctx->n_cached == MW_MAX_CACHED) mw_program_destroy(ctx->cache[--ctx->n_cached]);
+  memmove(ctx->cache + 1, ctx->cache, (size_t)ctx->n_cached * sizeof *ctx->cache);
+  ctx->cache[0] = p;
+  ctx->n_cached++;
+}
+
+void mw_cache_clear(mw_context *ctx) {
+  while (ctx->n_cached) mw_program_destroy(ctx->cache[--ctx->n_cached]);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static mw_status grow_arena(mw_context *ctx, size_t bytes) {
+  if (bytes <= ctx->arena_bytes) return MW_OK;
+  char *arena = aligned_alloc(MW_ALIGN, mw_aligned(bytes));
+  if (!arena) return mw_set_error(ctx, "cannot allocate %zu bytes for intermediates", bytes);
+  free(ctx->arena); /* nothing in it outlives a run */
+  ctx->arena = arena;
+  ctx->arena_bytes = mw_aligned(bytes);
+  return MW_OK;
+}
+
+/* Storage for each result; that of the last run is used again when nobody else has it. */
+static mw_status prepare_results(mw_program *p) {
+  for (int s = 0; s < p->n_slots; s++) {
+    mw_slot *slot = &p->slots[s];
+    if (slot->root != s || slot->place != MW_IN_RESULT) continue;
+    if (slot->held && slot->held->refs == 1) continue;
+    mw_storage_release(slot->held);
+    slot->held = mw_storage_new(p->ctx, slot->bytes);
+    if (!slot->held) return MW_FAILED;
+  }
+  return MW_OK;
+}
+
+static mw_storage *slot_storage(mw_program *p, mw_tensor *const *leaves, int s) {
+  mw_slot *root = mw_slot_root(p->slots, s);
+  return root->place == MW_IN_LEAF ? leaves[root->leaf]->storage : root->held;
+}
+
+static void *slot_address(mw_program *p, mw_tensor *const *leaves, int s) {
+  mw_slot *root = mw_slot_root(p->slots, s);
+  if (root->place == MW_IN_ARENA) return p->ctx->arena + root->offset;
+  return slot_storage(p, leaves, s)->data;
+}
+
+static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_step *step) {
+  mw_context *ctx = p->ctx;
+  mw_call *call = &step->call;
+  for (int a = 0; a < step->n_arrays; a++)
+    step->arrays[a].data = step->slots[a] < 0 ? NULL : slot_address(p, leaves, step->slots[a]);
+  call->saved = step->saved < 0 ? NULL : slot_address(p, leaves, step->saved);
+  if (step->scratch >= 0) {
+    call->worker_scratch = slot_address(p, leaves, step->scratch);
+    call->scratch = call->worker_scratch + step->worker_bytes;
+  }
+  mw_status (*run)(const mw_call *) =
+      call->backward ? step->kernel->backward : step->kernel->forward;
+  ctx->error[0] = '\0';
+  if (!run(call)) return MW_OK;
+  if (!ctx->error[0]) mw_set_error(ctx, "its kernel failed without saying why");
+  mw_prefix_error(ctx, step->entry->op.name);
+  return MW_FAILED;
+}
+
+static mw_status check_leaves(mw_context *ctx, int n, mw_tensor *const *leaves) {
+  char text[MW_SPEC_TEXT];
+  for (int i = 0; i < n; i++)
+    if (!leaves[i]->storage)
+      return mw_set_error(ctx, "input '%s' %s has no value yet", mw_tensor_name(leaves[i]),
+                          mw_spec_text(&leaves[i]->spec, text));
+  return MW_OK;
+}
+
+static mw_status run_steps(mw_program *p, mw_tensor *const *leaves) {
+  mw_context *ctx = p->ctx;
+  if (check_leaves(ctx, p->n_leaves, leaves) || grow_arena(ctx, p->arena) || prepare_results(p))
+    return MW_FAILED;
+  ctx->stats.programs_run++;
+  ctx->stats.nodes_last = p->n_steps;
+  ctx->stats.arena_last = p->arena;
+  ctx->stats.arena_unshared = p->arena_unshared;
+  if (p->arena > ctx->stats.arena_peak) ctx->stats.arena_peak = p->arena;
+  ctx->interrupted = 0;
+  for (int k = 0; k < p->n_steps; k++) {
+    if (ctx->interrupted) return mw_set_error(ctx, "interrupted");
+    if (run_step(p, leaves, &p->steps[k])) return MW_FAILED;
+  }
+  return MW_OK;
+}
+
+/* Gives the targets their new values, all at once: every value is held before any is replaced.
+ * The storage that a target had becomes the next run's, so that a loop allocates nothing. */
+static mw_status apply_updates(mw_program *p, mw_tensor *const *leaves) {
+  if (!p->n_updates) return MW_OK;
+  mw_storage **fresh = malloc((size_t)p->n_updates * sizeof(mw_storage *));
+  if (!fresh) return mw_no_memory(p->ctx);
+  for (int i = 0; i < p->n_updates; i++)
+    fresh[i] = mw_storage_retain(slot_storage(p, leaves, p->updates[i]));
+  for (int i = 0; i < p->n_updates; i++) {
+    mw_tensor *target = leaves[p->targets[i]];
+    mw_slot *root = mw_slot_root(p->slots, p->updates[i]);
+    mw_storage *old = target->storage;
+    target->storage = fresh[i];
+    target->node->version++;
+    if (root->place == MW_IN_RESULT && root->held == fresh[i] && old->refs == 1 &&
+        old->bytes == root->bytes) {
+      mw_storage_release(root->held);
+      root->held = old;
+    } else {
+      mw_storage_release(old);
+    }
+  }
+  free(fresh);
+  return MW_OK;
+}
+
+/* Lets go of results that somebody has now. */
+static void release_results(mw_program *p) {
+  for (int s = 0; s < p->n_slots; s++) {
+    mw_slot *slot = &p->slots[s];
+    if (!slot->held || slot->held->refs == 1) continue;
+    mw_storage_release(slot->held);
+    slot->held = NULL;
+  }
+}
+
+/* ---- the public face ------------------------------------------------------------------------- */
+
+mw_status mw_update(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
+                    mw_tensor *const *targets, mw_tensor *const *values) {
+  mw_request request = {
+      .n = n, .n_updates = n_updates, .tensors = tensors, .targets = targets, .values = values};
+  mw_collection *c = &ctx->collection;
+  if (mw_collect(ctx, &request, c)) return MW_FAILED;
+  if (!c->n_steps && !n_updates) return check_leaves(ctx, c->n_leaves, c->leaves);
+  mw_program *p = cache_find(ctx, c);
+  if (!p) {
+    p = mw_compile(ctx, c);
+    if (!p) return MW_FAILED;
+    cache_add(ctx, p);
+  }
+  if (run_steps(p, c->leaves)) return MW_FAILED;
+  for (int i = 0; i < n; i++)
+    if (!tensors[i]->storage)
+      tensors[i]->storage = mw_storage_retain(slot_storage(p, c->leaves, p->results[i]));
+  mw_status status = apply_updates(p, c->leaves);
+  release_results(p);
+  return status;
+}
+
+mw_status mw_eval(mw_context *ctx, int n, mw_tensor *const *tensors) {
+  return mw_update(ctx, n, tensors, 0, NULL, NULL);
+}
+
+mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
+                           mw_tensor *const *targets, mw_tensor *const *values) {
+  mw_request request = {
+      .n = n, .n_updates = n_updates, .tensors = tensors, .targets = targets, .values = values};
+  mw_collection *c = &ctx->collection;
+  if (mw_collect(ctx, &request, c)) return NULL;
+  mw_program *p = mw_compile(ctx, c);
+  if (!p) return NULL;
+  p->leaves = calloc((size_t)p->n_leaves + 1, sizeof(mw_tensor *));
+  if (!p->leaves) {
+    mw_program_destroy(p);
+    mw_no_memory(ctx);
+    return NULL;
+  }
+  for (int i = 0; i < p->n_leaves; i++) p->leaves[i] = mw_retain(c->leaves[i]);
+  ctx->refs++;
+  return p;
+}
+
+void mw_program_free(mw_program *p) {
+  if (!p) return;
+  mw_context *ctx = p->ctx;
+  mw_program_destroy(p);
+  if (ctx->refs > 1) ctx->refs--;
+  else mw_context_free(ctx); /* it was the last to hold a context that its user has freed */
+}
+
+mw_status mw_program_run(mw_program *p, mw_tensor **results) {
+  for (int i = 0; i < p->n_results; i++) results[i] = NULL;
+  if (run_steps(p, p->leaves)) return MW_FAILED;
+  mw_status status = MW_OK;
+  for (int i = 0; i < p->n_results && !status; i++) {
+    mw_storage *storage = mw_storage_retain(slot_storage(p, p->leaves, p->results[i]));
+    results[i] = mw_constant_sharing(p->ctx, &p->slots[p->results[i]].spec, storage);
+    if (!results[i]) status = MW_FAILED;
+  }
+  if (!status) status = apply_updates(p, p->leaves);
+  for (int i = 0; i < p->n_results && status; i++) {
+    mw_release(results[i]);
+    results[i] = NULL;
+  }
+  release_results(p);
+  return status;
+}

@@ -1,0 +1,504 @@
+/* call.c: ops, gradients and programs from Lua. How the arguments of an op are understood:
+ *
+ *     mw.conv2d(x, w, b, {stride = 2, padding = {1, 1}})
+ *
+ * Tensors come first, in the declared order; nil leaves an optional one out; a number stands for a
+ * scalar of the other operand's dtype. A table at the end holds attributes by name. What else is
+ * there sets the op's main attribute, which is its only required one, or else its first one:
+ * x:reshape(2, -1), x:reshape {2, -1}, x:sum {1, keepdims = true}, x:cast "f64". */
+#include <string.h>
+
+#include "face.h"
+
+#define FACE_PROGRAM "moonwalk.program"
+#define MOST_SETTINGS 64 /* as many attributes as an op may declare */
+#define FEW_INPUTS 16
+
+typedef struct call {
+  lua_State *L;
+  const mw_op *op;
+  int declared; /* inputs */
+  bool variadic;
+  int n_in, room;
+  mw_tensor **in;       /* NULL: left out, or a number */
+  int *number_at;       /* where on the stack in[i] is given as a number; 0 when it is not */
+  int values, n_values; /* on the stack: for the main attribute */
+  int table;            /* on the stack: the attributes, or 0 */
+  int n_settings;
+  mw_setting settings[MOST_SETTINGS];
+} call;
+
+int face_declared(const mw_arg *args) {
+  int n = 0;
+  while (n < MW_MAX_ARGS && args[n].name) n++;
+  return n;
+}
+
+static const char *input_name(const call *c, int i) {
+  return c->op->inputs[i < c->declared ? i : c->declared - 1].name;
+}
+
+/* ---- inputs ------------------------------------------------------------------------------ */
+
+static void add_input(call *c, mw_tensor *t, int number_at) {
+  if (c->n_in == c->room) face_error(c->L, "%s: too many tensors", c->op->name);
+  c->in[c->n_in] = t;
+  c->number_at[c->n_in++] = number_at;
+}
+
+static bool has_room(const call *c) { return c->variadic || c->n_in < c->declared; }
+
+static void refuse_input(call *c, int index) {
+  lua_State *L = c->L;
+  if (has_room(c) && c->declared)
+    face_error(L, "%s: %s is %s, expected a tensor or a number", c->op->name,
+               input_name(c, c->n_in), face_describe(L, index));
+  face_error(L, "%s: %s is one argument too many; it takes %d %s", c->op->name,
+             face_describe(L, index), c->declared, c->declared == 1 ? "tensor" : "tensors");
+}
+
+/* Whether the table is {a, b, ...} for a variadic input. */
+static bool holds_tensors(lua_State *L, int index) {
+  lua_rawgeti(L, index, 1);
+  bool is_tensor = face_test(L, -1) != NULL;
+  lua_pop(L, 1);
+  return is_tensor;
+}
+
+static void add_tensors(call *c, int index) {
+  lua_Integer n = (lua_Integer)lua_rawlen(c->L, index);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(c->L, index, i);
+    mw_tensor *t = face_test(c->L, -1);
+    if (!t)
+      face_error(c->L, "%s: tensor %d of the list is %s", c->op->name, (int)i,
+                 face_describe(c->L, -1));
+    add_input(c, t, 0);
+    lua_pop(c->L, 1); /* the table keeps it */
+  }
+}
+
+/* An argument that is neither a tensor nor nil nor a table. */
+static void take_value(call *c, int index) {
+  int type = lua_type(c->L, index);
+  bool is_number = type == LUA_TNUMBER || type == LUA_TBOOLEAN;
+  if (is_number && has_room(c) && !c->n_values) {
+    add_input(c, NULL, index);
+  } else if ((is_number || type == LUA_TSTRING) && c->op->attrs && c->n_in) {
+    if (!c->n_values) c->values = index;
+    c->n_values++;
+  } else {
+    refuse_input(c, index);
+  }
+}
+
+static void take_argument(call *c, int index, int last) {
+  lua_State *L = c->L;
+  mw_tensor *t = face_test(L, index);
+  if (t) {
+    if (!has_room(c) || c->n_values) refuse_input(c, index);
+    add_input(c, t, 0);
+  } else if (lua_isnil(L, index)) {
+    if (has_room(c)) add_input(c, NULL, 0);
+  } else if (!lua_istable(L, index)) {
+    take_value(c, index);
+  } else if (c->variadic && holds_tensors(L, index)) {
+    add_tensors(c, index);
+  } else if (index == last) {
+    c->table = index;
+  } else if (lua_rawlen(L, index) && c->op->attrs && c->n_in && !c->n_values) {
+    c->values = index; /* a list for the main attribute, before the table of the others */
+    c->n_values = 1;
+  } else {
+    face_error(L,
+               "%s: argument %d is a table; the attributes come last, and a table of numbers "
+               "becomes a tensor with mw.tensor",
+               c->op->name, index);
+  }
+}
+
+/* The dtype of a number: that of the first tensor, but a bool one (a mask) only if all are. */
+static const mw_spec *beside_number(const call *c) {
+  const mw_spec *found = NULL;
+  for (int i = 0; i < c->n_in; i++) {
+    if (!c->in[i]) continue;
+    const mw_spec *spec = mw_tensor_spec(c->in[i]);
+    if (spec->dtype != MW_BOOL) return spec;
+    if (!found) found = spec;
+  }
+  return found;
+}
+
+static void number_to_tensor(call *c, int i, const mw_spec *beside) {
+  lua_State *L = c->L;
+  char text[MW_SPEC_TEXT];
+  mw_dtype dtype = lua_isboolean(L, c->number_at[i]) ? MW_BOOL : beside ? beside->dtype : MW_F32;
+  mw_spec spec = mw_spec_of(dtype, 0, NULL);
+  double element;
+  const char *expected = face_store(L, c->number_at[i], dtype, &element, 0);
+  if (expected)
+    face_error(L, "%s: %s is %s, expected %s beside %s; use :cast to change the dtype", c->op->name,
+               input_name(c, i), face_describe(L, c->number_at[i]), expected,
+               beside ? mw_spec_text(beside, text) : mw_dtype_name(dtype));
+  c->in[i] = mw_constant(face_context(L), &spec, &element);
+  face_push(L, c->in[i]);
+  lua_replace(L, c->number_at[i]);
+}
+
+/* ---- attributes -------------------------------------------------------------------------- */
+
+static bool is_list(const mw_attr *attr) { return attr->type == MW_INTS || attr->type == MW_AXES; }
+
+static const mw_attr *find_attr(const mw_op *op, const char *name) {
+  for (const mw_attr *a = op->attrs; a && a->name; a++)
+    if (strcmp(a->name, name) == 0) return a;
+  return NULL;
+}
+
+/* The only required attribute, else the first one. NULL when several are required. */
+static const mw_attr *main_attr(const mw_op *op) {
+  const mw_attr *required = NULL;
+  for (const mw_attr *a = op->attrs; a && a->name; a++) {
+    if (a->initial) continue;
+    if (required) return NULL;
+    required = a;
+  }
+  return required ? required : op->attrs && op->attrs->name ? op->attrs : NULL;
+}
+
+static int64_t list_entry(call *c, const char *name, int i) {
+  int integral = 0;
+  lua_Integer value = 0;
+  if (lua_type(c->L, -1) == LUA_TNUMBER) value = lua_tointegerx(c->L, -1, &integral);
+  if (!integral)
+    face_error(c->L, "%s: entry %d of %s is %s, expected an integer", c->op->name, i, name,
+               face_describe(c->L, -1));
+  lua_pop(c->L, 1);
+  return value;
+}
+
+static void check_entries(call *c, const char *name, lua_Unsigned n) {
+  if (n > MW_MAX_INTS)
+    face_error(c->L, "%s: %s has %llu entries, at most %d are possible", c->op->name, name,
+               (unsigned long long)n, MW_MAX_INTS);
+}
+
+static mw_setting read_list(call *c, const char *name, int index) {
+  mw_setting s = mw_list(name, 0, NULL);
+  lua_Unsigned n = lua_rawlen(c->L, index);
+  check_entries(c, name, n);
+  for (int i = 1; i <= (int)n; i++) {
+    lua_rawgeti(c->L, index, i);
+    s.value.list.at[s.value.list.count++] = list_entry(c, name, i);
+  }
+  return s;
+}
+
+/* The value at index. The core compares its kind with the schema. */
+static mw_setting read_setting(call *c, const char *name, int index) {
+  lua_State *L = c->L;
+  int integral;
+  lua_Integer n;
+  switch (lua_type(L, index)) {
+    case LUA_TBOOLEAN: return mw_bool(name, lua_toboolean(L, index));
+    case LUA_TSTRING: return mw_text(name, lua_tostring(L, index));
+    case LUA_TTABLE: return read_list(c, name, index);
+    case LUA_TNUMBER:
+      n = lua_tointegerx(L, index, &integral);
+      return integral ? mw_int(name, n) : mw_float(name, lua_tonumber(L, index));
+    default:
+      face_error(L, "%s: attribute %s is %s", c->op->name, name, face_describe(L, index));
+      return mw_bool(name, false);
+  }
+}
+
+static int64_t axis_from_lua(call *c, const char *name, int64_t axis) {
+  if (axis == 0)
+    face_error(c->L, "%s: %s is 0; it counts from 1, or from -1 at the end", c->op->name, name);
+  return axis > 0 ? axis - 1 : axis;
+}
+
+static void add_setting(call *c, const mw_attr *attr, mw_setting s) {
+  if (c->n_settings == MOST_SETTINGS) face_error(c->L, "%s: too many attributes", c->op->name);
+  if (attr && (attr->type == MW_AXIS || attr->type == MW_AXES)) {
+    if (s.kind == MW_SET_INT) s.value.integer = axis_from_lua(c, s.name, s.value.integer);
+    for (int i = 0; s.kind == MW_SET_INTS && i < s.value.list.count; i++)
+      s.value.list.at[i] = axis_from_lua(c, s.name, s.value.list.at[i]);
+  }
+  c->settings[c->n_settings++] = s;
+}
+
+/* Gives the main attribute the n values from stack index `first` up: one, or the entries of its
+ * list. */
+static void set_main(call *c, int first, int n) {
+  const mw_attr *attr = main_attr(c->op);
+  if (!attr) {
+    face_error(c->L, "%s: %s has no name; attributes go into a table by name", c->op->name,
+               face_describe(c->L, first));
+    return;
+  }
+  if (!is_list(attr) && n > 1)
+    face_error(c->L, "%s: %s is one value too many for %s; attributes go into a table by name",
+               c->op->name, face_describe(c->L, first + 1), attr->name);
+  if (n == 1) {
+    add_setting(c, attr, read_setting(c, attr->name, first));
+    return;
+  }
+  mw_setting list = mw_list(attr->name, 0, NULL);
+  check_entries(c, attr->name, (lua_Unsigned)n);
+  for (int i = 0; i < n; i++) {
+    lua_pushvalue(c->L, first + i);
+    list.value.list.at[list.value.list.count++] = list_entry(c, attr->name, i + 1);
+  }
+  add_setting(c, attr, list);
+}
+
+/* The list part of the attribute table, {2, 2, stride = 1}, is for the main attribute. */
+static void set_main_from_table(call *c, lua_Unsigned n) {
+  lua_State *L = c->L;
+  if (!main_attr(c->op) || !c->n_in)
+    face_error(L,
+               "%s: a table holds attributes by name; a table of numbers becomes a tensor with "
+               "mw.tensor",
+               c->op->name);
+  if (c->n_values) face_error(L, "%s: %s is given twice", c->op->name, main_attr(c->op)->name);
+  check_entries(c, main_attr(c->op)->name, n);
+  int top = lua_gettop(L);
+  for (lua_Unsigned i = 1; i <= n; i++) lua_rawgeti(L, c->table, (lua_Integer)i);
+  set_main(c, top + 1, (int)n);
+  lua_settop(L, top);
+}
+
+static void read_table(call *c) {
+  lua_State *L = c->L;
+  lua_Unsigned n = lua_rawlen(L, c->table);
+  bool named = false;
+  for (lua_pushnil(L); lua_next(L, c->table); lua_pop(L, 1)) {
+    if (lua_isinteger(L, -2) && (lua_Unsigned)lua_tointeger(L, -2) - 1 < n) continue;
+    if (lua_type(L, -2) != LUA_TSTRING)
+      face_error(L, "%s: the attribute table has the key %s, expected names", c->op->name,
+                 face_describe(L, -2));
+    const char *name = lua_tostring(L, -2);
+    add_setting(c, find_attr(c->op, name), read_setting(c, name, lua_gettop(L)));
+    named = true;
+  }
+  const mw_attr *attr = main_attr(c->op);
+  if (n) set_main_from_table(c, n);
+  else if (!named && !c->n_values && attr && !attr->initial && is_list(attr))
+    add_setting(c, attr, mw_list(attr->name, 0, NULL)); /* x:reshape {}: a scalar */
+}
+
+/* ---- the call ---------------------------------------------------------------------------- */
+
+/* How many inputs the arguments can hold at most. */
+static int most_inputs(lua_State *L, int first, int last, bool variadic) {
+  lua_Unsigned n = (lua_Unsigned)(last - first + 1);
+  for (int i = first; variadic && i <= last; i++)
+    if (lua_istable(L, i)) n += lua_rawlen(L, i);
+  return n > 1000000 ? 1000000 : (int)n;
+}
+
+static const mw_op *find_op(lua_State *L, const char *name) {
+  mw_context *ctx = face_context(L);
+  const mw_op *op = mw_op_find(ctx, name);
+  if (op) return op;
+  const char *near = mw_op_near(ctx, name);
+  if (near) face_error(L, "there is no op '%s'; did you mean '%s'?", name, near);
+  face_error(L, "there is no op '%s'; mw.help() lists them", name);
+  return NULL;
+}
+
+int face_apply(lua_State *L, const char *name, int first) {
+  const mw_op *op = find_op(L, name);
+  mw_tensor *few[FEW_INPUTS], *outputs[MW_MAX_ARGS];
+  int few_numbers[FEW_INPUTS];
+  int last = lua_gettop(L), declared = face_declared(op->inputs);
+  call c = {.L = L, .op = op, .declared = declared, .in = few, .number_at = few_numbers};
+  c.variadic = declared && (op->inputs[declared - 1].flags & MW_VARIADIC);
+  luaL_checkstack(L, MW_MAX_INTS + MW_MAX_ARGS + 8, NULL);
+  c.room = most_inputs(L, first, last, c.variadic);
+  if (c.room > FEW_INPUTS) { /* both on the stack, for Lua to free */
+    c.in = lua_newuserdatauv(L, (size_t)c.room * sizeof *c.in, 0);
+    c.number_at = lua_newuserdatauv(L, (size_t)c.room * sizeof *c.number_at, 0);
+  }
+  for (int i = first; i <= last; i++) take_argument(&c, i, last);
+  const mw_spec *beside = beside_number(&c);
+  for (int i = 0; i < c.n_in; i++)
+    if (c.number_at[i]) number_to_tensor(&c, i, beside);
+  if (c.n_values) set_main(&c, c.values, c.n_values);
+  if (c.table) read_table(&c);
+
+  int n_out = face_declared(op->outputs), base = lua_gettop(L);
+  for (int i = 0; i < n_out; i++) face_push_empty(L);
+  if (mw_apply_all(face_context(L), op->name, c.n_in, c.in, c.n_settings, c.settings, outputs) !=
+      n_out)
+    return face_raise(L);
+  for (int i = 0; i < n_out; i++) *(mw_tensor **)lua_touserdata(L, base + 1 + i) = outputs[i];
+  face_settle(L);
+  return n_out;
+}
+
+static int call_named(lua_State *L) {
+  return face_apply(L, lua_tostring(L, lua_upvalueindex(1)), 1);
+}
+
+void face_push_op(lua_State *L, const char *name) {
+  lua_pushstring(L, name);
+  lua_pushcclosure(L, call_named, 1);
+}
+
+const mw_op *face_check_op(lua_State *L, int index, const char *function) {
+  if (lua_type(L, index) != LUA_TSTRING)
+    face_error(L, "%s: the op is %s, expected its name", function, face_describe(L, index));
+  return find_op(L, lua_tostring(L, index));
+}
+
+/* core.call(op, ...) */
+static int core_call(lua_State *L) { return face_apply(L, face_check_op(L, 1, "call")->name, 2); }
+
+/* core.op(name): the function that mw.NAME is */
+static int core_op(lua_State *L) {
+  face_push_op(L, face_check_op(L, 1, "op")->name);
+  return 1;
+}
+
+/* ---- gradients and programs -------------------------------------------------------------- */
+
+/* The tensors of a list, in memory that is pushed on the stack. They belong to the list. */
+static mw_tensor **check_tensors(lua_State *L, int index, const char *function, const char *what,
+                                 int *n) {
+  if (!lua_istable(L, index))
+    face_error(L, "%s: %s is %s, expected a list such as {x, w}", function, what,
+               face_describe(L, index));
+  lua_Unsigned count = lua_rawlen(L, index);
+  if (count > 1000000) face_error(L, "%s: %s has too many tensors", function, what);
+  mw_tensor **list = lua_newuserdatauv(L, (size_t)count * sizeof *list + 1, 0);
+  for (lua_Unsigned i = 0; i < count; i++) {
+    lua_rawgeti(L, index, (lua_Integer)i + 1);
+    list[i] = face_test(L, -1);
+    if (!list[i])
+      face_error(L, "%s: %s[%d] is %s, expected a tensor", function, what, (int)i + 1,
+                 face_describe(L, -1));
+    lua_pop(L, 1);
+  }
+  lua_pushnil(L);
+  if (count == 0 && lua_next(L, index))
+    face_error(L, "%s: %s has the key %s, expected a list such as {x, w}", function, what,
+               face_describe(L, -2));
+  *n = (int)count;
+  return list;
+}
+
+/* Pushes a table of n empty tensors, and fills the n slots with where they are. */
+static void push_empty_list(lua_State *L, mw_tensor ***slots, int n) {
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) {
+    slots[i] = face_push_empty(L);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+static void fill_list(mw_tensor ***slots, mw_tensor *const *tensors, int n) {
+  for (int i = 0; i < n; i++) *slots[i] = tensors[i];
+}
+
+/* core.grad(y, {x, ...}, dy?) -> {dx, ...} */
+static int core_grad(lua_State *L) {
+  mw_tensor *y = face_test(L, 1), *dy = NULL;
+  if (!y) return face_error(L, "grad: y is %s, expected a tensor", face_describe(L, 1));
+  if (!lua_isnoneornil(L, 3) && !(dy = face_test(L, 3)))
+    return face_error(L, "grad: dy is %s, expected a tensor of y's shape", face_describe(L, 3));
+  if (face_test(L, 2)) return face_error(L, "grad: x is one tensor, expected a list: {x}");
+  int n;
+  mw_tensor **x = check_tensors(L, 2, "grad", "x", &n);
+  mw_tensor **dx = lua_newuserdatauv(L, (size_t)n * sizeof *dx + 1, 0);
+  mw_tensor ***slots = lua_newuserdatauv(L, (size_t)n * sizeof *slots + 1, 0);
+  push_empty_list(L, slots, n);
+  if (mw_grad(face_context(L), y, dy, n, x, dx)) return face_raise(L);
+  fill_list(slots, dx, n);
+  face_settle(L);
+  return 1;
+}
+
+/* core.run(outputs, targets, values): computes outputs, then gives each parameter targets[i] the
+ * value of values[i], in one program. */
+static int core_run(lua_State *L) {
+  int n, n_targets, n_values;
+  mw_tensor **outputs = check_tensors(L, 1, "run", "outputs", &n);
+  mw_tensor **targets = check_tensors(L, 2, "run", "targets", &n_targets);
+  mw_tensor **values = check_tensors(L, 3, "run", "values", &n_values);
+  if (n_targets != n_values)
+    return face_error(L, "run: there are %d targets and %d values", n_targets, n_values);
+  if (mw_update(face_context(L), n, outputs, n_targets, targets, values)) return face_raise(L);
+  face_settle(L);
+  return 0;
+}
+
+/* core.eval(...) computes tensors in one program and returns them. */
+static int core_eval(lua_State *L) {
+  int n = lua_gettop(L);
+  mw_tensor **list = lua_newuserdatauv(L, (size_t)n * sizeof *list + 1, 0);
+  for (int i = 0; i < n; i++) {
+    list[i] = face_test(L, i + 1);
+    if (!list[i])
+      return face_error(L, "eval: argument %d is %s, expected a tensor", i + 1,
+                        face_describe(L, i + 1));
+  }
+  if (mw_eval(face_context(L), n, list)) return face_raise(L);
+  face_settle(L);
+  lua_settop(L, n);
+  return n;
+}
+
+typedef struct face_program {
+  mw_program *program;
+  int results;
+} face_program;
+
+static int program_gc(lua_State *L) {
+  face_program *p = lua_touserdata(L, 1);
+  if (p->program) mw_program_free(p->program);
+  p->program = NULL;
+  return 0;
+}
+
+/* core.program({y, ...}): compiles a program that core.program_run runs on its leaves' values. */
+static int core_program(lua_State *L) {
+  int n;
+  mw_tensor **outputs = check_tensors(L, 1, "program", "outputs", &n);
+  face_program *p = lua_newuserdatauv(L, sizeof *p, 0);
+  *p = (face_program){.results = n};
+  luaL_setmetatable(L, FACE_PROGRAM);
+  p->program = mw_program_new(face_context(L), n, outputs, 0, NULL, NULL);
+  if (!p->program) return face_raise(L);
+  return 1;
+}
+
+static int core_program_run(lua_State *L) {
+  face_program *p = luaL_testudata(L, 1, FACE_PROGRAM);
+  if (!p || !p->program)
+    return face_error(L, "program_run: the argument is %s, expected a program",
+                      face_describe(L, 1));
+  mw_tensor **results = lua_newuserdatauv(L, (size_t)p->results * sizeof *results + 1, 0);
+  mw_tensor ***slots = lua_newuserdatauv(L, (size_t)p->results * sizeof *slots + 1, 0);
+  push_empty_list(L, slots, p->results);
+  if (mw_program_run(p->program, results)) return face_raise(L);
+  fill_list(slots, results, p->results);
+  face_settle(L);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"call", core_call},       {"eval", core_eval},
+    {"grad", core_grad},       {"op", core_op},
+    {"program", core_program}, {"program_run", core_program_run},
+    {"run", core_run},         {NULL, NULL},
+};
+
+void face_open_call(lua_State *L) {
+  luaL_setfuncs(L, functions, 0);
+  luaL_newmetatable(L, FACE_PROGRAM);
+  lua_pushcfunction(L, program_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pop(L, 1);
+}

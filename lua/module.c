@@ -1,0 +1,325 @@
+/* module.c: the Lua module: a context for each Lua state, the built-in Lua modules, errors at the
+ * user's line, and when to collect garbage. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "face.h"
+
+/* ---- the state's context ----------------------------------------------------------------- */
+
+typedef struct face_state {
+  mw_context *ctx;
+  size_t bytes_limit;    /* collect when tensors hold more than this, */
+  int64_t tensors_limit; /* or when there are more of them than this */
+  mw_tensor *waiting;    /* see face_push */
+} face_state;
+
+static const char state_key = 0; /* its address is the key in Lua's registry */
+
+static face_state *state_of(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+  face_state *state = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return state;
+}
+
+mw_context *face_context(lua_State *L) {
+  face_state *state = state_of(L);
+  if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
+  return state->ctx;
+}
+
+static int state_gc(lua_State *L) {
+  face_state *state = lua_touserdata(L, 1);
+  mw_release(state->waiting);
+  state->waiting = NULL;
+  mw_context_free(state->ctx); /* tensors collected after this keep what they need alive */
+  state->ctx = NULL;
+  return 0;
+}
+
+/* ---- garbage ----------------------------------------------------------------------------- */
+
+/* To Lua a tensor is a few bytes, whatever it holds outside of Lua's memory, so Lua's collector
+ * would let gigabytes of dead tensors stand. Therefore a full collection runs whenever tensors
+ * hold more than a limit, in bytes or in number (a graph of many small nodes weighs much more
+ * than its values); the limit is then twice what survived, as in Lua's own collector, so that
+ * the cost stays a fixed share of the allocation whatever the program keeps. */
+#define LEAST_BYTES ((size_t)32 << 20)
+#define LEAST_TENSORS 4000 /* so few that the dead ones are still in the cache when reused */
+
+void face_settle(lua_State *L) {
+  face_state *state = state_of(L);
+  mw_stats stats;
+  mw_context_stats(state->ctx, &stats);
+  if (stats.bytes_live <= state->bytes_limit && stats.tensors_live <= state->tensors_limit) return;
+  lua_gc(L, LUA_GCCOLLECT);
+  mw_context_stats(state->ctx, &stats);
+  state->bytes_limit = 2 * stats.bytes_live > LEAST_BYTES ? 2 * stats.bytes_live : LEAST_BYTES;
+  state->tensors_limit =
+      2 * stats.tensors_live > LEAST_TENSORS ? 2 * stats.tensors_live : LEAST_TENSORS;
+}
+
+void face_push(lua_State *L, mw_tensor *t) {
+  if (!t) face_raise(L);
+  face_state *state = state_of(L);
+  mw_release(state->waiting);
+  state->waiting = t; /* should Lua's memory be short now, it is released later */
+  *face_push_empty(L) = t;
+  state->waiting = NULL;
+  face_settle(L);
+}
+
+static int module_stats(lua_State *L) {
+  mw_stats stats;
+  mw_context_stats(face_context(L), &stats);
+  const struct {
+    const char *name;
+    lua_Integer value;
+  } fields[] = {
+      {"programs_compiled", stats.programs_compiled},
+      {"programs_run", stats.programs_run},
+      {"programs_cached", stats.programs_cached},
+      {"nodes_last", stats.nodes_last},
+      {"arena_last", (lua_Integer)stats.arena_last},
+      {"arena_unshared", (lua_Integer)stats.arena_unshared},
+      {"arena_peak", (lua_Integer)stats.arena_peak},
+      {"bytes_live", (lua_Integer)stats.bytes_live},
+      {"bytes_peak", (lua_Integer)stats.bytes_peak},
+      {"tensors_live", stats.tensors_live},
+  };
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    lua_pushinteger(L, fields[i].value);
+    lua_setfield(L, -2, fields[i].name);
+  }
+  return 1;
+}
+
+/* ---- errors ------------------------------------------------------------------------------ */
+
+static void push_user_line(lua_State *L) {
+  lua_Debug frame;
+  for (int level = 0; lua_getstack(L, level, &frame); level++) {
+    lua_getinfo(L, "Sl", &frame);
+    if (frame.currentline <= 0) continue; /* a C function */
+    if (strncmp(frame.source, FACE_CHUNK, strlen(FACE_CHUNK)) == 0) continue;
+    lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
+    return;
+  }
+  lua_pushliteral(L, "");
+}
+
+static int raise_text(lua_State *L, const char *text) {
+  push_user_line(L);
+  lua_pushstring(L, text);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
+int face_error(lua_State *L, const char *format, ...) {
+  char text[2048];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  return raise_text(L, text);
+}
+
+int face_raise(lua_State *L) { return raise_text(L, mw_error(face_context(L))); }
+
+/* core.error(message): for the Lua modules. A table is raised as it is. */
+static int module_error(lua_State *L) {
+  if (lua_type(L, 1) != LUA_TSTRING) {
+    lua_settop(L, 1);
+    return lua_error(L);
+  }
+  return raise_text(L, lua_tostring(L, 1));
+}
+
+const char *face_describe(lua_State *L, int index) {
+  char text[MW_SPEC_TEXT];
+  mw_tensor *t = face_test(L, index);
+  if (t) return lua_pushstring(L, mw_spec_text(mw_tensor_spec(t), text));
+  switch (lua_type(L, index)) {
+    case LUA_TNONE:
+    case LUA_TNIL: return lua_pushliteral(L, "nil");
+    case LUA_TBOOLEAN: return lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false");
+    case LUA_TNUMBER: return luaL_tolstring(L, index, NULL);
+    case LUA_TSTRING: {
+      snprintf(text, sizeof text, "'%.40s%s'", lua_tostring(L, index),
+               lua_rawlen(L, index) > 40 ? "..." : "");
+      return lua_pushstring(L, text);
+    }
+    default: return lua_pushfstring(L, "a %s", luaL_typename(L, index));
+  }
+}
+
+/* Levenshtein's distance, of words cut at 32 letters. */
+static int distance(const char *a, const char *b) {
+  enum { LETTERS = 32 };
+  int row[LETTERS + 1];
+  int n = (int)strnlen(b, LETTERS);
+  for (int j = 0; j <= n; j++) row[j] = j;
+  for (int i = 0; i < LETTERS && a[i]; i++) {
+    int diagonal = row[0];
+    row[0] = i + 1;
+    for (int j = 0; j < n; j++) {
+      int replace = diagonal + (a[i] != b[j]);
+      int other = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
+      diagonal = row[j + 1];
+      row[j + 1] = replace < other ? replace : other;
+    }
+  }
+  return row[n];
+}
+
+const char *face_near(lua_State *L, int index, const char *word) {
+  index = lua_absindex(L, index);
+  int least = (int)strlen(word) / 3 + 1; /* a third of the letters may be wrong */
+  const char *best = mw_op_near(face_context(L), word);
+  if (best) least = distance(word, best);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) continue;
+    const char *name = lua_tostring(L, -2);
+    int d = distance(word, name);
+    /* The order of a table's keys is arbitrary: of equally near names take the first by letter. */
+    if (d > least || (d == least && best && strcmp(name, best) >= 0)) continue;
+    least = d;
+    best = name;
+  }
+  return best ? lua_pushstring(L, best) : NULL;
+}
+
+/* core.near(word, table?): the nearest among the ops and the table's keys, or nil. */
+static int module_near(lua_State *L) {
+  const char *word = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+  lua_settop(L, 2);
+  if (!lua_istable(L, 2)) lua_newtable(L);
+  if (!face_near(L, -1, word)) lua_pushnil(L);
+  return 1;
+}
+
+/* ---- threads and random numbers ---------------------------------------------------------- */
+
+static lua_Integer check_integer(lua_State *L, const char *function, const char *name, int index) {
+  int integral = 0;
+  lua_Integer value = 0;
+  if (lua_type(L, index) == LUA_TNUMBER) value = lua_tointegerx(L, index, &integral);
+  if (!integral)
+    face_error(L, "%s: %s is %s, expected an integer", function, name, face_describe(L, index));
+  return value;
+}
+
+static int module_threads(lua_State *L) {
+  mw_context *ctx = face_context(L);
+  if (!lua_isnoneornil(L, 1)) {
+    lua_Integer n = check_integer(L, "threads", "n", 1);
+    if (n < 1 || n > 1024)
+      return face_error(L, "threads: n is %lld, expected 1 to 1024", (long long)n);
+    mw_threads_set(ctx, (int)n);
+  }
+  lua_pushinteger(L, mw_threads(ctx));
+  return 1;
+}
+
+static int module_seed(lua_State *L) {
+  mw_seed(face_context(L), (uint64_t)check_integer(L, "seed", "n", 1));
+  return 0;
+}
+
+static int module_random_state(lua_State *L) {
+  uint64_t seed, position;
+  mw_random_state(face_context(L), &seed, &position);
+  lua_pushinteger(L, (lua_Integer)seed);
+  lua_pushinteger(L, (lua_Integer)position);
+  return 2;
+}
+
+static int module_random_restore(lua_State *L) {
+  lua_Integer seed = check_integer(L, "random_restore", "seed", 1);
+  lua_Integer position = check_integer(L, "random_restore", "position", 2);
+  mw_random_restore(face_context(L), (uint64_t)seed, (uint64_t)position);
+  return 0;
+}
+
+static int module_interrupt(lua_State *L) {
+  mw_interrupt(face_context(L));
+  return 0;
+}
+
+static const luaL_Reg module_functions[] = {
+    {"error", module_error},
+    {"interrupt", module_interrupt},
+    {"near", module_near},
+    {"random_restore", module_random_restore},
+    {"random_state", module_random_state},
+    {"seed", module_seed},
+    {"stats", module_stats},
+    {"threads", module_threads},
+    {NULL, NULL},
+};
+
+/* ---- the built-in Lua modules ------------------------------------------------------------ */
+
+/* A loader for package.preload; its upvalue is the module. */
+static int load_built_in(lua_State *L) {
+  const face_module *module = lua_touserdata(L, lua_upvalueindex(1));
+  if (luaL_loadbufferx(L, module->text, module->size, module->chunk, "t") != LUA_OK)
+    return lua_error(L);
+  lua_pushstring(L, module->name);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+static void preload_built_in(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  for (const face_module *module = face_modules; module->name; module++) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)module);
+    lua_pushcclosure(L, load_built_in, 1);
+    lua_setfield(L, -2, module->name);
+  }
+  lua_pop(L, 1);
+}
+
+static void new_state(lua_State *L) {
+  face_state *state = lua_newuserdatauv(L, sizeof *state, 0);
+  *state = (face_state){.bytes_limit = LEAST_BYTES, .tensors_limit = LEAST_TENSORS};
+  lua_newtable(L);
+  lua_pushcfunction(L, state_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  state->ctx = mw_context_new();
+  if (!state->ctx) luaL_error(L, "moonwalk: out of memory");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+}
+
+/* Makes the table `moonwalk.core`, then runs the module moonwalk.init, which makes of it what
+ * users see. */
+int luaopen_moonwalk(lua_State *L) {
+  luaL_checkversion(L);
+  if (!state_of(L)) new_state(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_newtable(L);
+  luaL_setfuncs(L, module_functions, 0);
+  lua_pushliteral(L, MW_VERSION);
+  lua_setfield(L, -2, "version");
+  face_open_tensor(L);
+  face_open_constructors(L);
+  face_open_call(L);
+  face_open_registry(L);
+  face_open_format(L);
+  face_open_json(L);
+  face_open_idx(L);
+  face_open_digits(L);
+  face_open_batch(L);
+  face_open_plugin(L);
+  lua_setfield(L, -2, "moonwalk.core");
+  preload_built_in(L);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "moonwalk.init");
+  lua_call(L, 1, 1);
+  return 1;
+}

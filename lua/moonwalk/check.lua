@@ -1,0 +1,161 @@
+-- check.lua: checks of what a user hands to a module's functions.
+--
+-- Each function takes `where`, the function that the user called ("nn.Conv2d"), and raises at the
+-- user's line what came and what was expected.
+
+local core = require "moonwalk.core"
+
+local check = {}
+
+-- Levenshtein's distance of two words: letters to insert, delete or replace.
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local replaced = diagonal + (a:byte(i) == b:byte(j) and 0 or 1)
+      diagonal = row[j]
+      row[j] = math.min(replaced, row[j] + 1, row[j - 1] + 1)
+    end
+  end
+  return row[#b]
+end
+
+---The word of a list that is nearest to a misspelt one, or nil when none is near.
+---@param word string
+---@param words string[]
+---@return string?
+function check.near(word, words)
+  local best, least = nil, math.max(2, #word // 3) + 1
+  for _, candidate in ipairs(words) do
+    local gap = distance(word:lower(), candidate:lower())
+    if gap < least then best, least = candidate, gap end
+  end
+  return best
+end
+
+---A value as an error message shows it.
+---@param value any
+---@return string
+function check.show(value)
+  if type(value) == "string" then return ("%q"):format(value) end
+  if value == nil or type(value) == "number" or type(value) == "boolean" then
+    return tostring(value)
+  end
+  if core.is_tensor(value) then
+    return ("a tensor %s[%s]"):format(value.dtype, table.concat(value.shape, ","))
+  end
+  return "a " .. type(value)
+end
+
+---Raises "WHERE: NAME is VALUE, expected EXPECTED".
+---@param where string
+---@param name string
+---@param value any
+---@param expected string
+function check.fail(where, name, value, expected)
+  core.error(("%s: %s is %s, expected %s"):format(where, name, check.show(value), expected))
+end
+
+---An options table, or an empty one for nil, whose named fields are all known.
+---@param where string
+---@param options table?
+---@param known string[]
+---@return table
+function check.options(where, options, known)
+  if options == nil then return {} end
+  if type(options) ~= "table" or core.is_tensor(options) then
+    check.fail(where, "the table of options", options, "a table such as {" .. known[1] .. " = ...}")
+  end
+  local is_known = {}
+  for _, name in ipairs(known) do is_known[name] = true end
+  for name in pairs(options) do
+    if type(name) == "string" and not is_known[name] then
+      local near = check.near(name, known)
+      core.error(("%s: there is no option %q%s %s"):format(where, name,
+        near and (", did you mean %q? It takes"):format(near) or "; it takes",
+        #known > 0 and table.concat(known, ", ") or "none"))
+    end
+  end
+  return options
+end
+
+---A number between two bounds; `fallback` for nil, which is required when there is none.
+---@param where string
+---@param name string
+---@param value any
+---@param low number
+---@param high number
+---@param fallback number?
+---@return number
+function check.number(where, name, value, low, high, fallback)
+  if value == nil and fallback then return fallback end
+  if type(value) ~= "number" or not (value >= low and value <= high) then
+    local range = high < math.huge and ("from %g to %g"):format(low, high)
+      or low > -math.huge and ("of at least %g"):format(low)
+    check.fail(where, name, value, "a number" .. (range and " " .. range or ""))
+  end
+  return value
+end
+
+---A whole number of at least `low`; `fallback` for nil.
+---@param where string
+---@param name string
+---@param value any
+---@param low integer
+---@param fallback integer?
+---@return integer
+function check.integer(where, name, value, low, fallback)
+  if value == nil and fallback then return fallback end
+  local number = type(value) == "number" and math.tointeger(value)
+  if not number or number < low then
+    check.fail(where, name, value, ("a whole number of at least %d"):format(low))
+  end
+  return number
+end
+
+---True or false; `fallback` for nil.
+---@param where string
+---@param name string
+---@param value any
+---@param fallback boolean
+---@return boolean
+function check.boolean(where, name, value, fallback)
+  if value == nil then return fallback end
+  if type(value) ~= "boolean" then check.fail(where, name, value, "true or false") end
+  return value
+end
+
+---One of some words; `fallback` for nil.
+---@param where string
+---@param name string
+---@param value any
+---@param words string[]
+---@param fallback string?
+---@return string
+function check.choice(where, name, value, words, fallback)
+  if value == nil and fallback then return fallback end
+  for _, word in ipairs(words) do
+    if value == word then return word end
+  end
+  local near = type(value) == "string" and check.near(value, words)
+  check.fail(where, name, value, table.concat(words, " or ")
+    .. (near and ("; did you mean %q?"):format(near) or ""))
+  return words[1]
+end
+
+---A text; `fallback` for nil.
+---@param where string
+---@param name string
+---@param value any
+---@param fallback string?
+---@return string
+function check.text(where, name, value, fallback)
+  if value == nil and fallback then return fallback end
+  if type(value) ~= "string" then check.fail(where, name, value, "a string") end
+  return value
+end
+
+return check

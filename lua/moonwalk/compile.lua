@@ -1,0 +1,68 @@
+-- compile.lua: mw.compile, which builds a function's graph once and then only feeds it.
+
+local core = require "moonwalk.core"
+
+-- What the graph depends on: the specs of tensors, and every other argument's value.
+local function signature(args)
+  local parts = {}
+  for i = 1, args.n do
+    local value = args[i]
+    if core.is_tensor(value) then
+      parts[i] = core.spec(value)
+    elseif value == nil or type(value) == "number" or type(value) == "boolean" then
+      parts[i] = tostring(value)
+    elseif type(value) == "string" then
+      parts[i] = ("%q"):format(value)
+    else
+      core.error(("compile: argument %d is a %s, expected a tensor, a number, a string, a boolean "
+        .. "or nil"):format(i, type(value)))
+    end
+  end
+  return table.concat(parts, ";")
+end
+
+-- Calls fn on input leaves in place of tensors, and compiles what it returns.
+local function trace(fn, args)
+  local inputs, traced = {}, {n = args.n}
+  for i = 1, args.n do
+    traced[i] = args[i]
+    if core.is_tensor(args[i]) then
+      traced[i] = core.input(args[i].shape, args[i].dtype, "argument " .. i)
+      inputs[i] = traced[i]
+    end
+  end
+  local outputs = table.pack(fn(table.unpack(traced, 1, traced.n)))
+  for i = 1, outputs.n do
+    if not core.is_tensor(outputs[i]) then
+      core.error(("compile: result %d of the function is a %s, expected a tensor")
+        :format(i, type(outputs[i])))
+    end
+  end
+  return {inputs = inputs, outputs = outputs.n, program = core.program(outputs)}
+end
+
+---Returns a function that does what `fn` does on tensors, but builds its graph only once for each
+---combination of dtypes and shapes, and then runs the compiled program. What `fn` does besides
+---building tensors happens once, and so do constants that it makes, random ones too. Parameters
+---are read at each run, and cannot be updated inside. All results must be tensors.
+---@param fn function
+---@return function
+local function compile(fn)
+  if type(fn) ~= "function" then
+    core.error(("compile: the argument is a %s, expected a function"):format(type(fn)))
+  end
+  local traces = {}
+  return function(...)
+    local args = table.pack(...)
+    local key = signature(args)
+    local found = traces[key]
+    if not found then
+      found = trace(fn, args)
+      traces[key] = found
+    end
+    for i, leaf in pairs(found.inputs) do core.feed(leaf, args[i]) end
+    return table.unpack(core.program_run(found.program), 1, found.outputs)
+  end
+end
+
+return compile

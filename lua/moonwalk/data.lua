@@ -1,0 +1,97 @@
+-- data.lua: data sets: MNIST, drawn digits, IDX files, and one's own tensors.
+--
+--   local train = data.mnist {split = "train"}
+--   for batch in train:batches {size = 64, shuffle = true} do
+--     opt:step(net(batch.x):cross_entropy(batch.y))
+--   end
+
+local core = require "moonwalk.core"
+local check = require "moonwalk.check"
+local Dataset = require "moonwalk.data.dataset"
+local mnist = require "moonwalk.data.mnist"
+
+---@class moonwalk.data
+local data = {}
+
+local SPLITS = {"train", "test"}
+local DIGITS = {train = 20000, test = 4000} -- how many, unless another number is asked for
+
+-- The first n images as a data set; images u8 [n,28,28], labels u8 [n].
+local function of_bytes(name, images, labels, n)
+  local have = images.shape[1]
+  if n and n < have then
+    images, labels = core.rows(images, nil, 1, n), core.rows(labels, nil, 1, n)
+  end
+  n = images.shape[1]
+  local x = core.call("reshape", images, {shape = {n, 1, images.shape[2], images.shape[3]}})
+  core.eval(x) -- so that nothing keeps a graph
+  return Dataset.new(x, core.rows(labels, nil, 1, n, "i64"), name)
+end
+
+---MNIST (LeCun, Cortes and Burges), from a folder or from where it is looked for: see
+---mnist_folder. Raises an error when it is not there or damaged.
+---@param options {split: "train"|"test"?, dir: string?, n: integer?}? "train"; n takes the first n
+---@return moonwalk.Dataset
+function data.mnist(options)
+  local where = "data.mnist"
+  options = check.options(where, options, {"split", "dir", "n"})
+  local split = check.choice(where, "split", options.split, SPLITS, "train")
+  local n = options.n and check.integer(where, "n", options.n, 1)
+  local dir = options.dir and check.text(where, "dir", options.dir)
+  local folder, message = mnist.folder(dir)
+  if not folder then core.error(where .. ": " .. message) end
+  local images, labels = mnist.load(folder, split)
+  if not images then core.error(where .. ": " .. labels) end
+  return of_bytes("MNIST", images, labels, n)
+end
+
+---The folder where MNIST is, or nil and a message that says where it was looked for. Without dir:
+---MOONWALK_DATA/mnist, then moonwalk/mnist in the user's cache folder.
+---@param dir string? look in dir and dir/mnist only
+---@return string?
+---@return string? message
+function data.mnist_folder(dir)
+  return mnist.folder(dir and check.text("data.mnist_folder", "dir", dir))
+end
+
+---Digits that look handwritten, drawn by Moonwalk: no download, and as many as one likes. The
+---same seed and split give the same digits on every call.
+---@param options {split: "train"|"test"?, n: integer?, seed: integer?}?
+---@return moonwalk.Dataset
+function data.digits(options)
+  local where = "data.digits"
+  options = check.options(where, options, {"split", "n", "seed"})
+  local split = check.choice(where, "split", options.split, SPLITS, "train")
+  local n = check.integer(where, "n", options.n, 1, DIGITS[split])
+  local seed = check.integer(where, "seed", options.seed, math.mininteger, 0)
+  -- The splits take their digits from different generators.
+  local images, labels = core.digits(n, seed ~ (split == "test" and 1 << 62 or 0))
+  return of_bytes("drawn digits", images, labels)
+end
+
+---The tensor of an IDX file, gzipped or not; nil and a message when it cannot be read.
+---@param path string
+---@return moonwalk.Tensor?
+---@return string? message
+function data.idx(path)
+  return core.idx(check.text("data.idx", "the path", path))
+end
+
+---A data set of one's own: x [n,...] and labels y [n], i32 or i64.
+---@param x moonwalk.Tensor
+---@param y moonwalk.Tensor
+---@return moonwalk.Dataset
+function data.dataset(x, y)
+  for name, value in pairs {x = x, y = y} do
+    if not core.is_tensor(value) or #value.shape == 0 then
+      check.fail("data.dataset", name, value, "a tensor of rank 1 or more")
+    end
+  end
+  if x.shape[1] ~= y.shape[1] then
+    core.error(("data.dataset: x has %d rows and y %d, expected as many"):format(x.shape[1],
+      y.shape[1]))
+  end
+  return Dataset.new(x, y, "data set")
+end
+
+return data

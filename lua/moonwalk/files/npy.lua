@@ -1,0 +1,103 @@
+-- npy.lua: reads and writes NumPy's .npy format, one array a file.
+--
+-- A file is "\x93NUMPY", a version, the length of a header, the header, and the data. The header
+-- is a Python dict such as {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
+-- (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). Arrays in C order
+-- with little-endian elements are read.
+
+local core = require "moonwalk.core"
+
+local npy = {}
+
+local DESCRIPTIONS = {
+  f32 = "<f4", f64 = "<f8", i32 = "<i4", i64 = "<i8", u8 = "|u1", bool = "|b1",
+}
+local DTYPES = {["<u1"] = "u8", ["<b1"] = "bool"}
+for dtype, description in pairs(DESCRIPTIONS) do DTYPES[description] = dtype end
+local SIZES = {f32 = 4, f64 = 8, i32 = 4, i64 = 8, u8 = 1, bool = 1}
+
+-- The sizes in "(2, 3)", "(5,)" or "()"; nil when it is none of these.
+local function parse_shape(text)
+  local inner = text:match("^%((.*)%)$")
+  if not inner then return nil end
+  local shape = {}
+  for size in (inner:gsub(",%s*$", "") .. ","):gmatch("([^,]*),") do
+    if size:match("^%s*%d+%s*$") and #size <= 18 then
+      shape[#shape + 1] = math.tointeger(tonumber(size))
+    elseif inner ~= "" then
+      return nil
+    end
+  end
+  return shape
+end
+
+-- The dtype and shape of a header, or nil and why.
+local function parse_header(text)
+  local description = text:match("'descr'%s*:%s*'([^']*)'")
+  local order = text:match("'fortran_order'%s*:%s*(%a+)")
+  local shape = parse_shape(text:match("'shape'%s*:%s*(%b())") or "")
+  if not (description and order and shape) then return nil, "its header cannot be read" end
+  if not DTYPES[description] then
+    return nil, ("its elements are %q; Moonwalk reads <f4 <f8 <i4 <i8 |u1 |b1"):format(description)
+  end
+  if order ~= "False" then
+    return nil, "it is in Fortran order; save it with numpy.ascontiguousarray"
+  end
+  if #shape > 8 then return nil, ("it has rank %d, at most 8 is possible"):format(#shape) end
+  return DTYPES[description], shape
+end
+
+---Reads an open file of a known size.
+---@param file file*
+---@param size integer
+---@return moonwalk.Tensor?
+---@return string?
+function npy.read(file, size)
+  local magic = file:read(8)
+  if not magic or #magic < 8 or magic:sub(1, 6) ~= "\x93NUMPY" then
+    return nil, "not an .npy file"
+  end
+  local major = magic:byte(7)
+  if major < 1 or major > 3 then return nil, ("its version %d is unknown"):format(major) end
+  local wide = major > 1
+  local length = file:read(wide and 4 or 2)
+  if not length or #length < (wide and 4 or 2) then return nil, "truncated" end
+  local header_size = string.unpack(wide and "<I4" or "<I2", length)
+  local left = size - 8 - #length - header_size
+  local text = left >= 0 and (header_size == 0 and "" or file:read(header_size))
+  if not text then return nil, "truncated" end
+  local dtype, shape = parse_header(text)
+  if not dtype then return nil, shape end
+  local bytes, empty = SIZES[dtype], false
+  for _, n in ipairs(shape) do
+    empty = empty or n == 0
+    if n > 0 and bytes > math.maxinteger // n then return nil, "its shape overflows" end
+    bytes = bytes * math.max(n, 1)
+  end
+  if empty then bytes = 0 end
+  if bytes ~= left then
+    return nil, ("%s [%s] takes %d bytes, its data has %d"):format(dtype,
+      table.concat(shape, ","), bytes, left)
+  end
+  local data = bytes > 0 and file:read(bytes) or ""
+  if #data ~= bytes then return nil, "truncated" end
+  if dtype == "bool" and data:find("[^\0\1]") then return nil, "a bool is neither 0 nor 1" end
+  return core.from_bytes(data, dtype, shape)
+end
+
+---Writes a tensor to an open file, in version 1.0 of the format.
+---@param file file*
+---@param tensor moonwalk.Tensor
+---@return true?
+---@return string?
+function npy.write(file, tensor)
+  local shape = table.concat(tensor.shape, ", ")
+  if #tensor.shape == 1 then shape = shape .. "," end
+  local header = ("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }"):format(
+    DESCRIPTIONS[tensor.dtype], shape)
+  header = header .. (" "):rep(-(#header + 11) % 64) .. "\n" -- the data begins at a multiple of 64
+  local done, why = file:write("\x93NUMPY\1\0", string.pack("<s2", header), core.bytes(tensor))
+  return done and true, why
+end
+
+return npy

@@ -1,0 +1,116 @@
+-- init.lua: the table that `require "moonwalk"` returns. What is not in it yet is looked for when
+-- it is first asked for: a module (mw.nn), or an op by its name (mw.conv2d).
+
+local core = require "moonwalk.core"
+local slice = require "moonwalk.slice"
+
+---A node of the graph, which may or may not have its value yet. Every op is a method too.
+---@class moonwalk.Tensor
+---@field shape integer[]
+---@field dtype mw.dtype
+---@field rank integer
+---@field item fun(self): number|boolean  the one element
+---@field totable fun(self): any  nested tables
+---@field eval fun(self): moonwalk.Tensor  computes the value and returns the tensor itself
+---@field slice fun(self, parts: table): moonwalk.Tensor
+---@operator add(moonwalk.Tensor|number): moonwalk.Tensor
+---@operator sub(moonwalk.Tensor|number): moonwalk.Tensor
+---@operator mul(moonwalk.Tensor|number): moonwalk.Tensor
+---@operator div(moonwalk.Tensor|number): moonwalk.Tensor
+---@operator pow(moonwalk.Tensor|number): moonwalk.Tensor
+---@operator unm: moonwalk.Tensor
+
+---@alias mw.tensor moonwalk.Tensor
+---@alias mw.shape integer|integer[]
+---@alias mw.dtype "f32"|"f64"|"i32"|"i64"|"u8"|"bool"
+
+---@class moonwalk
+---@field version string
+---@field tensor fun(value: number|boolean|table|mw.tensor, dtype?: mw.dtype): mw.tensor
+---@field zeros fun(shape: mw.shape, dtype?: mw.dtype): mw.tensor
+---@field ones fun(shape: mw.shape, dtype?: mw.dtype): mw.tensor
+---@field full fun(shape: mw.shape, value: number|boolean, dtype?: mw.dtype): mw.tensor
+---@field eye fun(n: integer, m?: integer, dtype?: mw.dtype): mw.tensor
+---@field arange fun(first: number, last?: number, step?: number, dtype?: mw.dtype): mw.tensor
+---@field linspace fun(first: number, last: number, n: integer, dtype?: mw.dtype): mw.tensor
+---@field randn fun(shape: mw.shape, dtype?: mw.dtype): mw.tensor
+---@field uniform fun(shape: mw.shape, a?: number, b?: number, dtype?: mw.dtype): mw.tensor
+---@field normal fun(shape: mw.shape, mean?: number, std?: number, dtype?: mw.dtype): mw.tensor
+---@field param fun(value: mw.tensor|table, name?: string): mw.tensor
+---@field is_tensor fun(value: any): boolean
+---@field is_param fun(value: any): boolean
+---@field seed fun(n: integer)
+---@field threads fun(n?: integer): integer  sets and returns the number of threads
+---@field stats fun(): table<string, integer>
+---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
+---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
+---@field plugin fun(path: string): string[]  loads a plugin; returns the names of its ops
+---@field ops table<string, table>  every registered op by name, with its schema
+local mw = {core = core, version = core.version}
+
+for _, name in ipairs {
+  "tensor", "zeros", "ones", "full", "eye", "arange", "linspace", "randn", "uniform", "normal",
+  "param", "is_tensor", "is_param", "seed", "threads", "stats", "grad", "eval",
+} do
+  mw[name] = core[name]
+end
+mw.plugin = core.plugin_load
+mw.json = {encode = core.json_encode, decode = core.json_decode, null = core.null}
+
+mw.slice = slice
+core.methods.slice = slice
+
+-- A view of the registry: it changes when a plugin is loaded.
+mw.ops = setmetatable({}, {
+  __index = function(_, name) return core.op_info(name) end,
+  __pairs = function() return next, core.ops() end,
+  __newindex = function() core.error("mw.ops cannot be written to; mw.plugin loads ops") end,
+})
+
+---The kernels of an op, one a line, best first: name, dtype, and the plugin that it came with.
+---With a name, programs compiled from now on take the kernel of that name wherever it can serve;
+---false gives the choice back.
+---@param op string
+---@param name? string|false
+---@return string kernels
+function mw.kernel(op, name)
+  if name ~= nil then core.kernel_prefer(op, name or nil) end
+  return (core.kernel_list(op):gsub("\n$", ""))
+end
+
+-- Where to find what is loaded on first use: a module, or {a module, the field of it}.
+local lazy = {
+  nn = "moonwalk.nn",
+  optim = "moonwalk.optim",
+  data = "moonwalk.data",
+  compile = "moonwalk.compile",
+  gradcheck = "moonwalk.gradcheck",
+  help = "moonwalk.help",
+  save = {"moonwalk.files", "save"},
+  load = {"moonwalk.files", "load"},
+}
+
+local function find(name)
+  local place = lazy[name]
+  if type(place) == "table" then return require(place[1])[place[2]] end
+  if place then return require(place) end
+  if type(name) == "string" and core.op_info(name) then return core.op(name) end
+end
+
+local function unknown(name)
+  local known = {}
+  for key in pairs(lazy) do known[key] = true end
+  for key in pairs(mw) do known[key] = true end
+  local near = core.near(tostring(name), known)
+  core.error(("mw.%s does not exist; %s"):format(tostring(name),
+    near and ("did you mean mw.%s?"):format(near) or "mw.help() lists the ops"))
+end
+
+return setmetatable(mw, {
+  __index = function(_, name)
+    local value = find(name)
+    if value == nil then unknown(name) end
+    rawset(mw, name, value)
+    return value
+  end,
+})

@@ -1,0 +1,210 @@
+-- module.lua: Module, of which all layers and networks are made.
+--
+-- A module has parameters (mw.param), other modules, and lists of them, as fields, and a method
+-- forward. One's own are made like the shipped ones:
+--
+--   local Residual = nn.Module:extend "Residual"
+--   function Residual:init(channels)
+--     self.conv = nn.Conv2d {channels, channels, kernel = 3, padding = 1}
+--   end
+--   function Residual:forward(x) return x + self.conv(x):relu() end
+--
+--   local block = Residual(16)
+--   for name, p in block:named_parameters() do print(name, p) end   --> conv.weight, conv.bias
+
+local core = require "moonwalk.core"
+local check = require "moonwalk.check"
+
+---@class moonwalk.Module
+---@field class string the name of its class
+---@field training boolean whether it is in training mode: see train() and eval()
+---@operator call: any
+local Module = {class = "Module", training = true}
+
+-- What a module keeps to itself: the order in which its fields were set, and the shape of its
+-- last output.
+local private = setmetatable({}, {__mode = "k"})
+
+local function construct(class, ...)
+  local module = setmetatable({}, class)
+  private[module] = {order = {}}
+  module:init(...)
+  for name, parameter in module:named_parameters() do core.set_name(parameter, name) end
+  return module
+end
+
+-- Remembers fields in the order in which they are set, which is the order of parameters.
+local function set_field(module, key, value)
+  rawset(module, key, value)
+  if type(value) == "table" or core.is_tensor(value) then
+    local order = private[module].order
+    order[#order + 1] = key
+  end
+end
+
+local function call(module, ...)
+  local y = module:forward(...)
+  private[module].output = core.is_tensor(y) and y.shape or nil
+  return y
+end
+
+local function make_class(class, parent)
+  class.__index = class
+  class.__newindex = set_field
+  class.__call = call
+  class.__tostring = function(module) return module:summary() end
+  class.__name = class.class
+  return setmetatable(class, {__index = parent, __call = construct})
+end
+make_class(Module)
+
+---A class of modules that inherits from this one.
+---@param name string
+---@return table class call it to make a module; the arguments go to its method init
+function Module:extend(name)
+  check.text("Module:extend", "name", name)
+  return make_class({class = name}, self)
+end
+
+---Whether a value is a module (an object, not a class).
+---@param value any
+---@return boolean
+function Module.is(value)
+  return private[value] ~= nil
+end
+
+---Sets a new module up; classes give their own.
+function Module:init() end -- luacheck: no unused args
+
+---What the module computes; classes give their own.
+function Module:forward()
+  core.error(("%s has no method forward"):format(self.class))
+end
+
+---One line that says how the module was made.
+---@return string
+function Module:describe()
+  return rawget(self, "description") or self.class
+end
+
+-- Calls visit(name, value) for each parameter and module that the module itself holds, in the
+-- order in which they became fields.
+local function each_member(module, visit)
+  local visited = {}
+  for _, key in ipairs(private[module].order) do
+    local value = rawget(module, key)
+    if visited[key] or value == nil then -- luacheck: ignore
+    elseif core.is_tensor(value) or Module.is(value) then
+      visit(tostring(key), value)
+    elseif not getmetatable(value) then
+      for i, item in ipairs(value) do
+        if core.is_tensor(item) or Module.is(item) then visit(key .. "." .. i, item) end
+      end
+    end
+    visited[key] = true
+  end
+end
+
+-- Fills a list with {name, parameter}; a parameter that is used twice stands in it once.
+local function collect(module, prefix, list, seen)
+  each_member(module, function(name, value)
+    if seen[value] then return end
+    seen[value] = true
+    if Module.is(value) then
+      collect(value, prefix .. name .. ".", list, seen)
+    elseif core.is_param(value) then
+      list[#list + 1] = {prefix .. name, value}
+    end
+  end)
+  return list
+end
+
+---The modules that this one holds itself, in order.
+---@return {[1]: string, [2]: moonwalk.Module}[] pairs of name and module
+function Module:children()
+  local list = {}
+  each_member(self, function(name, value)
+    if Module.is(value) then list[#list + 1] = {name, value} end
+  end)
+  return list
+end
+
+---Goes over all parameters, its own and those of the modules in it: for name, parameter in ...
+---The order is the one in which they were made fields, and so always the same.
+---@return fun(): string?, moonwalk.Tensor?
+function Module:named_parameters()
+  local list, i = collect(self, "", {}, {}), 0
+  return function()
+    i = i + 1
+    if list[i] then return list[i][1], list[i][2] end
+  end
+end
+
+---All parameters as a list, in the order of named_parameters.
+---@return moonwalk.Tensor[]
+function Module:parameters()
+  local list = {}
+  for _, parameter in self:named_parameters() do list[#list + 1] = parameter end
+  return list
+end
+
+---The parameters by name, as mw.save takes them.
+---@return table<string, moonwalk.Tensor>
+function Module:state()
+  local state = {}
+  for name, parameter in self:named_parameters() do state[name] = parameter end
+  return state
+end
+
+---Gives the parameters the values of a table as state() and mw.load give it. Names, shapes and
+---dtypes must be the module's; nothing changes when one is not.
+---@param state table<string, moonwalk.Tensor>
+---@param message string? of a mw.load that failed: net:load(mw.load(path)) raises it
+---@return moonwalk.Module self
+function Module:load(state, message)
+  if state == nil and message then core.error(message) end
+  if type(state) ~= "table" then check.fail("load", "the state", state, "a table of tensors") end
+  local targets, values, known = {}, {}, {}
+  for name, parameter in self:named_parameters() do
+    local value = state[name]
+    local here, given = check.show(parameter), check.show(value)
+    if here ~= given then
+      core.error(("load: %q is %s, expected %s"):format(name, given, here))
+    end
+    known[name] = true
+    targets[#targets + 1], values[#values + 1] = parameter, value
+  end
+  for name in pairs(state) do
+    if not known[name] then
+      core.error(("load: %q is not a parameter of this %s"):format(tostring(name), self.class))
+    end
+  end
+  if #targets > 0 then core.run({}, targets, values) end
+  return self
+end
+
+local function set_training(module, training)
+  rawset(module, "training", training)
+  for _, child in ipairs(module:children()) do set_training(child[2], training) end
+  return module
+end
+
+---Puts the module and all in it in training mode, where they are from the start.
+---@return moonwalk.Module self
+function Module:train()
+  return set_training(self, true)
+end
+
+---Puts the module and all in it in evaluation mode.
+---@return moonwalk.Module self
+function Module:eval()
+  return set_training(self, false)
+end
+
+---The shape of its last output; nil before the first call.
+---@return integer[]?
+function Module:output_shape()
+  return private[self].output
+end
+
+return Module

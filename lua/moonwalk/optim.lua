@@ -1,0 +1,292 @@
+-- optim.lua: optimizers: rules that change parameters so that a loss falls.
+--
+--   local opt = optim.SGD(net:parameters(), {lr = 0.05, momentum = 0.9})
+--   opt:step(loss)       -- the loss, its gradients and the update, as one program
+--   opt.lr = 0.01        -- any option may change between steps
+--
+-- The rules are PyTorch's (torch.optim, version 1.13), and so are the options' names and
+-- defaults. Below, g is the gradient, p the parameter, t the number of the step, from 1.
+
+local core = require "moonwalk.core"
+local check = require "moonwalk.check"
+
+---@class moonwalk.Optimizer
+---@field lr number learning rate
+---@field weight_decay number
+---@field steps integer how many steps it has made
+local Optimizer = {}
+Optimizer.__index = Optimizer
+
+local function check_option(where, option, value)
+  if type(option.default) == "boolean" then
+    return check.boolean(where, option.name, value, option.default)
+  end
+  return check.number(where, option.name, value, option.low, option.high, option.default)
+end
+
+-- An optimizer's class. spec has: options, a list of {name, default, low, high}; slots, the names
+-- of what is kept for each parameter; and update(opt, p, g, slots, number), which gives the new
+-- value of p and changes the table of slots. All in it are tensors; number(v) makes a scalar one.
+local function optimizer(name, spec)
+  local class = {__index = setmetatable({class = name, spec = spec}, Optimizer)}
+  local known = {}
+  for i, option in ipairs(spec.options) do known[i] = option.name end
+  local where = "optim." .. name
+  class.__newindex = function(_, key)
+    local near = check.near(tostring(key), known)
+    core.error(("%s: there is no option %q%s"):format(where, tostring(key),
+      near and (", did you mean %q?"):format(near) or "; it has " .. table.concat(known, ", ")))
+  end
+  class.__tostring = function(opt)
+    local parts = {}
+    for i, option in ipairs(spec.options) do
+      parts[i] = ("%s = %s"):format(option.name, tostring(opt[option.name]))
+    end
+    return ("%s {%s}"):format(name, table.concat(parts, ", "))
+  end
+
+  return function(parameters, options)
+    if type(parameters) ~= "table" then
+      check.fail(where, "the first argument", parameters, "a list of parameters: net:parameters()")
+    elseif #parameters == 0 then
+      core.error(where .. ": the list of parameters is empty; write net:parameters()")
+    end
+    for i, p in ipairs(parameters) do
+      if not (core.is_tensor(p) and core.is_param(p)) then
+        check.fail(where, "parameter " .. i, p, "a parameter, made by mw.param")
+      end
+    end
+    check.options(where, options, known)
+    -- slots has for each parameter a table of tensors by name, once a rule needs them.
+    local opt = {parameters = {table.unpack(parameters)}, steps = 0, slots = {}}
+    for _, option in ipairs(spec.options) do
+      opt[option.name] = check_option(where, option, options and options[option.name])
+    end
+    return setmetatable(opt, class)
+  end
+end
+
+-- Scalars of a dtype, each made once in a step. They are leaves: another value of a learning rate
+-- is the same program.
+local function scalars()
+  local made = {}
+  return function(dtype)
+    local of_dtype = made[dtype]
+    if not of_dtype then
+      of_dtype = setmetatable({}, {__call = function(cache, value)
+        cache[value] = cache[value] or core.tensor(value, dtype)
+        return cache[value]
+      end})
+      made[dtype] = of_dtype
+    end
+    return of_dtype
+  end
+end
+
+local function slot_name(p, i, name)
+  local own = core.name(p)
+  return ("%s.%s"):format(own ~= "" and own or tostring(i), name)
+end
+
+-- The slots of parameter i that the rule needs now: zeros at first.
+local function slots_of(opt, i, names)
+  local slots, p = opt.slots[i] or {}, opt.parameters[i]
+  opt.slots[i] = slots
+  for _, name in ipairs(names) do
+    slots[name] = slots[name]
+      or core.param(core.full(p.shape, 0, p.dtype), slot_name(p, i, name))
+  end
+  return slots
+end
+
+---Makes one step: computes the loss and its gradients and updates the parameters, all in one
+---program. Other gradients than the loss's own may be given, in the order of the parameters
+---(clipped ones, for example).
+---@param loss moonwalk.Tensor a scalar
+---@param gradients moonwalk.Tensor[]?
+---@return moonwalk.Tensor loss with its value from before the update
+function Optimizer:step(loss, gradients)
+  local parameters = self.parameters
+  if not core.is_tensor(loss) then check.fail("step", "the loss", loss, "a scalar tensor") end
+  if gradients == nil then
+    if #loss.shape > 0 then
+      check.fail("step", "the loss", loss, "a scalar; take its :mean() or :sum()")
+    end
+    gradients = core.grad(loss, parameters)
+  elseif type(gradients) ~= "table" or #gradients ~= #parameters then
+    core.error(("step: the gradients are %s, expected a list of %d tensors"):format(
+      type(gradients) == "table" and "a list of " .. #gradients or check.show(gradients),
+      #parameters))
+  end
+  for _, option in ipairs(self.spec.options) do check_option("step", option, self[option.name]) end
+  local names = self.spec.slots(self)
+  local targets, values, number = {}, {}, scalars()
+  for i, p in ipairs(parameters) do
+    local slots = slots_of(self, i, names)
+    local new = setmetatable({}, {__index = slots})
+    targets[#targets + 1] = p
+    values[#values + 1] = self.spec.update(self, p, gradients[i], new, number(p.dtype))
+    for _, name in ipairs(names) do
+      targets[#targets + 1], values[#values + 1] = slots[name], new[name]
+    end
+  end
+  core.run({loss}, targets, values)
+  self.steps = self.steps + 1
+  return loss
+end
+
+---What the optimizer keeps between steps, by name ("1.weight.momentum"), as mw.save takes it.
+---@return table<string, moonwalk.Tensor>
+function Optimizer:state()
+  local state = {steps = core.tensor(self.steps, "i64")}
+  for i, slots in pairs(self.slots) do
+    for name, value in pairs(slots) do state[slot_name(self.parameters[i], i, name)] = value end
+  end
+  return state
+end
+
+---Goes on from what state() gave, for the same parameters and kind of optimizer.
+---@param state table<string, moonwalk.Tensor>
+---@return moonwalk.Optimizer self
+function Optimizer:load_state(state)
+  if type(state) ~= "table" then
+    check.fail("load_state", "the state", state, "a table of tensors")
+  end
+  local steps = state.steps
+  if not core.is_tensor(steps) or #steps.shape > 0 then
+    check.fail("load_state", "\"steps\"", steps, "a scalar")
+  end
+  local targets, values, known = {}, {}, {steps = true}
+  for i, p in ipairs(self.parameters) do
+    for name, target in pairs(slots_of(self, i, self.spec.slots(self))) do
+      local key = slot_name(p, i, name)
+      local value = state[key]
+      if value == nil and steps:item() == 0 then -- taken before the first step
+        value = core.full(p.shape, 0, p.dtype)
+      end
+      if check.show(value) ~= check.show(target) then
+        check.fail("load_state", ("%q"):format(key), value, check.show(target))
+      end
+      known[key] = true
+      targets[#targets + 1], values[#values + 1] = target, value
+    end
+  end
+  for name in pairs(state) do
+    if not known[name] then
+      core.error(("load_state: %q does not belong to this %s"):format(name, tostring(self)))
+    end
+  end
+  if #targets > 0 then core.run({}, targets, values) end
+  self.steps = math.tointeger(steps:item())
+  return self
+end
+
+local function option(name, default, low, high)
+  return {name = name, default = default, low = low or 0, high = high or math.huge}
+end
+
+-- g + weight_decay p
+local function decayed(opt, p, g, number)
+  return opt.weight_decay == 0 and g or g + p * number(opt.weight_decay)
+end
+
+local optim = {}
+
+---Stochastic gradient descent, with momentum and Nesterov's variant of it.
+---     g <- g + weight_decay p
+---     b <- momentum b + g
+---     p <- p - lr b           or, with nesterov, p - lr (g + momentum b)
+---Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
+---in deep learning", 2013, with the learning rate outside of b as in torch.optim.SGD.
+---@type fun(parameters: moonwalk.Tensor[], options: table?): moonwalk.Optimizer
+optim.SGD = optimizer("SGD", {
+  options = {
+    option("lr", 0.001), option("momentum", 0), option("nesterov", false),
+    option("weight_decay", 0),
+  },
+  slots = function(opt) return opt.momentum ~= 0 and {"momentum"} or {} end,
+  update = function(opt, p, g, slots, number)
+    g = decayed(opt, p, g, number)
+    if opt.momentum == 0 then return p - g * number(opt.lr) end
+    slots.momentum = slots.momentum * number(opt.momentum) + g
+    local direction = slots.momentum
+    if opt.nesterov then direction = g + direction * number(opt.momentum) end
+    return p - direction * number(opt.lr)
+  end,
+})
+
+-- Adam's step without weight decay: m / (1 - beta1^t) over sqrt(v / (1 - beta2^t)) + eps.
+local function adam(opt, p, g, slots, number)
+  local m = slots.mean * number(opt.beta1) + g * number(1 - opt.beta1)
+  local v = slots.square * number(opt.beta2) + g * g * number(1 - opt.beta2)
+  slots.mean, slots.square = m, v
+  local t = opt.steps + 1
+  local rate = opt.lr / (1 - opt.beta1 ^ t)
+  local scale = 1 / math.sqrt(1 - opt.beta2 ^ t)
+  return p - m * number(rate) / (v:sqrt() * number(scale) + number(opt.eps))
+end
+
+local function adam_slots() return {"mean", "square"} end
+
+---Adam.
+---     g <- g + weight_decay p
+---     m <- beta1 m + (1 - beta1) g
+---     v <- beta2 v + (1 - beta2) g^2
+---     p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+---Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
+---@type fun(parameters: moonwalk.Tensor[], options: table?): moonwalk.Optimizer
+optim.Adam = optimizer("Adam", {
+  options = {
+    option("lr", 0.001), option("beta1", 0.9, 0, 1 - 2^-53), option("beta2", 0.999, 0, 1 - 2^-53),
+    option("eps", 1e-8), option("weight_decay", 0),
+  },
+  slots = adam_slots,
+  update = function(opt, p, g, slots, number)
+    return adam(opt, p, decayed(opt, p, g, number), slots, number)
+  end,
+})
+
+---Adam with the weight decay beside the gradient instead of in it: p <- (1 - lr weight_decay) p,
+---then Adam's step.
+---Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+---@type fun(parameters: moonwalk.Tensor[], options: table?): moonwalk.Optimizer
+optim.AdamW = optimizer("AdamW", {
+  options = {
+    option("lr", 0.001), option("beta1", 0.9, 0, 1 - 2^-53), option("beta2", 0.999, 0, 1 - 2^-53),
+    option("eps", 1e-8), option("weight_decay", 0.01),
+  },
+  slots = adam_slots,
+  update = function(opt, p, g, slots, number)
+    local kept = opt.weight_decay == 0 and p or p * number(1 - opt.lr * opt.weight_decay)
+    return adam(opt, kept, g, slots, number)
+  end,
+})
+
+---RMSprop.
+---     g <- g + weight_decay p
+---     v <- alpha v + (1 - alpha) g^2
+---     b <- momentum b + g / (sqrt(v) + eps)
+---     p <- p - lr b
+---Source: Hinton, lecture 6e of "Neural networks for machine learning", 2012, with the momentum
+---of torch.optim.RMSprop.
+---@type fun(parameters: moonwalk.Tensor[], options: table?): moonwalk.Optimizer
+optim.RMSprop = optimizer("RMSprop", {
+  options = {
+    option("lr", 0.01), option("alpha", 0.99, 0, 1), option("eps", 1e-8), option("momentum", 0),
+    option("weight_decay", 0),
+  },
+  slots = function(opt) return opt.momentum ~= 0 and {"square", "momentum"} or {"square"} end,
+  update = function(opt, p, g, slots, number)
+    g = decayed(opt, p, g, number)
+    local v = slots.square * number(opt.alpha) + g * g * number(1 - opt.alpha)
+    slots.square = v
+    local direction = g / (v:sqrt() + number(opt.eps))
+    if opt.momentum ~= 0 then
+      direction = slots.momentum * number(opt.momentum) + direction
+      slots.momentum = direction
+    end
+    return p - direction * number(opt.lr)
+  end,
+})
+
+return optim

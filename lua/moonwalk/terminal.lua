@@ -1,0 +1,137 @@
+-- terminal.lua: what is shown in a terminal: progress, digits, tables.
+
+local core = require "moonwalk.core"
+
+local terminal = {}
+
+-- ---- progress -------------------------------------------------------------------------------
+
+---@class moonwalk.Progress
+local Progress = {}
+Progress.__index = Progress
+
+---A line that shows how far a training is: samples a second, the loss, the time left. It is
+---drawn on standard error, and only when that is a terminal.
+---@param total integer samples that there are to go through, all epochs together
+---@return moonwalk.Progress
+function terminal.progress(total)
+  local now = core.clock()
+  return setmetatable({
+    total = total, done = 0, began = now, drawn = now, columns = core.terminal "stderr",
+  }, Progress)
+end
+
+local function minutes(seconds)
+  return ("%d:%02d"):format(seconds // 60, seconds // 1 % 60)
+end
+
+-- The line at a moment: what share is done, as a bar and as numbers.
+local function line(self, now)
+  local seconds = math.max(now - self.began, 1e-9)
+  local share = math.min(self.done / math.max(self.total, 1), 1)
+  local rate = self.done / seconds
+  local left = rate > 0 and minutes((self.total - self.done) / rate) or "?"
+  local text = (" %3d %%  %d samples/s  loss %.4f  %s left"):format(share * 100 // 1, rate // 1,
+    self.loss, left)
+  local width = math.max(math.min(self.columns - #text - 3, 30), 0)
+  local full = width * share // 1
+  local bar = ("="):rep(full) .. (" "):rep(width - full)
+  return ("[%s]%s"):format(bar, text):sub(1, self.columns - 1)
+end
+
+---Counts samples that were gone through, and takes the loss to show.
+---@param samples integer
+---@param loss moonwalk.Tensor|number
+function Progress:add(samples, loss)
+  self.done = self.done + samples
+  if not self.columns then return end
+  local value = core.is_tensor(loss) and loss:item() or loss
+  -- One batch's loss jumps; what is shown is a moving mean.
+  self.loss = self.loss and 0.98 * self.loss + 0.02 * value or value
+  local now = core.clock()
+  if now - self.drawn < 0.1 then return end
+  self.drawn = now
+  io.stderr:write("\r", line(self, now), "\27[K")
+  io.stderr:flush()
+end
+
+---Takes the line away.
+function Progress:close()
+  if not self.columns then return end
+  io.stderr:write("\r\27[K")
+  io.stderr:flush()
+end
+
+-- ---- images ---------------------------------------------------------------------------------
+
+local MARGIN = 2 -- of the 28 pixels of a digit, nearly always empty
+local HALVES = {[0] = " ", "▀", "▄", "█"} -- by upper + 2 lower
+
+-- Two pixels, one above the other, as one character: in shades of grey or in black and white.
+local function cell(upper, lower, shaded)
+  if not shaded then return HALVES[(upper >= 96 and 1 or 0) + (lower >= 96 and 2 or 0)] end
+  return ("\27[38;5;%d;48;5;%dm▀"):format(232 + upper * 23 // 255, 232 + lower * 23 // 255)
+end
+
+-- Line i of an image drawn as text: pixel rows 2i and 2i + 1.
+local function image_line(bytes, width, i, shaded)
+  local parts = {}
+  for x = MARGIN, width - MARGIN - 1 do
+    local upper = bytes:byte(2 * i * width + x + 1)
+    local lower = bytes:byte((2 * i + 1) * width + x + 1) or 0
+    parts[#parts + 1] = cell(upper, lower, shaded)
+  end
+  return table.concat(parts) .. (shaded and "\27[0m" or "")
+end
+
+---Draws some of the images that a network takes for something else, side by side with what they
+---are and what they are taken for.
+---@param set moonwalk.Dataset of images u8 [n,1,height,width]
+---@param wrong moonwalk.Mistake[]
+---@param most integer? images to draw, 3 when left out, fewer where the terminal is narrow
+---@return string
+function terminal.mistakes(set, wrong, most)
+  local columns = core.terminal "stdout"
+  local shaded = columns ~= nil and not os.getenv "NO_COLOR"
+  local height, width = set.x.shape[3], set.x.shape[4]
+  local across = width - 2 * MARGIN
+  local count = math.min(#wrong, most or 3, math.max(((columns or 80) + 2) // (across + 2), 1))
+  local captions, images, lines = {}, {}, {}
+  for k = 1, count do
+    local mistake = wrong[k]
+    captions[k] = ("%-" .. across .. "s"):format(
+      ("a %d, taken for %d"):format(mistake.label, mistake.predicted))
+    images[k] = core.bytes(core.rows(set.x, nil, mistake.index, 1))
+  end
+  for i = MARGIN // 2, (height - MARGIN) // 2 - 1 do
+    local parts = {}
+    for k = 1, count do parts[k] = image_line(images[k], width, i, shaded) end
+    lines[#lines + 1] = table.concat(parts, "  ")
+  end
+  lines[#lines + 1] = table.concat(captions, "  ")
+  return (table.concat(lines, "\n"):gsub(" +\n", "\n"):gsub(" +$", ""))
+end
+
+-- ---- tables ---------------------------------------------------------------------------------
+
+---A confusion matrix as text: a line for each label, a column for each prediction.
+---@param confusion integer[][]
+---@return string
+function terminal.confusion(confusion)
+  local width = 5
+  for _, row in ipairs(confusion) do
+    for _, count in ipairs(row) do width = math.max(width, #tostring(count) + 1) end
+  end
+  local cell_format = "%" .. width .. "s"
+  local head = {"label\\as"}
+  for predicted = 1, #confusion do head[#head + 1] = cell_format:format(predicted - 1) end
+  local lines = {table.concat(head)}
+  for label, row in ipairs(confusion) do
+    local parts = {("%8d"):format(label - 1)}
+    for i, count in ipairs(row) do parts[i + 1] = cell_format:format(count > 0 and count or ".") end
+    lines[#lines + 1] = table.concat(parts)
+  end
+  return table.concat(lines, "\n")
+end
+
+return terminal

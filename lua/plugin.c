@@ -1,0 +1,28 @@
+/* plugin.c: loading plugins from Lua. */
+#include <string.h>
+
+#include "../plugins/plugin.h"
+#include "face.h"
+
+/* core.plugin_load(path) -> {"name", ...}: the ops that came with it */
+static int plugin_load(lua_State *L) {
+  if (lua_type(L, 1) != LUA_TSTRING)
+    return face_error(L, "plugin: the path is %s, expected a string", face_describe(L, 1));
+  const char *names;
+  if (mw_plugin_load(face_context(L), lua_tostring(L, 1), &names)) return face_raise(L);
+  lua_newtable(L);
+  for (lua_Integer i = 1; *names; i++) {
+    size_t length = strcspn(names, "\n");
+    lua_pushlstring(L, names, length);
+    lua_rawseti(L, -2, i);
+    names += length + (names[length] == '\n');
+  }
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"plugin_load", plugin_load},
+    {NULL, NULL},
+};
+
+void face_open_plugin(lua_State *L) { luaL_setfuncs(L, functions, 0); }

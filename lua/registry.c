@@ -1,0 +1,149 @@
+/* registry.c: what is registered, as Lua tables: ops with their schemas, and kernels. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "face.h"
+
+static void set_text(lua_State *L, const char *key, const char *text) {
+  if (!text) return;
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, key);
+}
+
+static void set_flag(lua_State *L, const char *key, bool flag) {
+  lua_pushboolean(L, flag);
+  lua_setfield(L, -2, key);
+}
+
+static void push_args(lua_State *L, const mw_arg *args) {
+  int n = face_declared(args);
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) {
+    lua_createtable(L, 0, 4);
+    set_text(L, "name", args[i].name);
+    set_text(L, "doc", args[i].doc);
+    set_flag(L, "optional", args[i].flags & MW_OPTIONAL);
+    set_flag(L, "variadic", args[i].flags & MW_VARIADIC);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+/* The parts of "mean|sum|none" */
+static void push_choices(lua_State *L, const char *choices) {
+  lua_newtable(L);
+  for (int i = 1; choices; i++) {
+    const char *end = strchr(choices, '|');
+    lua_pushlstring(L, choices, end ? (size_t)(end - choices) : strlen(choices));
+    lua_rawseti(L, -2, i);
+    choices = end ? end + 1 : NULL;
+  }
+}
+
+/* A default of axes as Lua counts them: "0,-1" becomes "1,-1". */
+static void push_axes(lua_State *L, const char *text) {
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  while (*text) {
+    char *end;
+    long long axis = strtoll(text, &end, 10);
+    if (end == text) break;
+    lua_pushinteger(L, axis >= 0 ? axis + 1 : axis);
+    luaL_addvalue(&buffer);
+    if (*end) luaL_addchar(&buffer, *end++);
+    text = end;
+  }
+  luaL_pushresult(&buffer);
+}
+
+static void push_attr(lua_State *L, const mw_attr *attr) {
+  static const char *const types[] = {
+      [MW_INT] = "int",   [MW_FLOAT] = "float", [MW_BOOLEAN] = "bool", [MW_CHOICE] = "choice",
+      [MW_TEXT] = "text", [MW_INTS] = "ints",   [MW_AXIS] = "axis",    [MW_AXES] = "axes",
+  };
+  lua_createtable(L, 0, 6);
+  set_text(L, "name", attr->name);
+  set_text(L, "doc", attr->doc);
+  set_text(L, "type", types[attr->type]);
+  set_flag(L, "required", !attr->initial);
+  if (attr->initial && (attr->type == MW_AXIS || attr->type == MW_AXES)) {
+    push_axes(L, attr->initial);
+    lua_setfield(L, -2, "default");
+  } else {
+    set_text(L, "default", attr->initial);
+  }
+  if (attr->choices) {
+    push_choices(L, attr->choices);
+    lua_setfield(L, -2, "choices");
+  }
+}
+
+static void push_op_info(lua_State *L, const mw_op *op) {
+  lua_createtable(L, 0, 9);
+  set_text(L, "name", op->name);
+  set_text(L, "doc", op->doc);
+  set_text(L, "example", op->example);
+  lua_pushinteger(L, op->version);
+  lua_setfield(L, -2, "version");
+  set_flag(L, "differentiable", op->backward || op->gradient);
+  set_flag(L, "twice", op->gradient != NULL);
+  push_args(L, op->inputs);
+  lua_setfield(L, -2, "inputs");
+  push_args(L, op->outputs);
+  lua_setfield(L, -2, "outputs");
+  lua_newtable(L);
+  for (const mw_attr *a = op->attrs; a && a->name; a++) {
+    push_attr(L, a);
+    lua_rawseti(L, -2, a - op->attrs + 1);
+  }
+  lua_setfield(L, -2, "attrs");
+}
+
+/* core.ops() -> {name = {name, version, doc, example, inputs, outputs, attrs, ...}} */
+static int core_ops(lua_State *L) {
+  mw_context *ctx = face_context(L);
+  int n = mw_op_count(ctx);
+  lua_createtable(L, 0, n);
+  for (int i = 0; i < n; i++) {
+    const mw_op *op = mw_op_at(ctx, i);
+    push_op_info(L, op);
+    lua_setfield(L, -2, op->name);
+  }
+  return 1;
+}
+
+/* core.op_info(name) -> the same for one op, or nil */
+static int core_op_info(lua_State *L) {
+  const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+  const mw_op *op = mw_op_find(face_context(L), name);
+  if (!op) return 0;
+  push_op_info(L, op);
+  return 1;
+}
+
+/* core.kernel_prefer(op, kernel?): programs compiled from now on take that kernel where it can */
+static int core_kernel_prefer(lua_State *L) {
+  const char *op = face_check_op(L, 1, "kernel_prefer")->name;
+  const char *kernel = lua_isnoneornil(L, 2) ? NULL : lua_tostring(L, 2);
+  if (mw_kernel_prefer(face_context(L), op, kernel)) return face_raise(L);
+  return 0;
+}
+
+/* core.kernel_list(op) -> a line for each kernel: name, dtype, place */
+static int core_kernel_list(lua_State *L) {
+  const char *op = face_check_op(L, 1, "kernel_list")->name;
+  char *text = mw_kernel_list(face_context(L), op);
+  if (!text) return face_raise(L);
+  lua_pushstring(L, text);
+  free(text);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"kernel_list", core_kernel_list},
+    {"kernel_prefer", core_kernel_prefer},
+    {"op_info", core_op_info},
+    {"ops", core_ops},
+    {NULL, NULL},
+};
+
+void face_open_registry(lua_State *L) { luaL_setfuncs(L, functions, 0); }

@@ -1,0 +1,53 @@
+/* system.c: what the Lua modules need of the system and Lua's own library does not give. */
+#include "system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* core.fsync(path) -> true, or nil and a message: a file's or a folder's data is on the disk. */
+static int face_fsync(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int handle = open(path, O_RDONLY | O_CLOEXEC);
+  int failed = handle < 0 || fsync(handle) != 0 ? errno : 0;
+  if (handle >= 0) close(handle);
+  if (!failed) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  luaL_pushfail(L);
+  lua_pushfstring(L, "%s: %s", path, strerror(failed));
+  return 2;
+}
+
+/* core.clock() -> seconds of a clock that never jumps, from an arbitrary start */
+static int face_clock(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushnumber(L, (lua_Number)now.tv_sec + 1e-9 * (lua_Number)now.tv_nsec);
+  return 1;
+}
+
+/* core.terminal("stdout" | "stderr") -> its columns, or nil where it is no terminal */
+static int face_terminal(lua_State *L) {
+  static const char *const names[] = {"stdout", "stderr", NULL};
+  int handle = luaL_checkoption(L, 1, NULL, names) == 0 ? STDOUT_FILENO : STDERR_FILENO;
+  struct winsize size;
+  if (!isatty(handle)) {
+    luaL_pushfail(L);
+  } else {
+    int known = ioctl(handle, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    lua_pushinteger(L, known ? size.ws_col : 80);
+  }
+  return 1;
+}
+
+void face_open_system(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"fsync", face_fsync}, {"clock", face_clock}, {"terminal", face_terminal}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

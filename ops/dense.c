@@ -1,0 +1,149 @@
+/* dense.c: the fully connected layer. */
+#include <string.h>
+
+#include "../graph/moonwalk.h"
+
+enum { COLUMNS = 64 }; /* of dy that a chunk sums */
+
+/* x is [.., in], w is [out, in], b is [out], y is [.., out]; rows is the size of .. */
+static int64_t rows_of(const mw_spec *spec) {
+  int64_t rows = 1;
+  for (int k = 0; k < spec->rank - 1; k++) rows *= spec->shape[k];
+  return rows;
+}
+
+static mw_status infer(mw_infer *it) {
+  const mw_spec *x = &it->in[0], *w = &it->in[1], *b = &it->in[2];
+  char text_x[MW_SPEC_TEXT], text_w[MW_SPEC_TEXT];
+  if (mw_expect_rank(it, 1, 2) || mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
+  if (x->rank == 0) return mw_fail(it, "x is a scalar, expected [.., in]");
+  it->host->spec_text(x, text_x);
+  it->host->spec_text(w, text_w);
+  if (x->shape[x->rank - 1] != w->shape[1]) {
+    int64_t features = 1;
+    for (int k = 1; k < x->rank; k++) features *= x->shape[k];
+    return mw_fail(it, "x is %s, whose last axis has %lld features; w is %s and takes %lld%s",
+                   text_x, (long long)x->shape[x->rank - 1], text_w, (long long)w->shape[1],
+                   features == w->shape[1]                ? "; use x:flatten() first"
+                   : x->shape[x->rank - 1] == w->shape[0] ? "; w is [out, in]: transpose it"
+                                                          : "");
+  }
+  if (mw_present(b)) {
+    if (mw_expect_same_dtype(it, 2, 0)) return MW_FAILED;
+    if (b->rank != 1 || b->shape[0] != w->shape[0])
+      return mw_fail(it, "b is %s, expected [%lld], one for each output of w, which is %s",
+                     it->host->spec_text(b, text_x), (long long)w->shape[0], text_w);
+  }
+  it->out[0] = *x;
+  it->out[0].shape[x->rank - 1] = w->shape[0];
+  return MW_OK;
+}
+
+/* y begins as b in every row, and the product is added to it. */
+static mw_status forward(const mw_call *call) {
+  const mw_array *x = &call->in[0], *w = &call->in[1], *b = &call->in[2], *y = &call->out[0];
+  const int64_t rows = rows_of(&x->spec), n_in = w->spec.shape[1], n_out = w->spec.shape[0];
+  const bool biased = b->data != NULL;
+  for (int64_t i = 0; biased && i < rows; i++)
+    memcpy((real *)y->data + i * n_out, b->data, (size_t)n_out * sizeof(real));
+  mw_gemm product = {.m = rows,
+                     .n = n_out,
+                     .k = n_in,
+                     .a = x->data,
+                     .b = w->data,
+                     .c = y->data,
+                     .lda = n_in,
+                     .ldb = n_in,
+                     .ldc = n_out,
+                     .transpose_b = true,
+                     .accumulate = biased};
+  mw_product(call, MW_REAL, &product, MW_ALL_WORKERS);
+  return MW_OK;
+}
+
+/* db = the sum of dy's rows */
+static void bias_chunk(void *arg, int64_t chunk, int worker) {
+  const mw_call *call = arg;
+  const int64_t n_out = call->din[2].count, rows = rows_of(&call->dout[0].spec);
+  const int64_t first = chunk * COLUMNS, n = mw_chunk_end(n_out, COLUMNS, chunk) - first;
+  const real *dy = (const real *)call->dout[0].data + first;
+  real *restrict db = (real *)call->din[2].data + first;
+  (void)worker;
+  for (int64_t j = 0; j < n; j++) db[j] = 0;
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < n; j++) db[j] += dy[i * n_out + j];
+}
+
+static mw_status backward(const mw_call *call) {
+  const mw_array *x = &call->in[0], *w = &call->in[1], *dy = &call->dout[0];
+  const int64_t rows = rows_of(&dy->spec), n_out = w->spec.shape[0], n_in = w->spec.shape[1];
+  if (call->din[0].data) {
+    mw_gemm dx = {.m = rows,
+                  .n = n_in,
+                  .k = n_out,
+                  .a = dy->data,
+                  .b = w->data,
+                  .c = call->din[0].data,
+                  .lda = n_out,
+                  .ldb = n_in,
+                  .ldc = n_in};
+    mw_product(call, MW_REAL, &dx, MW_ALL_WORKERS);
+  }
+  if (call->din[1].data) {
+    mw_gemm dw = {.m = n_out,
+                  .n = n_in,
+                  .k = rows,
+                  .a = dy->data,
+                  .b = x->data,
+                  .c = call->din[1].data,
+                  .lda = n_out,
+                  .ldb = n_in,
+                  .ldc = n_in,
+                  .transpose_a = true};
+    mw_product(call, MW_REAL, &dw, MW_ALL_WORKERS);
+  }
+  if (call->din[2].data) mw_parallel(call, mw_chunks(n_out, COLUMNS), bias_chunk, (void *)call);
+  return MW_OK;
+}
+
+/* Leading axes become one. */
+static mw_tensor *matrix(mw_gradient *g, mw_tensor *t) {
+  const mw_spec *spec = g->host->tensor_spec(t);
+  if (spec->rank == 2) return t;
+  const mw_setting shape =
+      mw_list("shape", 2, (int64_t[]){rows_of(spec), spec->shape[spec->rank - 1]});
+  return mw_make(g, "reshape", 1, &t, 1, &shape);
+}
+
+static mw_status gradient(mw_gradient *g) {
+  mw_tensor *dy = g->dout[0];
+  if (g->wanted[0]) g->din[0] = mw_make2(g, "matmul", dy, g->in[1]);
+  if (g->wanted[1]) {
+    const mw_setting transpose = mw_bool("transpose_a", true);
+    mw_tensor *both[] = {matrix(g, dy), matrix(g, g->in[0])};
+    g->din[1] = mw_make(g, "matmul", 2, both, 1, &transpose);
+  }
+  if (g->wanted[2]) {
+    const mw_setting shape = mw_list("shape", 1, g->host->tensor_spec(g->in[2])->shape);
+    g->din[2] = mw_make(g, "sum_to", 1, &dy, 1, &shape);
+  }
+  return MW_OK;
+}
+
+static const mw_op dense_op = {
+    .name = "dense",
+    .version = 1,
+    .doc =
+        "Fully connected layer: y = x w' + b, with x [.., in], w [out, in], b [out] and "
+        "y [.., out].",
+    .example = "mw.dense(mw.randn{3,4}, mw.randn{2,4}, mw.randn{2})",
+    .inputs = {{"x"}, {"w"}, {"b", MW_OPTIONAL}},
+    .outputs = {{"y"}},
+    .backward_needs = MW_NEEDS_IN(0) | MW_NEEDS_IN(1),
+    .infer = infer,
+    .forward = forward,
+    .backward = backward,
+    .gradient = gradient,
+};
+
+MW_PLUGIN(&dense_op)

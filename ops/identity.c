@@ -1,0 +1,44 @@
+/* identity.c: ops that hand their input on unchanged. */
+/* real: f32 */
+#include "../graph/moonwalk.h"
+
+static mw_status infer(mw_infer *it) {
+  it->out[0] = it->in[0];
+  return MW_OK;
+}
+
+static mw_status identity_gradient(mw_gradient *g) {
+  g->din[0] = g->dout[0];
+  return MW_OK;
+}
+
+static const mw_op identity_op = {
+    .name = "identity",
+    .version = 1,
+    .doc = "The input itself: y = x. As an activation it leaves a layer linear.",
+    .example = "mw.identity(mw.randn{2,3})",
+    .inputs = {{"x"}},
+    .outputs = {{"y"}},
+    .flags = MW_ANY_DTYPE | MW_VIEW | MW_LINEAR,
+    .infer = infer,
+    .gradient = identity_gradient,
+};
+
+static mw_status stop_gradient_gradient(mw_gradient *g) {
+  g->din[0] = NULL;
+  return MW_OK;
+}
+
+static const mw_op stop_gradient_op = {
+    .name = "stop_gradient",
+    .version = 1,
+    .doc = "The input as a constant: y = x, and no gradient passes.",
+    .example = "mw.stop_gradient(mw.randn{2,3})",
+    .inputs = {{"x"}},
+    .outputs = {{"y"}},
+    .flags = MW_ANY_DTYPE | MW_VIEW,
+    .infer = infer,
+    .gradient = stop_gradient_gradient,
+};
+
+MW_PLUGIN(&identity_op, &stop_gradient_op)

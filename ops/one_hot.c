@@ -1,0 +1,91 @@
+/* one_hot.c: class labels as vectors that are 1 at the label and 0 elsewhere. */
+/* real: i32 i64 u8 */
+#include <string.h>
+
+#include "../graph/moonwalk.h"
+
+typedef struct one_hot_attrs {
+  int64_t classes, axis, ignore_index;
+  int dtype; /* a position in TYPES */
+} one_hot_attrs;
+
+#define TYPES "f32|f64|i32|i64|u8|bool"
+static const mw_dtype types[] = {MW_F32, MW_F64, MW_I32, MW_I64, MW_U8, MW_BOOL};
+
+static const mw_attr schema[] = {
+    {"classes", MW_INT, offsetof(one_hot_attrs, classes), "the number of classes", .least = 1,
+     .most = 1e15},
+    {"axis", MW_AXIS, offsetof(one_hot_attrs, axis), "where y has its axis of classes", "-1"},
+    {"ignore_index", MW_INT, offsetof(one_hot_attrs, ignore_index),
+     "a label that gives only 0, also when it is a class", "-100"},
+    {"dtype", MW_CHOICE, offsetof(one_hot_attrs, dtype), "the dtype of the result", "f32", TYPES},
+    {0}};
+
+static mw_status infer(mw_infer *it) {
+  one_hot_attrs *attrs = it->attrs;
+  const mw_spec *labels = &it->in[0];
+  char text[MW_SPEC_TEXT];
+  const int rank = labels->rank + 1;
+  const int64_t axis = attrs->axis + (attrs->axis < 0 ? rank : 0);
+  it->host->spec_text(labels, text);
+  if (labels->dtype == MW_BOOL)
+    return mw_fail(it, "labels is %s, expected i32, i64 or u8; use :cast \"u8\"", text);
+  if (rank > MW_MAX_RANK) return mw_fail(it, "labels is %s and leaves no room for an axis", text);
+  if (axis < 0 || axis >= rank)
+    return mw_fail(it, "axis is none of the result's %d axes; labels is %s", rank, text);
+  attrs->axis = axis;
+  it->out[0] = (mw_spec){.dtype = types[attrs->dtype], .rank = rank};
+  for (int k = 0; k < rank; k++)
+    it->out[0].shape[k] = k < axis   ? labels->shape[k]
+                          : k > axis ? labels->shape[k - 1]
+                                     : attrs->classes;
+  return MW_OK;
+}
+
+static void set_one(mw_dtype dtype, void *y, int64_t i) {
+  switch (dtype) {
+    case MW_F32: ((float *)y)[i] = 1; break;
+    case MW_F64: ((double *)y)[i] = 1; break;
+    case MW_I32: ((int32_t *)y)[i] = 1; break;
+    case MW_I64: ((int64_t *)y)[i] = 1; break;
+    case MW_U8:
+    case MW_BOOL: ((uint8_t *)y)[i] = 1; break;
+    case MW_NONE: break;
+  }
+}
+
+static mw_status forward(const mw_call *call) {
+  const one_hot_attrs *attrs = call->attrs;
+  const mw_array *labels = &call->in[0], *y = &call->out[0];
+  const mw_dtype dtype = y->spec.dtype;
+  const size_t element = dtype == MW_F64 || dtype == MW_I64   ? 8
+                         : dtype == MW_U8 || dtype == MW_BOOL ? 1
+                                                              : 4;
+  int64_t inner = 1;
+  if (y->count == 0) return MW_OK;
+  memset(y->data, 0, (size_t)y->count * element);
+  for (int k = (int)attrs->axis + 1; k < y->spec.rank; k++) inner *= y->spec.shape[k];
+  for (int64_t i = 0; i < labels->count; i++) {
+    const int64_t label = (int64_t)((const real *)labels->data)[i];
+    if (label < 0 || label >= attrs->classes || label == attrs->ignore_index) continue;
+    set_one(dtype, y->data, (i / inner * attrs->classes + label) * inner + i % inner);
+  }
+  return MW_OK;
+}
+
+static const mw_op one_hot_op = {
+    .name = "one_hot",
+    .version = 1,
+    .doc =
+        "1 at each label's class, counted from 0, and 0 elsewhere; a label outside the classes "
+        "gives only 0.",
+    .example = "mw.one_hot(mw.tensor({0,2,1}, \"i64\"), {classes=3})",
+    .inputs = {{"labels"}},
+    .outputs = {{"y"}},
+    .attrs = schema,
+    .attrs_size = sizeof(one_hot_attrs),
+    .infer = infer,
+    .forward = forward,
+};
+
+MW_PLUGIN(&one_hot_op)

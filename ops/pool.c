@@ -1,0 +1,374 @@
+/* pool.c: maxpool and meanpool, which take one number from each window of an NCHW image.
+ *
+ * The windows are PyTorch's. With ceil_mode a last window that hangs over the right edge counts,
+ * unless it starts in the padding there. */
+#include <math.h>
+#include <string.h>
+
+#include "../graph/moonwalk.h"
+
+/* meanpool has no dilation and maxpool no count_include_pad. */
+typedef struct pool_attrs {
+  mw_ints kernel, stride, padding, dilation;
+  bool ceil_mode, count_include_pad;
+} pool_attrs;
+
+#define FIELD(name) offsetof(pool_attrs, name)
+static const mw_attr maxpool_schema[] = {
+  {.name = "kernel", .type = MW_INTS, .offset = FIELD(kernel), .lengths = "1|2",
+   .least = 1, .most = 1e6, .doc = "size of the window: a number, or {h, w}"},
+  {.name = "stride", .type = MW_INTS, .offset = FIELD(stride), .initial = "", .lengths = "1|2",
+   .least = 1, .most = 1e6, .doc = "step of the window; the kernel's size if left out"},
+  {.name = "padding", .type = MW_INTS, .offset = FIELD(padding), .initial = "0",
+   .lengths = "1|2", .least = 0, .most = 1e6,
+   .doc = "cells around the image, smaller than all others; at most half the kernel"},
+  {.name = "dilation", .type = MW_INTS, .offset = FIELD(dilation), .initial = "1",
+   .lengths = "1|2", .least = 1, .most = 1e6, .doc = "distance of neighbouring cells"},
+  {.name = "ceil_mode", .type = MW_BOOLEAN, .offset = FIELD(ceil_mode), .initial = "false",
+   .doc = "round the output's size up: a last window may hang over the edge"},
+  {.name = NULL},
+};
+
+static const mw_attr meanpool_schema[] = {
+  {.name = "kernel", .type = MW_INTS, .offset = FIELD(kernel), .lengths = "1|2",
+   .least = 1, .most = 1e6, .doc = "size of the window: a number, or {h, w}"},
+  {.name = "stride", .type = MW_INTS, .offset = FIELD(stride), .initial = "", .lengths = "1|2",
+   .least = 1, .most = 1e6, .doc = "step of the window; the kernel's size if left out"},
+  {.name = "padding", .type = MW_INTS, .offset = FIELD(padding), .initial = "0",
+   .lengths = "1|2", .least = 0, .most = 1e6,
+   .doc = "zeros around the image; at most half the kernel"},
+  {.name = "ceil_mode", .type = MW_BOOLEAN, .offset = FIELD(ceil_mode), .initial = "false",
+   .doc = "round the output's size up: a last window may hang over the edge"},
+  {.name = "count_include_pad", .type = MW_BOOLEAN, .offset = FIELD(count_include_pad),
+   .initial = "true", .doc = "divide by the number of all cells, those of the padding too"},
+  {.name = NULL},
+};
+
+/* The windows along one axis. */
+typedef struct windows {
+  int64_t in, out; /* sizes of the image, and of the output */
+  int64_t kernel, stride, padding, dilation;
+} windows;
+
+typedef struct geometry {
+  int64_t planes; /* batch times channels */
+  windows h, w;
+  bool count_include_pad;
+} geometry;
+
+static windows windows_of(int64_t in, const pool_attrs *a, int axis) {
+  windows s = {.in = in, .kernel = a->kernel.at[axis], .stride = a->stride.at[axis],
+               .padding = a->padding.at[axis], .dilation = a->dilation.at[axis]};
+  const int64_t room = in + 2 * s.padding - (s.kernel - 1) * s.dilation - 1;
+  const int64_t steps = room + (a->ceil_mode ? s.stride - 1 : 0);
+  s.out = steps < 0 ? 0 : steps / s.stride + 1;
+  if (a->ceil_mode && s.out > 0 && (s.out - 1) * s.stride >= in + s.padding) s.out--;
+  return s;
+}
+
+static geometry geometry_of(const mw_spec *x, const pool_attrs *a) {
+  return (geometry){.planes = x->shape[0] * x->shape[1],
+                    .h = windows_of(x->shape[2], a, 0),
+                    .w = windows_of(x->shape[3], a, 1),
+                    .count_include_pad = a->count_include_pad};
+}
+
+/* ---- shapes ------------------------------------------------------------------------------ */
+
+enum { MOST_SIDE = 1 << 28 }; /* of an image */
+
+/* Brings a list to {h, w}; an empty one to {otherwise, otherwise}. */
+static void complete(mw_ints *list, const mw_ints *otherwise) {
+  if (list->count == 0) *list = *otherwise;
+  list->at[1] = mw_ints_at(list, 1);
+  list->count = 2;
+}
+
+static mw_status check_image(const mw_infer *it) {
+  char text[MW_SPEC_TEXT];
+  const mw_spec *x = &it->in[0];
+  if (x->rank == 3)
+    return mw_fail(it, "x is %s, expected rank 4 [batch, channels, height, width]: "
+                   "x:reshape{1, %lld, %lld, %lld} makes it a batch of one",
+                   it->host->spec_text(x, text), (long long)x->shape[0], (long long)x->shape[1],
+                   (long long)x->shape[2]);
+  if (x->rank != 4)
+    return mw_fail(it, "x is %s, expected rank 4 [batch, channels, height, width]",
+                   it->host->spec_text(x, text));
+  if (x->shape[2] > MOST_SIDE || x->shape[3] > MOST_SIDE)
+    return mw_fail(it, "x has images of %lld x %lld, expected at most 2^28 a side",
+                   (long long)x->shape[2], (long long)x->shape[3]);
+  if (x->shape[2] == 0 || x->shape[3] == 0)
+    return mw_fail(it, "x is %s: its images are empty", it->host->spec_text(x, text));
+  return MW_OK;
+}
+
+static mw_status check_windows(const mw_infer *it, const char *side, const windows *s) {
+  if (2 * s->padding > s->kernel)
+    return mw_fail(it, "padding is %lld along the %s, expected at most half the kernel (%lld)",
+                   (long long)s->padding, side, (long long)(s->kernel / 2));
+  if (s->out < 1)
+    return mw_fail(it, "the window's %s %lld%s is larger than the padded image's %lld: "
+                   "take a kernel that fits",
+                   side, (long long)((s->kernel - 1) * s->dilation + 1),
+                   s->dilation > 1 ? " (dilated)" : "", (long long)(s->in + 2 * s->padding));
+  return MW_OK;
+}
+
+static mw_status pool_infer(mw_infer *it) {
+  static const mw_ints one = {.count = 1, .at = {1}};
+  pool_attrs *a = it->attrs;
+  const mw_spec *x = &it->in[0];
+  complete(&a->kernel, &one);
+  complete(&a->stride, &a->kernel);
+  complete(&a->padding, &one);
+  complete(&a->dilation, &one);
+  if (check_image(it)) return MW_FAILED;
+  const geometry g = geometry_of(x, a);
+  if (check_windows(it, "height", &g.h) || check_windows(it, "width", &g.w)) return MW_FAILED;
+  it->out[0] = (mw_spec){.dtype = x->dtype, .rank = 4,
+                         .shape = {x->shape[0], x->shape[1], g.h.out, g.w.out}};
+  return MW_OK;
+}
+
+/* ---- planes, in parallel ----------------------------------------------------------------- */
+
+/* One plane of x and of y, forward, or of dx and dy, backward. index: maxpool's; see there. */
+typedef void plane_kernel(const geometry *g, real *image, real *output, int32_t *index);
+
+typedef struct job {
+  geometry g;
+  real *images, *outputs;
+  int32_t *index;
+  int64_t grain; /* planes in a chunk */
+  plane_kernel *kernel;
+} job;
+
+static void run_chunk(void *arg, int64_t chunk, int worker) {
+  (void)worker;
+  const job *j = arg;
+  const int64_t image = j->g.h.in * j->g.w.in, output = j->g.h.out * j->g.w.out;
+  const int64_t end = mw_chunk_end(j->g.planes, j->grain, chunk);
+  for (int64_t p = chunk * j->grain; p < end; p++)
+    j->kernel(&j->g, j->images + p * image, j->outputs + p * output,
+              j->index ? j->index + p * output : NULL);
+}
+
+/* A chunk is as many planes as have about this many elements. */
+enum { CHUNK = 32768 };
+
+static void run_planes(const mw_call *call, const mw_array *x, const mw_array *y, int32_t *index,
+                       plane_kernel *kernel) {
+  job j = {.g = geometry_of(&x->spec, call->attrs), .images = x->data, .outputs = y->data,
+           .index = index, .kernel = kernel};
+  j.grain = CHUNK / (j.g.h.in * j.g.w.in) + 1;
+  mw_parallel(call, mw_chunks(j.g.planes, j.grain), run_chunk, &j);
+}
+
+/* Where no gradient arrives, dx is zeros. */
+static mw_status run_backward(const mw_call *call, int32_t *index, plane_kernel *kernel) {
+  if (!call->din[0].data) return MW_OK;
+  if (call->dout[0].data)
+    run_planes(call, &call->din[0], &call->dout[0], index, kernel);
+  else
+    memset(call->din[0].data, 0, (size_t)call->din[0].count * sizeof(real));
+  return MW_OK;
+}
+
+/* ---- maxpool ----------------------------------------------------------------------------- */
+
+/* What is kept from forward to backward is for each output the place of its maximum in the plane
+ * of x, or NOWHERE for a window without a cell of the image, which gives -infinity. */
+enum { NOWHERE = -1 };
+
+/* Whether v takes the place of best: a larger one does, and the first NaN, which then stays.
+ * One condition at a time, so that loops of it become vectors. */
+static inline int32_t beats(real v, real best) {
+  const int32_t larger = v > best ? 1 : 0, number = best == best ? 1 : 0;
+  return v != v ? number : larger;
+}
+
+static int32_t largest(const geometry *g, const real *x, int64_t y0, int64_t x0) {
+  int64_t at = NOWHERE;
+  for (int64_t ky = 0; ky < g->h.kernel; ky++) {
+    const int64_t y = y0 + ky * g->h.dilation;
+    if (y < 0 || y >= g->h.in) continue;
+    for (int64_t kx = 0; kx < g->w.kernel; kx++) {
+      const int64_t here = y * g->w.in + x0 + kx * g->w.dilation;
+      if (here < y * g->w.in || here >= (y + 1) * g->w.in) continue;
+      if (at == NOWHERE || beats(x[here], x[at])) at = here;
+    }
+  }
+  return (int32_t)at;
+}
+
+static void maxpool_plane(const geometry *g, real *x, real *y, int32_t *index) {
+  for (int64_t oy = 0; oy < g->h.out; oy++)
+    for (int64_t ox = 0; ox < g->w.out; ox++) {
+      const int32_t at = largest(g, x, oy * g->h.stride - g->h.padding,
+                                 ox * g->w.stride - g->w.padding);
+      *y++ = at == NOWHERE ? (real)-INFINITY : x[at];
+      if (index) *index++ = at;
+    }
+}
+
+/* Windows of 2 x 2 side by side are the usual case: BLOCK of a row at once, without branches. The
+ * row b of x lies w elements after the row a, and a[0] is at `start` in the plane. */
+enum { BLOCK = 8 };
+
+static void maxpool_block(const real *restrict a, const real *restrict b, int32_t w, int32_t start,
+                          real *restrict y, int32_t *restrict index) {
+  for (int32_t i = 0; i < BLOCK; i++) {
+    const real a0 = a[2 * i], a1 = a[2 * i + 1], b0 = b[2 * i], b1 = b[2 * i + 1];
+    const int32_t in_a = beats(a1, a0), in_b = beats(b1, b0);
+    const real best_a = in_a ? a1 : a0, best_b = in_b ? b1 : b0;
+    const int32_t below = beats(best_b, best_a);
+    y[i] = below ? best_b : best_a;
+    index[i] = start + 2 * i + (below ? w + in_b : in_a);
+  }
+}
+
+/* A row narrower than a block goes through a block beside it. */
+static void maxpool_narrow(int64_t n, const real *a, const real *b, int32_t w, int32_t start,
+                           real *y, int32_t *index) {
+  real wide_a[2 * BLOCK] = {0}, wide_b[2 * BLOCK] = {0}, wide_y[BLOCK];
+  int32_t wide_index[BLOCK];
+  for (int64_t i = 0; i < n; i++) {
+    wide_a[2 * i] = a[2 * i], wide_a[2 * i + 1] = a[2 * i + 1];
+    wide_b[2 * i] = b[2 * i], wide_b[2 * i + 1] = b[2 * i + 1];
+  }
+  maxpool_block(wide_a, wide_b, w, start, wide_y, wide_index);
+  for (int64_t i = 0; i < n; i++) y[i] = wide_y[i], index[i] = wide_index[i];
+}
+
+/* The last block of a row overlaps the one before it. */
+static void maxpool_plane_2x2(const geometry *g, real *x, real *y, int32_t *index) {
+  const int64_t w = g->w.in, n = g->w.out;
+  int32_t unused[BLOCK];
+  for (int64_t oy = 0; oy < g->h.out; oy++, y += n) {
+    const real *a = x + 2 * oy * w;
+    int32_t *row = index ? index + oy * n : NULL;
+    const int32_t start = (int32_t)(2 * oy * w);
+    if (n < BLOCK) maxpool_narrow(n, a, a + w, (int32_t)w, start, y, row ? row : unused);
+    else
+      for (int64_t ox = 0; ox < n; ox += BLOCK) {
+        const int64_t at = ox + BLOCK <= n ? ox : n - BLOCK;
+        maxpool_block(a + 2 * at, a + 2 * at + w, (int32_t)w, start + 2 * (int32_t)at, y + at,
+                      row ? row + at : unused);
+      }
+  }
+}
+
+static bool is_2x2(const windows *s) {
+  return s->kernel == 2 && s->stride == 2 && s->padding == 0 && s->dilation == 1 &&
+         2 * s->out <= s->in;
+}
+
+static void maxpool_plane_backward(const geometry *g, real *dx, real *dy, int32_t *index) {
+  memset(dx, 0, (size_t)(g->h.in * g->w.in) * sizeof(real));
+  for (int64_t i = 0; i < g->h.out * g->w.out; i++)
+    if (index[i] != NOWHERE) dx[index[i]] += dy[i];
+}
+
+static mw_status maxpool_infer(mw_infer *it) {
+  if (pool_infer(it)) return MW_FAILED;
+  const int64_t *shape = it->out[0].shape, plane = it->in[0].shape[2] * it->in[0].shape[3];
+  if (plane > INT32_MAX)
+    return mw_fail(it, "x has images of %lld elements, expected at most 2^31 - 1",
+                   (long long)plane);
+  it->saved = (size_t)(shape[0] * shape[1]) * (size_t)(shape[2] * shape[3]) * sizeof(int32_t);
+  return MW_OK;
+}
+
+static mw_status maxpool_forward(const mw_call *call) {
+  const geometry g = geometry_of(&call->in[0].spec, call->attrs);
+  run_planes(call, &call->in[0], &call->out[0], call->saved,
+             is_2x2(&g.h) && is_2x2(&g.w) ? maxpool_plane_2x2 : maxpool_plane);
+  return MW_OK;
+}
+
+static mw_status maxpool_backward(const mw_call *call) {
+  return run_backward(call, call->saved, maxpool_plane_backward);
+}
+
+/* ---- meanpool ---------------------------------------------------------------------------- */
+
+/* The cells of one window along one axis. */
+typedef struct span {
+  int64_t first, end; /* in the image */
+  int64_t cells;      /* that the mean counts */
+} span;
+
+static span span_of(const windows *s, int64_t out, bool count_include_pad) {
+  const int64_t start = out * s->stride - s->padding, stop = start + s->kernel;
+  const int64_t edge = s->in + s->padding; /* cells beyond the padding never count */
+  span a = {.first = start > 0 ? start : 0, .end = stop < s->in ? stop : s->in};
+  a.cells = count_include_pad ? (stop < edge ? stop : edge) - start : a.end - a.first;
+  return a;
+}
+
+static void meanpool_plane(const geometry *g, real *x, real *y, int32_t *index) {
+  (void)index;
+  for (int64_t oy = 0; oy < g->h.out; oy++) {
+    const span h = span_of(&g->h, oy, g->count_include_pad);
+    for (int64_t ox = 0; ox < g->w.out; ox++) {
+      const span w = span_of(&g->w, ox, g->count_include_pad);
+      real sum = 0;
+      for (int64_t i = h.first; i < h.end; i++)
+        for (int64_t j = w.first; j < w.end; j++) sum += x[i * g->w.in + j];
+      *y++ = sum / (real)(h.cells * w.cells);
+    }
+  }
+}
+
+/* Every cell of a window gets an equal share. For windows of n x n side by side this is
+ * kron(dy, ones(n, n) / n^2); the loop below says it for windows that overlap too. */
+static void meanpool_plane_backward(const geometry *g, real *dx, real *dy, int32_t *index) {
+  (void)index;
+  memset(dx, 0, (size_t)(g->h.in * g->w.in) * sizeof(real));
+  for (int64_t oy = 0; oy < g->h.out; oy++) {
+    const span h = span_of(&g->h, oy, g->count_include_pad);
+    for (int64_t ox = 0; ox < g->w.out; ox++) {
+      const span w = span_of(&g->w, ox, g->count_include_pad);
+      const real share = *dy++ / (real)(h.cells * w.cells);
+      for (int64_t i = h.first; i < h.end; i++)
+        for (int64_t j = w.first; j < w.end; j++) dx[i * g->w.in + j] += share;
+    }
+  }
+}
+
+static mw_status meanpool_forward(const mw_call *call) {
+  run_planes(call, &call->in[0], &call->out[0], NULL, meanpool_plane);
+  return MW_OK;
+}
+
+static mw_status meanpool_backward(const mw_call *call) {
+  return run_backward(call, NULL, meanpool_plane_backward);
+}
+
+/* ------------------------------------------------------------------------------------------ */
+
+static const mw_op maxpool = {
+  .name = "maxpool", .version = 1,
+  .doc = "The largest value of each window of an NCHW tensor. A NaN in a window is its largest "
+         "value; of equal ones the first in row-major order gets the gradient.",
+  .example = "mw.maxpool(mw.randn{2,3,6,6}, {kernel=3, stride=2})",
+  .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
+  .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
+  .attrs = maxpool_schema, .attrs_size = sizeof(pool_attrs),
+  .backward_needs = MW_NEEDS_SAVED,
+  .infer = maxpool_infer, .forward = maxpool_forward, .backward = maxpool_backward,
+};
+
+static const mw_op meanpool = {
+  .name = "meanpool", .version = 1,
+  .doc = "The mean of each window of an NCHW tensor.",
+  .example = "mw.meanpool(mw.randn{2,3,6,6}, {kernel=3, stride=2, padding=1})",
+  .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
+  .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
+  .attrs = meanpool_schema, .attrs_size = sizeof(pool_attrs),
+  .flags = MW_LINEAR,
+  .infer = pool_infer, .forward = meanpool_forward, .backward = meanpool_backward,
+};
+
+MW_PLUGIN(&maxpool, &meanpool)

@@ -1,0 +1,553 @@
+/* reduce.c: ops that take a tensor's values together along axes: sum, mean, max, min. */
+/* real: f32 f64 i32 i64 u8 */
+#include <string.h>
+
+#include "../graph/moonwalk.h"
+
+#if defined MW_REAL_I32 || defined MW_REAL_I64 || defined MW_REAL_U8
+typedef int64_t total;    /* what a sum is kept in */
+typedef uint64_t partial; /* what a block is added up in: it wraps around and does not overflow */
+typedef uint64_t sum_of_blocks;
+#else
+typedef real total;
+typedef real partial;
+typedef double sum_of_blocks;
+#define FLOATS
+#endif
+
+enum {
+  GRAIN = 16384, /* numbers that a chunk reads, about */
+  STRIP = 256,   /* neighbouring results that it makes at least, where the innermost axis stays */
+  LANES = 32,    /* partial results of a row, so that one addition need not wait for another */
+  BLOCK = 1024   /* numbers added up at a time, which keeps rounding errors small */
+};
+
+/* Two ways through memory. Where the innermost axis goes, a result is made of rows; where it
+ * stays, neighbouring results are made of rows that are folded in number by number. */
+typedef struct fold {
+  bool from_first; /* results begin as the first number of their group, otherwise as 0 */
+  size_t out_size;
+  void (*row)(int64_t n, const real *x, void *y);  /* y[0] takes in x[0 .. n-1] */
+  void (*rows)(int64_t n, const real *x, void *y); /* y[i] takes in x[i] */
+} fold;
+
+/* Axes, innermost first, with the input's step along each. */
+typedef struct walk {
+  int rank;
+  int64_t size[MW_MAX_RANK], step[MW_MAX_RANK];
+} walk;
+
+typedef struct reduction {
+  const mw_call *call;
+  const fold *fold;
+  walk kept, gone; /* without the innermost axis, which one of them had: */
+  int64_t inner;   /* its size */
+  bool inner_gone;
+  int64_t groups; /* positions of `gone` */
+  int64_t grain;  /* results of a chunk */
+  double divisor; /* of mean; otherwise 0 */
+} reduction;
+
+typedef struct reduce_attrs {
+  mw_ints axes;
+  bool keepdims;
+} reduce_attrs;
+
+typedef struct sum_to_attrs {
+  mw_ints shape;
+} sum_to_attrs;
+
+/* ---- walking ------------------------------------------------------------------------------ */
+
+static void walk_add(walk *w, int64_t size, int64_t step) {
+  const int last = w->rank - 1;
+  if (w->rank > 0 && step == w->step[last] * w->size[last]) {
+    w->size[last] *= size;
+  } else {
+    w->size[w->rank] = size;
+    w->step[w->rank++] = step;
+  }
+}
+
+/* Takes the innermost axis out. */
+static int64_t walk_inner(walk *w) {
+  const int64_t size = w->size[0];
+  w->rank--;
+  memmove(w->size, w->size + 1, sizeof w->size - sizeof *w->size);
+  memmove(w->step, w->step + 1, sizeof w->step - sizeof *w->step);
+  return size;
+}
+
+/* Where position i of a walk, in row-major order, lies in the input. */
+static int64_t walk_at(const walk *w, int64_t i) {
+  int64_t offset = 0;
+  for (int k = 0; k < w->rank - 1; k++) {
+    offset += i % w->size[k] * w->step[k];
+    i /= w->size[k];
+  }
+  return w->rank > 0 ? offset + i * w->step[w->rank - 1] : 0;
+}
+
+static int64_t walk_count(const walk *w) {
+  int64_t count = 1;
+  for (int k = 0; k < w->rank; k++) count *= w->size[k];
+  return count;
+}
+
+/* x is not empty; bit k of `axes` says that axis k goes. */
+static reduction reduction_of(const mw_call *call, const mw_spec *x, unsigned axes) {
+  reduction r = {.call = call, .inner = 1, .inner_gone = true};
+  bool any = false;
+  int64_t step = 1;
+  for (int k = x->rank - 1; k >= 0; k--) {
+    const bool gone = axes >> k & 1u;
+    if (x->shape[k] == 1) continue;
+    if (!any) r.inner_gone = gone;
+    any = true;
+    walk_add(gone ? &r.gone : &r.kept, x->shape[k], step);
+    step *= x->shape[k];
+  }
+  if (any) r.inner = walk_inner(r.inner_gone ? &r.gone : &r.kept);
+  r.groups = walk_count(&r.gone);
+  const int64_t work = r.inner_gone ? r.groups * r.inner : r.groups;
+  r.grain = work < GRAIN ? GRAIN / work : 1;
+  if (!r.inner_gone && r.grain < STRIP) r.grain = STRIP;
+  return r;
+}
+
+/* ---- the loop ----------------------------------------------------------------------------- */
+
+/* n results, of which x is where the first's numbers begin. */
+static void fold_results(const reduction *r, int64_t n, const real *x, char *y) {
+  const fold *f = r->fold;
+  if (f->from_first) memcpy(y, x, (size_t)n * sizeof(real));
+  if (!f->from_first) memset(y, 0, (size_t)n * f->out_size);
+  for (int64_t i = 0; i < r->groups; i++) {
+    const real *part = x + walk_at(&r->gone, i);
+    if (r->inner_gone) f->row(r->inner, part, y);
+    else f->rows(n, part, y);
+  }
+#ifdef FLOATS
+  if (r->divisor != 0)
+    for (int64_t i = 0; i < n; i++) ((real *)(void *)y)[i] /= (real)r->divisor;
+#endif
+}
+
+static void reduce_chunk(void *arg, int64_t chunk, int worker) {
+  const reduction *r = arg;
+  const real *x = r->call->in[0].data;
+  char *y = r->call->out[0].data;
+  const int64_t end = mw_chunk_end(r->call->out[0].count, r->grain, chunk);
+  (void)worker;
+  for (int64_t at = chunk * r->grain; at < end;) {
+    int64_t n = 1, offset;
+    if (r->inner_gone) {
+      offset = walk_at(&r->kept, at);
+    } else {
+      const int64_t row = at / r->inner, column = at - row * r->inner;
+      n = r->inner - column < end - at ? r->inner - column : end - at;
+      offset = walk_at(&r->kept, row) + column;
+    }
+    fold_results(r, n, x + offset, y + (size_t)at * r->fold->out_size);
+    at += n;
+  }
+}
+
+static mw_status reduce(const mw_call *call, const fold *f, unsigned axes, bool mean) {
+  const mw_array *x = &call->in[0], *y = &call->out[0];
+  if (y->count == 0) return MW_OK;
+  if (x->count == 0) { /* sums of nothing are 0, means of nothing NaN */
+    memset(y->data, 0, (size_t)y->count * f->out_size);
+#ifdef FLOATS
+    for (int64_t i = 0; mean && i < y->count; i++) ((real *)y->data)[i] = (real)__builtin_nan("");
+#endif
+    return MW_OK;
+  }
+  reduction r = reduction_of(call, &x->spec, axes);
+  r.fold = f;
+  r.divisor = mean ? (double)(x->count / y->count) : 0;
+  mw_parallel(call, mw_chunks(y->count, r.grain), reduce_chunk, &r);
+  return MW_OK;
+}
+
+/* ---- axes and shapes ---------------------------------------------------------------------- */
+
+static unsigned axes_bits(const mw_ints *axes) {
+  unsigned bits = 0;
+  for (int64_t i = 0; i < axes->count; i++) bits |= 1u << axes->at[i];
+  return bits;
+}
+
+/* Brings `axes` into standard form: every axis named, counted from 0, rising. */
+static mw_status resolve_axes(const mw_infer *it, mw_ints *axes) {
+  char text[MW_SPEC_TEXT];
+  const int rank = it->in[0].rank;
+  unsigned bits = 0;
+  for (int64_t i = 0; i < axes->count; i++) {
+    const int64_t axis = axes->at[i] + (axes->at[i] < 0 ? rank : 0);
+    if (axis < 0 || axis >= rank)
+      return mw_fail(it, "axes: entry %lld of the list is not an axis of x, which is %s",
+                     (long long)i + 1, it->host->spec_text(&it->in[0], text));
+    if (bits >> axis & 1u)
+      return mw_fail(it, "axes: entry %lld of the list names an axis a second time",
+                     (long long)i + 1);
+    bits |= 1u << axis;
+  }
+  if (axes->count == 0) bits = (1u << rank) - 1;
+  axes->count = 0;
+  for (int k = 0; k < rank; k++)
+    if (bits >> k & 1u) axes->at[axes->count++] = k;
+  return MW_OK;
+}
+
+static void drop_axes(const mw_spec *x, unsigned axes, bool keepdims, mw_dtype dtype, mw_spec *y) {
+  *y = (mw_spec){.dtype = dtype};
+  for (int k = 0; k < x->rank; k++) {
+    if (!(axes >> k & 1u)) y->shape[y->rank++] = x->shape[k];
+    else if (keepdims) y->shape[y->rank++] = 1;
+  }
+}
+
+static mw_status reduce_infer(mw_infer *it, mw_dtype dtype) {
+  reduce_attrs *attrs = it->attrs;
+  if (resolve_axes(it, &attrs->axes)) return MW_FAILED;
+  drop_axes(&it->in[0], axes_bits(&attrs->axes), attrs->keepdims, dtype, &it->out[0]);
+  return MW_OK;
+}
+
+static bool is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
+
+static mw_status sum_infer(mw_infer *it) {
+  return reduce_infer(it, is_float(it->in[0].dtype) ? it->in[0].dtype : MW_I64);
+}
+
+/* dy with the axes that went back in their places, of size 1. */
+static mw_tensor *with_axes(mw_gradient *g, mw_tensor *dy) {
+  const reduce_attrs *attrs = g->attrs;
+  mw_spec full;
+  if (attrs->keepdims || attrs->axes.count == 0) return dy;
+  drop_axes(g->host->tensor_spec(g->in[0]), axes_bits(&attrs->axes), true, MW_NONE, &full);
+  const mw_setting shape = mw_list("shape", full.rank, full.shape);
+  return mw_make(g, "reshape", 1, &dy, 1, &shape);
+}
+
+static mw_tensor *expand_like(mw_gradient *g, mw_tensor *d, mw_tensor *like) {
+  const mw_spec *spec = g->host->tensor_spec(like);
+  const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
+  return mw_make(g, "expand", 1, &d, 1, &shape);
+}
+
+static const mw_attr reduce_schema[] = {
+    {"axes", MW_AXES, offsetof(reduce_attrs, axes), "the axes that go; none named: all", ""},
+    {"keepdims", MW_BOOLEAN, offsetof(reduce_attrs, keepdims),
+     "whether they stay with size 1 instead", "false"},
+    {0}};
+
+#define REDUCTION                                                              \
+  .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = reduce_schema, \
+  .attrs_size = sizeof(reduce_attrs)
+
+/* ---- sums --------------------------------------------------------------------------------- */
+
+static partial sum_block(int64_t n, const real *x) {
+  partial lane[LANES] = {0}, sum = 0;
+  int64_t i = 0;
+  if (n >= LANES) {
+    for (; i + LANES <= n; i += LANES)
+      for (int j = 0; j < LANES; j++) lane[j] += (partial)x[i + j];
+    for (int half = LANES / 2; half > 0; half /= 2)
+      for (int j = 0; j < half; j++) lane[j] += lane[j + half];
+    sum = lane[0];
+  }
+  for (; i < n; i++) sum += (partial)x[i];
+  return sum;
+}
+
+static void sum_row(int64_t n, const real *x, void *y) {
+  sum_of_blocks sum = (sum_of_blocks) * (total *)y;
+  for (int64_t i = 0; i < n; i += BLOCK) sum += sum_block(n - i < BLOCK ? n - i : BLOCK, x + i);
+  *(total *)y = (total)sum;
+}
+
+static void sum_rows(int64_t n, const real *x, void *y) {
+  total *restrict sum = y;
+  for (int64_t i = 0; i < n; i++) sum[i] = (total)((partial)sum[i] + (partial)x[i]);
+}
+
+static const fold sum_fold = {.out_size = sizeof(total), .row = sum_row, .rows = sum_rows};
+
+static mw_status sum_forward(const mw_call *call) {
+  const reduce_attrs *attrs = call->attrs;
+  return reduce(call, &sum_fold, axes_bits(&attrs->axes), false);
+}
+
+static mw_status sum_gradient(mw_gradient *g) {
+  g->din[0] = expand_like(g, with_axes(g, g->dout[0]), g->in[0]);
+  return MW_OK;
+}
+
+static const mw_op sum_op = {
+    .name = "sum",
+    .doc = "The sum over axes. Integers and bool are added up in i64.",
+    .example = "mw.sum(mw.randn{2,3}, {axes={2}})",
+    .flags = MW_LINEAR,
+    .infer = sum_infer,
+    .forward = sum_forward,
+    .gradient = sum_gradient,
+    REDUCTION,
+};
+
+/* The axes that sum_to sums over: new ones in front, and those of size 1 in the result. */
+static unsigned sum_to_axes(const mw_spec *x, const mw_spec *y) {
+  unsigned bits = 0;
+  for (int k = 0; k < x->rank; k++) {
+    const int at = k - (x->rank - y->rank);
+    if (at < 0 || y->shape[at] != x->shape[k]) bits |= 1u << k;
+  }
+  return bits;
+}
+
+static mw_status sum_to_infer(mw_infer *it) {
+  const sum_to_attrs *attrs = it->attrs;
+  const mw_spec *x = &it->in[0];
+  const mw_dtype dtype = is_float(x->dtype) ? x->dtype : MW_I64;
+  char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
+  if (attrs->shape.count > MW_MAX_RANK)
+    return mw_fail(it, "shape has %lld entries, the most is %d", (long long)attrs->shape.count,
+                   MW_MAX_RANK);
+  mw_spec y = {.dtype = dtype, .rank = (int)attrs->shape.count};
+  bool fits = y.rank <= x->rank;
+  for (int k = 0; k < y.rank; k++) y.shape[k] = attrs->shape.at[k];
+  for (int k = 1; fits && k <= y.rank; k++)
+    fits = y.shape[y.rank - k] == 1 || y.shape[y.rank - k] == x->shape[x->rank - k];
+  if (!fits)
+    return mw_fail(it, "x is %s, which cannot be summed to %s: each size must be x's or 1",
+                   it->host->spec_text(x, a), it->host->spec_text(&y, b));
+  it->out[0] = y;
+  return MW_OK;
+}
+
+static mw_status sum_to_forward(const mw_call *call) {
+  return reduce(call, &sum_fold, sum_to_axes(&call->in[0].spec, &call->out[0].spec), false);
+}
+
+static mw_status sum_to_gradient(mw_gradient *g) {
+  g->din[0] = expand_like(g, g->dout[0], g->in[0]);
+  return MW_OK;
+}
+
+static const mw_attr sum_to_schema[] = {
+    {"shape", MW_INTS, offsetof(sum_to_attrs, shape), "the shape of the result"}, {0}};
+
+static const mw_op sum_to_op = {
+    .name = "sum_to",
+    .version = 1,
+    .doc = "Sums x to a shape that broadcasts to x's: what expand's gradient is.",
+    .example = "mw.sum_to(mw.randn{2,3}, {shape={2,1}})",
+    .inputs = {{"x"}},
+    .outputs = {{"y"}},
+    .attrs = sum_to_schema,
+    .attrs_size = sizeof(sum_to_attrs),
+    .flags = MW_LINEAR,
+    .infer = sum_to_infer,
+    .forward = sum_to_forward,
+    .gradient = sum_to_gradient,
+};
+
+#ifdef FLOATS
+
+static mw_status mean_infer(mw_infer *it) { return reduce_infer(it, it->in[0].dtype); }
+
+static mw_status mean_forward(const mw_call *call) {
+  const reduce_attrs *attrs = call->attrs;
+  return reduce(call, &sum_fold, axes_bits(&attrs->axes), true);
+}
+
+static mw_status mean_gradient(mw_gradient *g) {
+  const reduce_attrs *attrs = g->attrs;
+  const mw_spec *x = g->host->tensor_spec(g->in[0]);
+  double count = 1;
+  for (int64_t i = 0; i < attrs->axes.count; i++) count *= (double)x->shape[attrs->axes.at[i]];
+  mw_tensor *share = mw_make2(g, "div", g->dout[0], mw_make_scalar(g, g->dout[0], count));
+  g->din[0] = expand_like(g, with_axes(g, share), g->in[0]);
+  return MW_OK;
+}
+
+static const mw_op mean_op = {
+    .name = "mean",
+    .doc = "The arithmetic mean over axes.",
+    .example = "mw.mean(mw.randn{2,3,2}, {axes={1,3}, keepdims=true})",
+    .flags = MW_LINEAR,
+    .infer = mean_infer,
+    .forward = mean_forward,
+    .gradient = mean_gradient,
+    REDUCTION,
+};
+
+#endif
+
+/* ---- extrema ------------------------------------------------------------------------------ */
+
+#ifdef FLOATS
+static inline bool is_nan(real x) { return x != x; }
+#else
+static inline bool is_nan(real x) { return (void)x, false; }
+#endif
+
+/* Whichever of two comes out; NaN wins. */
+static inline real larger(real best, real x) { return x > best || is_nan(x) ? x : best; }
+static inline real smaller(real best, real x) { return x < best || is_nan(x) ? x : best; }
+
+/* `pick` is known where these are inlined, and the loops are vectorised. */
+static inline __attribute__((always_inline)) void pick_row(int64_t n, const real *x, real *y,
+                                                           real (*pick)(real, real)) {
+  real best = *y;
+  int64_t i = 0;
+  if (n >= LANES) {
+    real lane[LANES];
+    for (int j = 0; j < LANES; j++) lane[j] = best;
+    for (; i + LANES <= n; i += LANES)
+      for (int j = 0; j < LANES; j++) lane[j] = pick(lane[j], x[i + j]);
+    for (int j = 0; j < LANES; j++) best = pick(best, lane[j]);
+  }
+  for (; i < n; i++) best = pick(best, x[i]);
+  *y = best;
+}
+
+static inline __attribute__((always_inline)) void pick_rows(int64_t n, const real *x,
+                                                            real *restrict y,
+                                                            real (*pick)(real, real)) {
+  for (int64_t i = 0; i < n; i++) y[i] = pick(y[i], x[i]);
+}
+
+static void max_row(int64_t n, const real *x, void *y) { pick_row(n, x, y, larger); }
+static void max_rows(int64_t n, const real *x, void *y) { pick_rows(n, x, y, larger); }
+static void min_row(int64_t n, const real *x, void *y) { pick_row(n, x, y, smaller); }
+static void min_rows(int64_t n, const real *x, void *y) { pick_rows(n, x, y, smaller); }
+
+static const fold max_fold = {true, sizeof(real), max_row, max_rows};
+static const fold min_fold = {true, sizeof(real), min_row, min_rows};
+
+static mw_status extremum_infer(mw_infer *it) {
+  char text[MW_SPEC_TEXT];
+  const reduce_attrs *attrs = it->attrs;
+  if (reduce_infer(it, it->in[0].dtype)) return MW_FAILED;
+  for (int64_t i = 0; i < attrs->axes.count; i++)
+    if (it->in[0].shape[attrs->axes.at[i]] == 0)
+      return mw_fail(it, "x is %s: an axis of size 0 has no extremum",
+                     it->host->spec_text(&it->in[0], text));
+  return MW_OK;
+}
+
+static mw_status max_forward(const mw_call *call) {
+  const reduce_attrs *attrs = call->attrs;
+  return reduce(call, &max_fold, axes_bits(&attrs->axes), false);
+}
+
+static mw_status min_forward(const mw_call *call) {
+  const reduce_attrs *attrs = call->attrs;
+  return reduce(call, &min_fold, axes_bits(&attrs->axes), false);
+}
+
+/* dy where the mask, 1 at the first extremum of each group, lets it through. */
+static mw_status extremum_gradient(mw_gradient *g, const char *mask) {
+  const reduce_attrs *attrs = g->attrs;
+  mw_setting axes = mw_list("axes", (int)attrs->axes.count, attrs->axes.at);
+  g->din[0] = mw_make2(g, "mul", mw_make(g, mask, 1, g->in, 1, &axes), with_axes(g, g->dout[0]));
+  return MW_OK;
+}
+static mw_status max_gradient(mw_gradient *g) { return extremum_gradient(g, "max_mask"); }
+static mw_status min_gradient(mw_gradient *g) { return extremum_gradient(g, "min_mask"); }
+
+static const mw_op max_op = {
+    .name = "max",
+    .doc =
+        "The largest value over axes. NaN counts as largest; the first of equals gets the "
+        "gradient.",
+    .example = "mw.max(mw.randn{2,3}, {axes={2}})",
+    .infer = extremum_infer,
+    .forward = max_forward,
+    .gradient = max_gradient,
+    REDUCTION,
+};
+
+static const mw_op min_op = {
+    .name = "min",
+    .doc =
+        "The smallest value over axes. NaN counts as smallest; the first of equals gets the "
+        "gradient.",
+    .example = "mw.min(mw.randn{2,3}, {axes={2}})",
+    .infer = extremum_infer,
+    .forward = min_forward,
+    .gradient = min_gradient,
+    REDUCTION,
+};
+
+#ifdef FLOATS
+
+/* Sets the first extremum of the group that begins at x to 1, in row-major order. */
+static void mark_first(const reduction *r, const real *x, real *y, real (*pick)(real, real)) {
+  const int64_t inner = r->inner_gone ? r->inner : 1;
+  int64_t best = 0;
+  for (int64_t i = 0; i < r->groups; i++) {
+    const int64_t row = walk_at(&r->gone, i);
+    for (int64_t j = row; j < row + inner; j++)
+      if (!is_nan(x[best]) && pick(x[best], x[j]) != x[best]) best = j;
+  }
+  y[best] = 1;
+}
+
+static mw_status mark(const mw_call *call, real (*pick)(real, real)) {
+  const reduce_attrs *attrs = call->attrs;
+  const mw_array *x = &call->in[0];
+  real *y = call->out[0].data;
+  if (x->count == 0) return MW_OK;
+  memset(y, 0, (size_t)x->count * sizeof(real));
+  const reduction r = reduction_of(call, &x->spec, axes_bits(&attrs->axes));
+  const int64_t across = r.inner_gone ? 1 : r.inner, kept = walk_count(&r.kept);
+  for (int64_t i = 0; i < kept; i++) {
+    const int64_t first = walk_at(&r.kept, i);
+    for (int64_t j = first; j < first + across; j++)
+      mark_first(&r, (const real *)x->data + j, y + j, pick);
+  }
+  return MW_OK;
+}
+
+static mw_status mask_infer(mw_infer *it) {
+  reduce_attrs *attrs = it->attrs;
+  it->out[0] = it->in[0];
+  return resolve_axes(it, &attrs->axes);
+}
+
+static mw_status max_mask_forward(const mw_call *call) { return mark(call, larger); }
+static mw_status min_mask_forward(const mw_call *call) { return mark(call, smaller); }
+static mw_status mask_gradient(mw_gradient *g) { return g->din[0] = NULL, MW_OK; }
+
+static const mw_attr mask_schema[] = {
+    {"axes", MW_AXES, offsetof(reduce_attrs, axes), "the axes of a group; none named: all", ""},
+    {0}};
+
+#define MASK                                                                 \
+  .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = mask_schema, \
+  .attrs_size = sizeof(reduce_attrs), .infer = mask_infer, .gradient = mask_gradient
+
+static const mw_op max_mask_op = {
+    .name = "max_mask",
+    .doc = "1 at the first of each group's largest values, 0 elsewhere. Its gradient is 0.",
+    .example = "mw.max_mask(mw.randn{2,3}, {axes={2}})",
+    .forward = max_mask_forward,
+    MASK,
+};
+
+static const mw_op min_mask_op = {
+    .name = "min_mask",
+    .doc = "1 at the first of each group's smallest values, 0 elsewhere. Its gradient is 0.",
+    .example = "mw.min_mask(mw.randn{2,3}, {axes={2}})",
+    .forward = min_mask_forward,
+    MASK,
+};
+
+MW_PLUGIN(&sum_op, &sum_to_op, &mean_op, &max_op, &min_op, &max_mask_op, &min_mask_op)
+#else
+MW_PLUGIN(&sum_op, &sum_to_op, &max_op, &min_op)
+#endif

@@ -1,0 +1,169 @@
+/* softmax.c: softmax and its logarithm along an axis. */
+#include <tgmath.h>
+
+#include "../graph/moonwalk.h"
+
+enum { GRAIN = 4096 }; /* numbers of a chunk, about */
+
+typedef struct softmax_attrs {
+  int64_t axis;
+} softmax_attrs;
+
+static const mw_attr schema[] = {
+    {"axis", MW_AXIS, offsetof(softmax_attrs, axis), "the axis whose values sum to 1", "-1"}, {0}};
+
+static mw_status infer(mw_infer *it) {
+  softmax_attrs *attrs = it->attrs;
+  const mw_spec *x = &it->in[0];
+  char text[MW_SPEC_TEXT];
+  const int64_t axis = attrs->axis + (attrs->axis < 0 ? x->rank : 0);
+  if (axis < 0 || axis >= x->rank)
+    return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
+  attrs->axis = axis;
+  it->out[0] = *x;
+  return MW_OK;
+}
+
+/* A line: n numbers, `step` apart. Arrays are [outer, n, step]; there is a line for each pair of
+ * an outer and an inner index. */
+typedef struct line {
+  int64_t n, step;
+} line;
+
+typedef void (*line_map)(line l, const real *x, real *y);
+typedef void (*line_back)(line l, const real *y, const real *dy, real *dx);
+
+typedef struct job {
+  const mw_call *call;
+  line line;
+  line_map map;
+  line_back back;
+  int64_t lines, grain;
+} job;
+
+static void lines_chunk(void *arg, int64_t chunk, int worker) {
+  const job *j = arg;
+  const mw_call *call = j->call;
+  const int64_t step = j->line.step, end = mw_chunk_end(j->lines, j->grain, chunk);
+  real *y = call->out[0].data;
+  (void)worker;
+  for (int64_t i = chunk * j->grain; i < end; i++) {
+    const int64_t at = i / step * step * j->line.n + i % step;
+    if (j->back)
+      j->back(j->line, y + at, (const real *)call->dout[0].data + at,
+              (real *)call->din[0].data + at);
+    else j->map(j->line, (const real *)call->in[0].data + at, y + at);
+  }
+}
+
+static mw_status each_line(const mw_call *call, line_map map, line_back back) {
+  const softmax_attrs *attrs = call->attrs;
+  const mw_spec *x = &call->in[0].spec;
+  job j = {.call = call, .map = map, .back = back};
+  j.line = (line){.n = x->shape[attrs->axis], .step = 1};
+  for (int k = (int)attrs->axis + 1; k < x->rank; k++) j.line.step *= x->shape[k];
+  if (call->out[0].count == 0) return MW_OK;
+  j.lines = call->out[0].count / j.line.n;
+  j.grain = j.line.n < GRAIN ? GRAIN / j.line.n : 1;
+  mw_parallel(call, mw_chunks(j.lines, j.grain), lines_chunk, &j);
+  return MW_OK;
+}
+
+static real largest_of(line l, const real *x) {
+  real largest = x[0];
+  for (int64_t i = 1; i < l.n; i++) largest = x[i * l.step] > largest ? x[i * l.step] : largest;
+  return largest;
+}
+
+/* ---- softmax ------------------------------------------------------------------------------ */
+
+/* Taking the largest number off first changes nothing but keeps exp() from overflowing. */
+static void softmax_map(line l, const real *x, real *y) {
+  const real largest = largest_of(l, x);
+  real sum = 0;
+  for (int64_t i = 0; i < l.n; i++) sum += y[i * l.step] = exp(x[i * l.step] - largest);
+  for (int64_t i = 0; i < l.n; i++) y[i * l.step] /= sum;
+}
+
+/* dx = y (dy - <dy, y>) */
+static void softmax_back(line l, const real *y, const real *dy, real *dx) {
+  real dot = 0;
+  for (int64_t i = 0; i < l.n; i++) dot += dy[i * l.step] * y[i * l.step];
+  for (int64_t i = 0; i < l.n; i++) dx[i * l.step] = y[i * l.step] * (dy[i * l.step] - dot);
+}
+
+static mw_status softmax_forward(const mw_call *call) { return each_line(call, softmax_map, NULL); }
+static mw_status softmax_backward(const mw_call *call) {
+  return each_line(call, NULL, softmax_back);
+}
+
+static mw_tensor *sum_along(mw_gradient *g, mw_tensor *t) {
+  const softmax_attrs *attrs = g->attrs;
+  const mw_setting settings[] = {mw_list("axes", 1, &attrs->axis), mw_bool("keepdims", true)};
+  return mw_make(g, "sum", 1, &t, 2, settings);
+}
+
+static mw_status softmax_gradient(mw_gradient *g) {
+  mw_tensor *y = g->out[0], *dy = g->dout[0];
+  mw_tensor *dot = sum_along(g, mw_make2(g, "mul", dy, y));
+  g->din[0] = mw_make2(g, "mul", y, mw_make2(g, "sub", dy, dot));
+  return MW_OK;
+}
+
+#define SOFTMAX                                                                                \
+  .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = schema,                        \
+  .attrs_size = sizeof(softmax_attrs), .flags = MW_INPLACE, .backward_needs = MW_NEEDS_OUT(0), \
+  .infer = infer
+
+static const mw_op softmax_op = {
+    .name = "softmax",
+    .doc = "Exponentials along an axis, divided by their sum: y = exp(x) / sum(exp(x)).",
+    .example = "mw.softmax(mw.randn{2,3})",
+    .forward = softmax_forward,
+    .backward = softmax_backward,
+    .gradient = softmax_gradient,
+    SOFTMAX,
+};
+
+/* ---- log_softmax -------------------------------------------------------------------------- */
+
+static void log_softmax_map(line l, const real *x, real *y) {
+  const real largest = largest_of(l, x);
+  real sum = 0;
+  for (int64_t i = 0; i < l.n; i++) sum += exp(x[i * l.step] - largest);
+  const real log_sum = log(sum);
+  for (int64_t i = 0; i < l.n; i++) y[i * l.step] = (x[i * l.step] - largest) - log_sum;
+}
+
+/* dx = dy - exp(y) sum(dy) */
+static void log_softmax_back(line l, const real *y, const real *dy, real *dx) {
+  real sum = 0;
+  for (int64_t i = 0; i < l.n; i++) sum += dy[i * l.step];
+  for (int64_t i = 0; i < l.n; i++) dx[i * l.step] = dy[i * l.step] - exp(y[i * l.step]) * sum;
+}
+
+static mw_status log_softmax_forward(const mw_call *call) {
+  return each_line(call, log_softmax_map, NULL);
+}
+static mw_status log_softmax_backward(const mw_call *call) {
+  return each_line(call, NULL, log_softmax_back);
+}
+
+static mw_status log_softmax_gradient(mw_gradient *g) {
+  mw_tensor *dy = g->dout[0];
+  mw_tensor *share = mw_make2(g, "mul", mw_make1(g, "exp", g->out[0]), sum_along(g, dy));
+  g->din[0] = mw_make2(g, "sub", dy, share);
+  return MW_OK;
+}
+
+static const mw_op log_softmax_op = {
+    .name = "log_softmax",
+    .doc = "The logarithm of softmax: y = x - log(sum(exp(x))).",
+    .example = "mw.log_softmax(mw.randn{2,3})",
+    .forward = log_softmax_forward,
+    .backward = log_softmax_backward,
+    .gradient = log_softmax_gradient,
+    SOFTMAX,
+};
+
+MW_PLUGIN(&softmax_op, &log_softmax_op)

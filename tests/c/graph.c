@@ -1,0 +1,235 @@
+/* graph.c: specs, leaves, nodes, and gradients as more graph. Expected values are arithmetic done
+ * by hand: with y = x^3 the first derivative is 3x^2, the second 6x, the third 6. */
+#include <string.h>
+
+#include "tests/tap.h"
+#include "tests/c/testops.h"
+
+static bool says(mw_context *ctx, const char *part) {
+  if (strstr(mw_error(ctx), part)) return true;
+  printf("# the message is: %s\n", mw_error(ctx));
+  return false;
+}
+
+static void test_specs(mw_context *ctx) {
+  char text[MW_SPEC_TEXT];
+  mw_spec s = mw_spec_of(MW_F32, 3, (int64_t[]){2, 3, 4});
+  is_int(mw_spec_count(&s), 24, "count of 2x3x4");
+  is_int((int64_t)mw_spec_bytes(&s), 96, "bytes of 2x3x4 f32");
+  is_text(mw_spec_text(&s, text), "f32[2,3,4]", "a spec as text");
+  s = mw_spec_of(MW_U8, 0, NULL);
+  is_int(mw_spec_count(&s), 1, "a scalar has one element");
+  is_text(mw_spec_text(&s, text), "u8[]", "a scalar as text");
+  int64_t long_dim = INT64_MAX;
+  s = mw_spec_of(
+      MW_F64, 8,
+      (int64_t[]){long_dim, long_dim, long_dim, long_dim, long_dim, long_dim, long_dim, long_dim});
+  ok(strlen(mw_spec_text(&s, text)) < MW_SPEC_TEXT, "the longest spec fits its text");
+  ok(!mw_constant(ctx, &s, NULL) && says(ctx, "too large"), "a shape that overflows is refused");
+  s = mw_spec_of(MW_F64, 2, (int64_t[]){long_dim, 0});
+  ok(!mw_constant(ctx, &s, NULL) && says(ctx, "too large"),
+     "even next to a 0, which would hide it in the product");
+  s = mw_spec_of(MW_F64, 1, (int64_t[]){-1});
+  ok(!mw_constant(ctx, &s, NULL) && says(ctx, "negative"), "a negative size is refused");
+  s = (mw_spec){.dtype = MW_F32, .rank = 9};
+  ok(!mw_constant(ctx, &s, NULL) && says(ctx, "rank is 9"), "rank 9 is refused");
+  s = (mw_spec){.dtype = (mw_dtype)77, .rank = 0};
+  ok(!mw_constant(ctx, &s, NULL) && says(ctx, "dtype"), "an unknown dtype is refused");
+  is_int(mw_dtype_named("i64"), MW_I64, "a dtype by name");
+  is_int(mw_dtype_named("f16"), MW_NONE, "no dtype of that name");
+}
+
+static void test_leaves(mw_context *ctx) {
+  mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){3});
+  mw_tensor *zeros = mw_constant(ctx, &s, NULL);
+  near(at(zeros, 2), 0, 0, "no data means zeros");
+  ok(((uintptr_t)mw_tensor_data(zeros) & 63) == 0, "values are 64-byte aligned");
+  s.shape[0] = 0;
+  mw_tensor *empty = mw_constant(ctx, &s, NULL), *cube = apply1(ctx, "t_cube", empty);
+  ok(mw_eval(ctx, 1, &cube) == MW_OK && mw_tensor_data(cube), "an empty tensor is computed");
+  mw_tensor *input = mw_input(ctx, &s, "images"), *y = apply1(ctx, "t_cube", input);
+  ok(mw_eval(ctx, 1, &y) && says(ctx, "'images' f64[0] has no value"),
+     "an input without a value is named");
+  ok(!mw_leaf_write(y) && says(ctx, "no leaf"), "the bytes of a result cannot be written");
+  is_text(mw_tensor_op(zeros), "constant", "a constant's kind");
+  is_text(mw_tensor_op(y), "t_cube", "a node's op");
+  mw_tensor *all[] = {zeros, empty, cube, input, y};
+  for (int i = 0; i < 5; i++) mw_release(all[i]);
+}
+
+static void test_apply_errors(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 3, (double[]){1, 2, 3}), *outs[MW_MAX_ARGS];
+  ok(!apply1(ctx, "t_cub", x) && says(ctx, "did you mean 't_cube'"),
+     "a misspelt op has a near name");
+  ok(!apply1(ctx, "xyzzyplugh", x) && says(ctx, "no op is named 'xyzzyplugh'"), "or none");
+  ok(!mw_apply(ctx, "t_cube", 0, NULL, 0, NULL) && says(ctx, "t_cube: argument 1 (x) is missing"),
+     "a missing input is named");
+  ok(!apply2(ctx, "t_cube", x, x) && says(ctx, "got 2 tensors, expected at most 1"),
+     "one input too many");
+  ok(!mw_apply_all(ctx, "t_split", 1, &x, 0, NULL, outs) &&
+         says(ctx, "t_split: x has 3 elements, expected an even number"),
+     "infer's message, with the op in front");
+  mw_setting setting = mw_int("power", 3);
+  ok(!mw_apply(ctx, "t_cube", 1, &x, 1, &setting) && says(ctx, "unknown attribute 'power'"),
+     "an attribute that the op has not");
+  mw_spec s = mw_spec_of(MW_F32, 1, (int64_t[]){3});
+  mw_tensor *x32 = mw_constant(ctx, &s, NULL);
+  ok(!apply1(ctx, "t_cube", x32) && says(ctx, "x is f32[3], but kernels exist for f64"),
+     "a dtype without a kernel is refused when the node is built");
+  mw_tensor *bad = apply1(ctx, "t_fail", x);
+  ok(mw_eval(ctx, 1, &bad) && says(ctx, "t_fail: element 7 is not welcome"),
+     "a kernel's message, with the op in front");
+  mw_context *other = context_with_test_ops();
+  ok(!apply1(other, "t_cube", x) && says(other, "another context"), "contexts do not mix");
+  mw_context_free(other);
+  mw_release(bad);
+  mw_release(x32);
+  mw_release(x);
+}
+
+static void test_derivatives(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){2, -3}), *y = apply1(ctx, "t_cube", x);
+  mw_tensor *ones = vector(ctx, 2, (double[]){1, 1}), *d1, *d2, *d3, *d4;
+  ok(!mw_grad(ctx, y, ones, 1, &x, &d1), "the first derivative");
+  near(at(d1, 0), 12, 0, "3 x^2 at 2");
+  near(at(d1, 1), 27, 0, "3 x^2 at -3");
+  ok(!mw_grad(ctx, d1, ones, 1, &x, &d2), "the second, through a backward node");
+  near(at(d2, 0), 12, 0, "6 x at 2");
+  near(at(d2, 1), -18, 0, "6 x at -3");
+  ok(!mw_grad(ctx, d2, ones, 1, &x, &d3), "the third");
+  near(at(d3, 0), 6, 0, "6 at 2");
+  near(at(d3, 1), 6, 0, "6 at -3");
+  ok(!mw_grad(ctx, d3, ones, 1, &x, &d4), "the fourth");
+  near(at(d4, 1), 0, 0, "0");
+  mw_tensor *all[] = {x, y, ones, d1, d2, d3, d4};
+  for (int i = 0; i < 7; i++) mw_release(all[i]);
+}
+
+/* y = x^3 * x^3 + x^3 = x^6 + x^3: dy/dx = 6x^5 + 3x^2, d2y/dx2 = 30x^4 + 6x. The cube is used
+ * three times, so that gradients meet at it and at x. */
+static void test_fan_out(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 1, (double[]){1.5}), *cube = apply1(ctx, "t_cube", x);
+  mw_tensor *six = apply2(ctx, "mul", cube, cube), *y = apply2(ctx, "add", six, cube), *d1, *d2;
+  ok(!mw_grad(ctx, y, NULL, 1, &x, &d1), "one element needs no dy");
+  near(at(d1, 0), 6 * 7.59375 + 3 * 2.25, 1e-12, "gradients that meet are added");
+  ok(!mw_grad(ctx, d1, NULL, 1, &x, &d2), "and differentiated again");
+  near(at(d2, 0), 30 * 5.0625 + 9, 1e-12, "30 x^4 + 6 x");
+  mw_tensor *both[2], *wrt[] = {cube, x};
+  ok(!mw_grad(ctx, y, NULL, 2, wrt, both), "an inner tensor may be asked for beside a leaf");
+  near(at(both[0], 0), 2 * 3.375 + 1, 1e-12, "dy/dcube = 2 cube + 1");
+  near(at(both[1], 0), at(d1, 0), 1e-12, "and the leaf's gradient is still the whole one");
+  mw_tensor *all[] = {x, cube, six, y, d1, d2, both[0], both[1]};
+  for (int i = 0; i < 8; i++) mw_release(all[i]);
+}
+
+static void test_several_outputs(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 4, (double[]){1, 2, 3, 4}), *half[MW_MAX_ARGS], *dx, *ones;
+  is_int(mw_apply_all(ctx, "t_split", 1, &x, 0, NULL, half), 2, "two outputs");
+  near(at(half[1], 0), 3, 0, "the second one's value");
+  ones = vector(ctx, 2, (double[]){1, 1});
+  ok(!mw_grad(ctx, half[1], ones, 1, &x, &dx), "a gradient that arrives at one output only");
+  near(at(dx, 0) + at(dx, 1), 0, 0, "nothing for the first half");
+  near(at(dx, 2) + at(dx, 3), 2, 0, "ones for the second");
+  mw_tensor *d2;
+  ok(!mw_grad(ctx, dx, x, 1, &x, &d2), "a backward that reads nothing of x");
+  near(at(d2, 0), 0, 0, "does not depend on x");
+  mw_tensor *all[] = {x, half[0], half[1], ones, dx, d2};
+  for (int i = 0; i < 6; i++) mw_release(all[i]);
+}
+
+static void test_gradient_errors(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 2}), *other = vector(ctx, 1, (double[]){5}), *dx;
+  mw_tensor *y = apply1(ctx, "t_cube", x), *z = apply1(ctx, "t_twice", x);
+  ok(mw_grad(ctx, y, NULL, 1, &x, &dx) && says(ctx, "not a scalar"), "a vector wants dy");
+  ok(mw_grad(ctx, y, other, 1, &x, &dx) && says(ctx, "dy is f64[1], expected f64[2]"),
+     "dy has y's shape");
+  ok(mw_grad(ctx, z, x, 1, &x, &dx) && says(ctx, "t_twice: it has no derivative"),
+     "an op that gave no derivative is named");
+  mw_tensor *q = apply1(ctx, "t_square", x), *dq;
+  ok(!mw_grad(ctx, q, x, 1, &x, &dq) && mw_grad(ctx, dq, x, 1, &x, &dx) &&
+         says(ctx, "t_square: it has no second derivative"),
+     "so is one whose backward is a kernel alone, when it is differentiated twice");
+  mw_release(q);
+  mw_release(dq);
+  ok(!mw_grad(ctx, y, x, 1, &other, &dx), "a tensor that y does not depend on");
+  near(at(dx, 0), 0, 0, "has gradient 0");
+  mw_release(dx);
+  mw_spec s = mw_spec_of(MW_I64, 0, NULL);
+  mw_tensor *label = mw_constant(ctx, &s, NULL);
+  ok(mw_grad(ctx, y, x, 1, &label, &dx) && says(ctx, "x[1] is i64[]"), "integers have no gradient");
+  mw_tensor *all[] = {x, other, y, z, label};
+  for (int i = 0; i < 5; i++) mw_release(all[i]);
+}
+
+/* Two layers of sigmoid against central differences; the composition has every kind of edge:
+ * values reused, broadcasts, reductions, views. */
+static double sigmoids(mw_context *ctx, const double *values, mw_tensor **x, mw_tensor **y) {
+  *x = vector(ctx, 4, values);
+  mw_setting shape = mw_list("shape", 2, (int64_t[]){2, 2});
+  mw_tensor *m = mw_apply(ctx, "reshape", 1, x, 1, &shape), *p = apply2(ctx, "matmul", m, m);
+  mw_tensor *s = apply1(ctx, "sigmoid", p), *q = apply2(ctx, "mul", s, m);
+  *y = apply1(ctx, "sum", q);
+  mw_tensor *all[] = {m, p, s, q};
+  for (int i = 0; i < 4; i++) mw_release(all[i]);
+  return at(*y, 0);
+}
+
+static void test_against_differences(mw_context *ctx) {
+  double values[] = {0.3, -0.8, 1.1, 0.4}, step = 1e-6;
+  mw_tensor *x, *y, *dx;
+  sigmoids(ctx, values, &x, &y);
+  ok(!mw_grad(ctx, y, NULL, 1, &x, &dx), "the gradient of a small network");
+  for (int i = 0; i < 4; i++) {
+    double moved[4], ends[2];
+    for (int side = 0; side < 2; side++) {
+      mw_tensor *x2, *y2;
+      memcpy(moved, values, sizeof moved);
+      moved[i] += side ? step : -step;
+      ends[side] = sigmoids(ctx, moved, &x2, &y2);
+      mw_release(x2);
+      mw_release(y2);
+    }
+    near(at(dx, i), (ends[1] - ends[0]) / (2 * step), 1e-8, "agrees with differences at %d", i);
+  }
+  mw_release(x);
+  mw_release(y);
+  mw_release(dx);
+}
+
+static void test_depth(mw_context *ctx) {
+  enum { DEPTH = 200000 };
+  mw_tensor *x = vector(ctx, 1, (double[]){1}), *one = vector(ctx, 1, (double[]){1}), *y, *dx;
+  y = mw_retain(x);
+  for (int i = 0; i < DEPTH; i++) {
+    mw_tensor *next = apply2(ctx, "add", y, one);
+    mw_release(y);
+    y = next;
+  }
+  near(at(y, 0), DEPTH + 1, 0, "a chain of 200,000 nodes is run");
+  ok(!mw_grad(ctx, y, NULL, 1, &x, &dx), "differentiated");
+  near(at(dx, 0), 1, 0, "with the right slope");
+  mw_release(y);
+  mw_release(dx);
+  mw_release(one);
+  mw_release(x);
+  ok(true, "and freed, all without recursion");
+}
+
+int main(void) {
+  mw_context *ctx = context_with_test_ops();
+  if (!ok(ctx != NULL, "a context with the tests' ops")) return done();
+  test_specs(ctx);
+  test_leaves(ctx);
+  test_apply_errors(ctx);
+  test_derivatives(ctx);
+  test_fan_out(ctx);
+  test_several_outputs(ctx);
+  test_gradient_errors(ctx);
+  test_against_differences(ctx);
+  test_depth(ctx);
+  mw_stats stats;
+  mw_context_stats(ctx, &stats);
+  is_int(stats.tensors_live, 0, "nothing is left");
+  mw_context_free(ctx);
+  return done();
+}

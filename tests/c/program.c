@@ -1,0 +1,275 @@
+/* program.c: programs: what is merged, kept, shared, cached, updated, and refused. */
+#include <string.h>
+
+#include "tests/tap.h"
+#include "tests/c/testops.h"
+
+static mw_stats stats_of(mw_context *ctx) {
+  mw_stats stats;
+  mw_context_stats(ctx, &stats);
+  return stats;
+}
+
+static void release_all(int n, mw_tensor **tensors) {
+  for (int i = 0; i < n; i++) mw_release(tensors[i]);
+}
+
+static void test_merging(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 2});
+  mw_tensor *a = apply1(ctx, "t_cube", x), *b = apply1(ctx, "t_cube", x);
+  mw_tensor *aa = apply1(ctx, "t_cube", a), *bb = apply1(ctx, "t_cube", b);
+  mw_tensor *y = apply2(ctx, "add", aa, bb), *unused = apply1(ctx, "t_fail", x);
+  calls_forward = calls_saved = 0;
+  near(at(y, 1), 1024, 0, "2^9 + 2^9");
+  is_int(calls_forward, 2, "equal nodes are merged: two calls for four nodes");
+  is_int(calls_saved, 0, "nothing is saved for a backward that nobody asked for");
+  ok(mw_tensor_data(unused) == NULL, "what nobody asked for is not run");
+  release_all(7, (mw_tensor *[]){x, a, b, aa, bb, y, unused});
+}
+
+static void test_saved_and_shared_forward(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 2}), *y = apply1(ctx, "t_cube", x), *dx;
+  mw_grad(ctx, y, x, 1, &x, &dx);
+  calls_forward = calls_backward = calls_saved = 0;
+  ok(!mw_eval(ctx, 2, (mw_tensor *[]){y, dx}), "a value and its gradient in one program");
+  is_int(calls_forward, 1, "run forward once");
+  is_int(calls_saved, 1, "keeping what backward reads");
+  is_int(calls_backward, 1, "and backward once");
+  near(at(dx, 1), 3 * 4 * 2, 0, "dx = 3 x^2 dy");
+  calls_forward = 0;
+  near(at(y, 1), 8, 0, "a value is kept");
+  is_int(calls_forward, 0, "and not computed again");
+  release_all(3, (mw_tensor *[]){x, y, dx});
+}
+
+static void test_cache(mw_context *ctx) {
+  int64_t before = stats_of(ctx).programs_compiled;
+  for (int i = 0; i < 50; i++) {
+    mw_tensor *x = vector(ctx, 2, (double[]){i, 2}), *y = apply1(ctx, "t_cube", x);
+    if (at(y, 0) != (double)i * i * i) ok(false, "step %d", i);
+    release_all(2, (mw_tensor *[]){x, y});
+  }
+  is_int(stats_of(ctx).programs_compiled - before, 1, "50 steps of one structure compile once");
+  mw_tensor *x = vector(ctx, 3, (double[]){1, 2, 3}), *y = apply1(ctx, "t_cube", x);
+  near(at(y, 2), 27, 0, "another shape");
+  is_int(stats_of(ctx).programs_compiled - before, 2, "is another program");
+  for (int n = 1; n < 300; n++) { /* more structures than the cache holds */
+    mw_tensor *v = vector(ctx, 1, (double[]){1}), *w = mw_retain(v);
+    for (int i = 0; i < n; i++) {
+      mw_tensor *next = apply2(ctx, "add", w, v);
+      mw_release(w);
+      w = next;
+    }
+    if (at(w, 0) != n + 1) ok(false, "a chain of %d", n);
+    release_all(2, (mw_tensor *[]){v, w});
+  }
+  ok(stats_of(ctx).programs_cached <= MW_MAX_CACHED, "the cache keeps a bounded number");
+  release_all(2, (mw_tensor *[]){x, y});
+}
+
+/* A chain of n vectors needs two of them at once, or one in place, and not n. */
+static void test_memory(mw_context *ctx) {
+  enum { N = 1000, LENGTH = 40 };
+  mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){N});
+  mw_tensor *x = mw_constant(ctx, &s, NULL);
+  const char *ops[] = {"t_cube", "t_twice"};
+  for (int kind = 0; kind < 2; kind++) {
+    mw_tensor *y = mw_retain(x);
+    for (int i = 0; i < LENGTH; i++) {
+      mw_tensor *next = apply1(ctx, ops[kind], y);
+      mw_release(y);
+      y = next;
+    }
+    ok(!mw_eval(ctx, 1, &y), "a chain of %s", ops[kind]);
+    int64_t vectors = (int64_t)(stats_of(ctx).arena_last / (N * sizeof(double)));
+    is_int(vectors, kind ? 1 : 2, "of 40 values needs room for so many at once");
+    if (!kind)
+      is_int((int64_t)stats_of(ctx).arena_unshared, 39 * 8000, "39 if they did not share it");
+    mw_release(y);
+  }
+  mw_release(x);
+}
+
+/* y = 2x in place must not touch x, a result, or a value that is read later. */
+static void test_in_place(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 5});
+  mw_tensor *c = apply1(ctx, "t_cube", x), *d = apply1(ctx, "t_twice", c);
+  mw_tensor *e = apply2(ctx, "add", c, d), *f = apply1(ctx, "t_twice", x);
+  ok(!mw_eval(ctx, 3, (mw_tensor *[]){e, f, d}), "in place where allowed");
+  near(at(e, 1), 125 + 250, 0, "a value read later is not overwritten");
+  near(at(x, 1), 5, 0, "nor a leaf");
+  near(at(d, 1), 250, 0, "nor a result");
+  near(at(f, 1), 10, 0, "and the values are right");
+  release_all(5, (mw_tensor *[]){x, c, d, e, f});
+}
+
+static void test_views(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 4, (double[]){1, 2, 3, 4});
+  mw_setting shape = mw_list("shape", 2, (int64_t[]){2, 2});
+  mw_tensor *m = mw_apply(ctx, "reshape", 1, &x, 1, &shape);
+  near(at(m, 3), 4, 0, "a view of a leaf");
+  ok(mw_tensor_data(m) == mw_tensor_data(x), "has the leaf's own bytes");
+  mw_tensor *c = apply1(ctx, "t_cube", x), *v = mw_apply(ctx, "reshape", 1, &c, 1, &shape);
+  mw_tensor *w = apply1(ctx, "t_twice", v), *y = apply2(ctx, "matmul", v, w);
+  /* [[1,8],[27,64]] times twice itself */
+  near(at(y, 0), 2 * (1 + 8 * 27), 0, "a view in the middle, read twice");
+  double *bytes = mw_leaf_write(x);
+  bytes[3] = 9;
+  near(at(m, 3), 4, 0, "writing a leaf does not change what was computed from it");
+  near(at(x, 3), 9, 0, "but the leaf");
+  release_all(6, (mw_tensor *[]){x, m, c, v, w, y});
+}
+
+static mw_tensor *parameter(mw_context *ctx, double value, const char *name) {
+  mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){1});
+  return mw_parameter(ctx, &s, &value, name);
+}
+
+static void test_updates(mw_context *ctx) {
+  mw_tensor *a = parameter(ctx, 1, "a"), *b = parameter(ctx, 10, "b");
+  mw_tensor *targets[] = {a, b}, *swapped[] = {b, a};
+  ok(!mw_update(ctx, 0, NULL, 2, targets, swapped), "all at once:");
+  near(at(a, 0) * 100 + at(b, 0), 1001, 0, "two parameters are exchanged");
+  mw_tensor *sum = apply2(ctx, "add", a, b), *cube = apply1(ctx, "t_cube", a);
+  mw_tensor *both[] = {sum, sum};
+  ok(!mw_update(ctx, 1, &sum, 2, targets, both), "one value for two parameters, and a result");
+  near(at(a, 0) + at(b, 0) + at(sum, 0), 33, 0, "each has it");
+  ok(mw_eval(ctx, 1, &cube) && strstr(mw_error(ctx),
+                                      "stale value: t_cube was built from parameter "
+                                      "'a' f64[1] before"),
+     "what was built from a parameter before its update is stale");
+  near(at(sum, 0), 11, 0, "what was computed before it is not");
+  mw_tensor *da;
+  ok(mw_grad(ctx, sum, NULL, 1, &a, &da) && strstr(mw_error(ctx), "stale"),
+     "but it cannot be differentiated any more");
+  double *bytes = mw_leaf_write(a);
+  bytes[0] = 3;
+  near(at(b, 0), 11, 0, "parameters that shared a value part when one is written");
+  mw_tensor *fresh = apply1(ctx, "t_cube", a);
+  near(at(fresh, 0), 27, 0, "and the new value counts");
+  release_all(5, (mw_tensor *[]){a, b, sum, cube, fresh});
+}
+
+static void test_update_errors(mw_context *ctx) {
+  mw_tensor *a = parameter(ctx, 1, "a"), *c = vector(ctx, 1, (double[]){2}), *long_one;
+  long_one = vector(ctx, 2, (double[]){1, 2});
+  mw_tensor *bad = apply1(ctx, "t_fail", a), *twice[] = {a, a}, *values[] = {c, c};
+  ok(mw_update(ctx, 0, NULL, 1, &c, &a) && strstr(mw_error(ctx), "target 1 is a constant"),
+     "only parameters are updated");
+  ok(mw_update(ctx, 0, NULL, 1, &a, &long_one) && strstr(mw_error(ctx), "new value is f64[2]"),
+     "with values of their spec");
+  ok(mw_update(ctx, 0, NULL, 2, twice, values) && strstr(mw_error(ctx), "two values"),
+     "one value each");
+  ok(mw_update(ctx, 0, NULL, 1, &a, &bad), "a step that fails");
+  near(at(a, 0), 1, 0, "changes nothing");
+  release_all(4, (mw_tensor *[]){a, c, long_one, bad});
+}
+
+/* The loop of a training: memory and programs stay what they were after the first step. */
+static void test_loop(mw_context *ctx) {
+  mw_tensor *w = parameter(ctx, 4, "w");
+  int64_t compiled = 0;
+  size_t bytes = 0;
+  for (int step = 0; step < 1000; step++) {
+    mw_tensor *rate = vector(ctx, 1, (double[]){0.1}), *loss = apply2(ctx, "mul", w, w), *dw;
+    mw_grad(ctx, loss, NULL, 1, &w, &dw);
+    mw_tensor *change = apply2(ctx, "mul", rate, dw), *next = apply2(ctx, "sub", w, change);
+    if (mw_update(ctx, 1, &loss, 1, &w, &next)) ok(false, "step %d: %s", step, mw_error(ctx));
+    release_all(5, (mw_tensor *[]){rate, loss, dw, change, next});
+    if (step == 1) {
+      compiled = stats_of(ctx).programs_compiled;
+      bytes = stats_of(ctx).bytes_live;
+    }
+  }
+  is_int(stats_of(ctx).programs_compiled - compiled, 0, "a training loop compiles once");
+  is_int((int64_t)(stats_of(ctx).bytes_live - bytes), 0, "and keeps no bytes");
+  near(at(w, 0), 0, 1e-12, "w -= 0.2 w ends at 0"); /* 4 * 0.8^1000 */
+  mw_release(w);
+}
+
+static void test_program_by_hand(mw_context *ctx) {
+  mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){1});
+  mw_tensor *x = mw_input(ctx, &s, "x"), *w = parameter(ctx, 2, "w");
+  mw_tensor *y = apply2(ctx, "mul", x, w), *grown = apply2(ctx, "add", w, w), *result;
+  mw_program *p = mw_program_new(ctx, 1, &y, 1, &w, &grown);
+  ok(p != NULL, "a program with an input");
+  ok(mw_program_run(p, &result) && strstr(mw_error(ctx), "input 'x' f64[1] has no value"),
+     "wants its value");
+  mw_release(y);
+  mw_release(grown);
+  double expected[] = {3 * 2, 4 * 4, 5 * 8};
+  for (int i = 0; i < 3; i++) {
+    *(double *)mw_leaf_write(x) = i + 3;
+    ok(!mw_program_run(p, &result), "run %d", i + 1);
+    near(at(result, 0), expected[i], 0, "with the input and the parameter of now");
+    mw_release(result);
+  }
+  mw_release(x);
+  mw_release(w);
+  mw_program_free(p);
+}
+
+static mw_context *to_interrupt;
+static mw_status interrupting_forward(const mw_call *call) {
+  mw_interrupt(to_interrupt);
+  return twice_forward(call);
+}
+
+static void test_interrupt(mw_context *ctx) {
+  mw_op op = t_twice;
+  op.name = "t_interrupt";
+  op.forward = interrupting_forward;
+  mw_plugin *plugin = mw_plugin_begin(ctx, "interrupt", NULL, NULL);
+  if (mw_host_register_op(plugin, &op, sizeof op, MW_F64) || mw_plugin_commit(plugin)) return;
+  to_interrupt = ctx;
+  mw_tensor *x = vector(ctx, 1, (double[]){1}), *y = apply1(ctx, "t_interrupt", x);
+  mw_tensor *z = apply1(ctx, "t_twice", y);
+  ok(mw_eval(ctx, 1, &z) && strcmp(mw_error(ctx), "interrupted") == 0, "a run can be interrupted");
+  mw_tensor *again = apply1(ctx, "t_twice", x);
+  near(at(again, 0), 2, 0, "and the next one is not");
+  release_all(4, (mw_tensor *[]){x, y, z, again});
+}
+
+static void test_abort(mw_context *ctx) {
+  int before = mw_op_count(ctx);
+  mw_op op = t_twice;
+  op.name = "t_half_registered";
+  mw_plugin *plugin = mw_plugin_begin(ctx, "half", NULL, NULL);
+  ok(!mw_host_register_op(plugin, &op, sizeof op, MW_F64), "a plugin registers an op");
+  ok(mw_host_register_op(plugin, &t_cube, sizeof op, MW_F64) == MW_FAILED &&
+         strstr(mw_error(ctx), "op t_cube exists already, from tests"),
+     "and then one that exists");
+  mw_plugin_abort(plugin);
+  is_int(mw_op_count(ctx), before, "taken back, it leaves nothing");
+  ok(!mw_op_find(ctx, "t_half_registered"), "not even the first");
+}
+
+static void test_lifetime(void) {
+  mw_context *ctx = context_with_test_ops();
+  mw_tensor *x = vector(ctx, 1, (double[]){3}), *y = apply1(ctx, "t_cube", x);
+  mw_context_free(ctx);
+  near(at(y, 0), 27, 0, "tensors keep their context alive");
+  mw_release(x);
+  mw_release(y);
+}
+
+int main(void) {
+  mw_context *ctx = context_with_test_ops();
+  if (!ok(ctx != NULL, "a context with the tests' ops")) return done();
+  test_merging(ctx);
+  test_saved_and_shared_forward(ctx);
+  test_cache(ctx);
+  test_memory(ctx);
+  test_in_place(ctx);
+  test_views(ctx);
+  test_updates(ctx);
+  test_update_errors(ctx);
+  test_loop(ctx);
+  test_program_by_hand(ctx);
+  test_interrupt(ctx);
+  test_abort(ctx);
+  is_int(stats_of(ctx).tensors_live, 0, "nothing is left");
+  mw_context_free(ctx);
+  test_lifetime();
+  return done();
+}
