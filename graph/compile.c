@@ -199,6 +199,9 @@ static mw_status choose_kernel(builder *b, mw_step *step) {
   if (!step->kernel->workspace) return MW_OK;
   mw_workspace need = {0};
   step->kernel->workspace(call, &need);
+  if (need.call > MW_MAX_SCRATCH || need.worker > MW_MAX_SCRATCH / (size_t)b->ctx->threads)
+    return mw_set_error(b->ctx, "%s: asks for %zu bytes of scratch and %zu for each worker",
+                        step->entry->op.name, need.call, need.worker);
   call->worker_stride = mw_aligned(need.worker);
   step->worker_bytes = call->worker_stride * (size_t)b->ctx->threads;
   size_t bytes = mw_aligned(need.call) + step->worker_bytes;

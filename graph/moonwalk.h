@@ -262,7 +262,8 @@ typedef struct mw_array {
   mw_spec spec;
 } mw_array;
 
-/* What infer reads and fills. */
+/* What infer reads and fills. infer and gradient serve every element type, whichever they were
+ * compiled for: they go by the specs' dtypes and never by `real`. */
 typedef struct mw_infer {
   const mw_host *host;
   mw_context *context;
@@ -453,19 +454,21 @@ mw_status MW_ENTRY_NEXT(const mw_host *host, mw_plugin *plugin)
 
 #define MW_PLUGIN(...) MW_PLUGIN_WITH_KERNELS((__VA_ARGS__), (NULL))
 /* The same with further kernels: MW_PLUGIN_WITH_KERNELS((&conv2d), (&conv2d_gemm)). */
-#define MW_PLUGIN_WITH_KERNELS(op_list, kernel_list)                                             \
-  mw_status MW_ENTRY(const mw_host *host, mw_plugin *plugin)                                     \
-      __attribute__((visibility(MW_ENTRY_VISIBILITY)));                                          \
-  mw_status MW_ENTRY(const mw_host *host, mw_plugin *plugin) {                                   \
-    static const mw_op *const ops[] = {MW_UNWRAP op_list};                                       \
-    static const mw_kernel *const kernels[] = {MW_UNWRAP kernel_list};                           \
-    if (host->accept(plugin, MW_ABI, MW_VERSION)) return MW_FAILED;                              \
-    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)                                        \
-      if (ops[i] && host->register_op(plugin, ops[i], sizeof(mw_op), MW_REAL)) return MW_FAILED; \
-    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)                                \
-      if (kernels[i] && host->register_kernel(plugin, kernels[i], sizeof(mw_kernel), MW_REAL))   \
-        return MW_FAILED;                                                                        \
-    return MW_ENTRY_CONTINUE(host, plugin);                                                      \
+#define MW_PLUGIN_WITH_KERNELS(op_list, kernel_list)                                 \
+  mw_status MW_ENTRY(const mw_host *host, mw_plugin *plugin)                         \
+      __attribute__((visibility(MW_ENTRY_VISIBILITY)));                              \
+  mw_status MW_ENTRY(const mw_host *host, mw_plugin *plugin) {                       \
+    static const mw_op *const mw_ops[] = {MW_UNWRAP op_list};                        \
+    static const mw_kernel *const mw_kernels[] = {MW_UNWRAP kernel_list};            \
+    if (host->accept(plugin, MW_ABI, MW_VERSION)) return MW_FAILED;                  \
+    for (size_t i = 0; i < sizeof mw_ops / sizeof *mw_ops; i++)                      \
+      if (mw_ops[i] && host->register_op(plugin, mw_ops[i], sizeof(mw_op), MW_REAL)) \
+        return MW_FAILED;                                                            \
+    for (size_t i = 0; i < sizeof mw_kernels / sizeof *mw_kernels; i++)              \
+      if (mw_kernels[i] &&                                                           \
+          host->register_kernel(plugin, mw_kernels[i], sizeof(mw_kernel), MW_REAL))  \
+        return MW_FAILED;                                                            \
+    return MW_ENTRY_CONTINUE(host, plugin);                                          \
   }
 #define MW_UNWRAP(...) __VA_ARGS__
 
@@ -486,6 +489,11 @@ static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int 
   return mw_fail(it, "%s is %s, but %s is %s: the dtypes must agree; use :cast",
                  it->op->inputs[input].name, it->host->spec_text(&it->in[input], a),
                  it->op->inputs[other].name, it->host->spec_text(&it->in[other], b));
+}
+/* Brings an axis that may count from the end into 0 .. rank-1; false when it is none of them. */
+static inline bool mw_axis(int64_t *axis, int rank) {
+  if (*axis < 0) *axis += rank;
+  return *axis >= 0 && *axis < rank;
 }
 static inline bool mw_present(const mw_spec *spec) { return spec->dtype != MW_NONE; }
 

@@ -207,10 +207,12 @@ mw_status mw_node_check_fresh(const mw_node *node) {
   for (int i = 0; i < node->n_in; i++) {
     const mw_tensor *t = node->in[i];
     if (!t || t->node->kind != MW_PARAMETER || t->node->version == node->in_version[i]) continue;
+    const char *name = mw_tensor_name(t);
     return mw_set_error(node->ctx,
-                        "stale value: %s was built from parameter '%s' %s before the parameter "
-                        "was updated; build the expression again",
-                        node->entry->op.name, mw_tensor_name(t), mw_spec_text(&t->spec, text));
+                        "stale value: %s was built from %s%s%s%s before the parameter was "
+                        "updated; build the expression again",
+                        node->entry->op.name, *name ? "parameter '" : "a parameter ", name,
+                        *name ? "' " : "", mw_spec_text(&t->spec, text));
   }
   return MW_OK;
 }
@@ -274,6 +276,8 @@ static mw_status run_infer(mw_node *node, size_t *saved) {
   mw_status status = node->entry->op.infer(&it);
   if (ins != few) free(ins);
   if (status) return MW_FAILED;
+  if (it.saved > MW_MAX_SCRATCH)
+    return mw_set_error(node->ctx, "asks for %zu bytes to save for backward", it.saved);
   *saved = it.saved;
   for (int i = 0; i < node->n_out; i++) {
     for (int k = outs[i].rank < 0 ? 0 : outs[i].rank; k < MW_MAX_RANK; k++) outs[i].shape[k] = 0;

@@ -124,7 +124,9 @@ static int distance(const char *a, const char *b) {
 const char *mw_near(const char *word, const char *(*next)(const void *state, int i),
                     const void *state) {
   const char *best = NULL, *candidate;
-  int limit = (int)strlen(word) / 3 + 1, least = limit < 3 ? limit + 1 : 4;
+  /* A third of the word may be wrong, and never more than three letters. */
+  int limit = ((int)strlen(word) + 1) / 3;
+  int least = (limit < 1 ? 1 : limit > 3 ? 3 : limit) + 1;
   for (int i = 0; (candidate = next(state, i)); i++) {
     int d = distance(word, candidate);
     if (d < least) {
@@ -309,7 +311,7 @@ static mw_status add_entry(mw_context *ctx, mw_op_entry *entry) {
   memmove(ctx->ops + place + 1, ctx->ops + place, (size_t)(ctx->n_ops - place) * sizeof *ctx->ops);
   ctx->ops[place] = entry;
   ctx->n_ops++;
-  if (entry->op.flags & MW_ADDS) ctx->adder = entry;
+  if ((entry->op.flags & MW_ADDS) && !ctx->adder) ctx->adder = entry;
   return MW_OK;
 }
 

@@ -9,11 +9,17 @@ typedef struct argmax_attrs {
   bool keepdims;
 } argmax_attrs;
 
-static const mw_attr schema[] = {
-    {"axis", MW_AXIS, offsetof(argmax_attrs, axis), "the axis that is searched", "-1"},
-    {"keepdims", MW_BOOLEAN, offsetof(argmax_attrs, keepdims),
-     "whether it stays with size 1 instead of going", "false"},
-    {0}};
+static const mw_attr schema[] = {{.name = "axis",
+                                  .type = MW_AXIS,
+                                  .offset = offsetof(argmax_attrs, axis),
+                                  .doc = "the axis that is searched",
+                                  .initial = "-1"},
+                                 {.name = "keepdims",
+                                  .type = MW_BOOLEAN,
+                                  .offset = offsetof(argmax_attrs, keepdims),
+                                  .doc = "whether it stays with size 1 instead of going",
+                                  .initial = "false"},
+                                 {0}};
 
 /* x is [outer, n, inner], y is [outer, inner] */
 typedef struct job {
@@ -25,13 +31,12 @@ static mw_status infer(mw_infer *it) {
   argmax_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
   char text[MW_SPEC_TEXT];
-  const int64_t axis = attrs->axis + (attrs->axis < 0 ? x->rank : 0);
-  if (axis < 0 || axis >= x->rank)
+  if (!mw_axis(&attrs->axis, x->rank))
     return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
+  const int64_t axis = attrs->axis;
   if (x->shape[axis] == 0)
     return mw_fail(it, "x is %s: an axis of size 0 has no largest value",
                    it->host->spec_text(x, text));
-  attrs->axis = axis;
   it->out[0] = (mw_spec){.dtype = MW_I64};
   for (int k = 0; k < x->rank; k++)
     if (k != axis || attrs->keepdims)

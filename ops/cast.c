@@ -11,9 +11,12 @@ typedef struct cast_attrs {
 #define TYPES "f32|f64|i32|i64|u8|bool"
 static const mw_dtype types[] = {MW_F32, MW_F64, MW_I32, MW_I64, MW_U8, MW_BOOL};
 
-static const mw_attr schema[] = {
-    {"dtype", MW_CHOICE, offsetof(cast_attrs, dtype), "the dtype of the result", .choices = TYPES},
-    {0}};
+static const mw_attr schema[] = {{.name = "dtype",
+                                  .type = MW_CHOICE,
+                                  .offset = offsetof(cast_attrs, dtype),
+                                  .doc = "the dtype of the result",
+                                  .choices = TYPES},
+                                 {0}};
 
 static mw_status infer(mw_infer *it) {
   const cast_attrs *attrs = it->attrs;

@@ -8,19 +8,21 @@ typedef struct concat_attrs {
   int64_t axis;
 } concat_attrs;
 
-static const mw_attr schema[] = {{"axis", MW_AXIS, offsetof(concat_attrs, axis),
-                                  "the axis along which they follow each other", "0"},
+static const mw_attr schema[] = {{.name = "axis",
+                                  .type = MW_AXIS,
+                                  .offset = offsetof(concat_attrs, axis),
+                                  .doc = "the axis along which they follow each other",
+                                  .initial = "0"},
                                  {0}};
 
 static mw_status infer(mw_infer *it) {
   concat_attrs *attrs = it->attrs;
   const mw_spec *first = &it->in[0];
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
-  const int64_t axis = attrs->axis + (attrs->axis < 0 ? first->rank : 0);
   it->host->spec_text(first, a);
-  if (axis < 0 || axis >= first->rank)
+  if (!mw_axis(&attrs->axis, first->rank))
     return mw_fail(it, "axis is none of the tensors' axes: the first is %s", a);
-  attrs->axis = axis;
+  const int64_t axis = attrs->axis;
   it->out[0] = *first;
   for (int i = 1; i < it->n_in; i++) {
     const mw_spec *x = &it->in[i];

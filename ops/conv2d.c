@@ -1,4 +1,5 @@
-/* conv2d.c: two-dimensional convolution of NCHW images, as plain loops and as matrix products. */
+/* conv2d.c: two-dimensional convolution of NCHW images, as plain loops and as matrix products.
+ * Longer than a file should be, because an op and its kernels are one plugin. */
 #include <string.h>
 
 #include "../graph/moonwalk.h"
@@ -297,7 +298,11 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static int64_t whole_lines(int64_t elements) { return (elements + LINE - 1) / LINE * LINE; }
+/* Elements in as many lines of cache as are needed, and in an odd number of lines, which spreads
+ * the rows of a matrix over all the sets of a cache. */
+static int64_t whole_lines(int64_t elements) { return mw_chunks(elements, LINE) * LINE; }
+
+static int64_t odd_lines(int64_t elements) { return (mw_chunks(elements, LINE) | 1) * LINE; }
 
 static plan plan_of(const mw_call *call) {
   const geometry g = geometry_of_call(call);
@@ -306,11 +311,8 @@ static plan plan_of(const mw_call *call) {
   p.rows = most(1, least(g.oh, COLUMNS / most(1, p.k * g.ow)));
   p.bands = mw_chunks(g.oh, p.rows);
   p.touched = (p.rows - 1) * g.sh + (g.kh - 1) * g.dh + 1;
-  /* An odd number of lines spreads the rows over all the sets of a cache. */
-  p.pitch = p.direct                                     ? g.h * g.w
-            : whole_lines(p.rows * g.ow) / LINE % 2 == 1 ? whole_lines(p.rows * g.ow)
-                                                         : whole_lines(p.rows * g.ow) + LINE;
-  p.partial = whole_lines(g.o * p.k + g.o);
+  p.pitch = p.direct ? g.h * g.w : odd_lines(p.rows * g.ow);
+  p.partial = most(LINE, whole_lines(g.o * p.k + g.o));
   const int64_t fit = PARTIAL_BYTES / (int64_t)sizeof(real) / p.partial;
   p.images = most(1, mw_chunks(g.n, most(1, least(PARTIALS, fit))));
   return p;
@@ -319,10 +321,8 @@ static plan plan_of(const mw_call *call) {
 static void gemm_workspace(const mw_call *call, mw_workspace *need) {
   const plan p = plan_of(call);
   if (p.g.n == 0 || p.g.o == 0) return;
-  if (!p.direct)
-    need->worker = (size_t)(p.k * p.pitch + p.touched * p.g.ow) * sizeof(real);
-  if (call->backward)
-    need->call = (size_t)(mw_chunks(p.g.n, p.images) * p.partial) * sizeof(real);
+  if (!p.direct) need->worker = (size_t)(p.k * p.pitch + p.touched * p.g.ow) * sizeof(real);
+  if (call->backward) need->call = (size_t)(mw_chunks(p.g.n, p.images) * p.partial) * sizeof(real);
 }
 
 /* Rows of an image are often shorter than a call of memcpy or the start of a vector loop is worth:
@@ -380,14 +380,16 @@ static void gather(const geometry *g, const real *x, int64_t y0, int64_t touched
                    real *to) {
   const reach r = reach_of(g, kx);
   for (int64_t y = y0 - g->top; y < y0 - g->top + touched; y++, to += g->ow) {
-    const bool inside = y >= 0 && y < g->h;
-    const int64_t first = inside ? r.first : g->ow, end = inside ? r.end : g->ow;
+    if (y < 0 || y >= g->h || r.first == r.end) {
+      memset(to, 0, (size_t)g->ow * sizeof(real));
+      continue;
+    }
     const real *from = x + y * g->w + r.x;
-    for (int64_t i = 0; i < first; i++) to[i] = 0;
-    if (inside && g->sw == 1) copy_row(to + first, from, end - first);
+    for (int64_t i = 0; i < r.first; i++) to[i] = 0;
+    if (g->sw == 1) copy_row(to + r.first, from, r.end - r.first);
     else
-      for (int64_t i = first; i < end; i++) to[i] = from[(i - first) * g->sw];
-    for (int64_t i = end; i < g->ow; i++) to[i] = 0;
+      for (int64_t i = r.first; i < r.end; i++) to[i] = from[(i - r.first) * g->sw];
+    for (int64_t i = r.end; i < g->ow; i++) to[i] = 0;
   }
 }
 
@@ -396,7 +398,7 @@ static void scatter(const geometry *g, real *dx, int64_t y0, int64_t touched, in
                     const real *from) {
   const reach r = reach_of(g, kx);
   for (int64_t y = y0 - g->top; y < y0 - g->top + touched; y++, from += g->ow) {
-    if (y < 0 || y >= g->h) continue;
+    if (y < 0 || y >= g->h || r.first == r.end) continue;
     real *to = dx + y * g->w + r.x;
     if (g->sw == 1) add_row(to, from + r.first, r.end - r.first);
     else
@@ -477,7 +479,7 @@ static mw_status gemm_forward(const mw_call *call) {
   plan p = plan_of(call);
   p.x = call->in[0].data, p.w = call->in[1].data, p.b = call->in[2].data;
   p.y = call->out[0].data;
-  mw_parallel(call, p.g.n * p.bands, forward_chunk, &p);
+  if (call->out[0].count > 0) mw_parallel(call, p.g.n * p.bands, forward_chunk, &p);
   return MW_OK;
 }
 
@@ -574,11 +576,11 @@ static mw_status gemm_backward(const mw_call *call) {
   plan p = plan_of(call);
   p.x = call->in[0].data, p.w = call->in[1].data, p.dy = call->dout[0].data;
   p.dx = call->din[0].data, p.dw = call->din[1].data, p.db = call->din[2].data;
-  if (!p.dy) {
+  if (!p.dy || call->dout[0].count == 0) {
     clear_gradients(call);
     return MW_OK;
   }
-  if (p.g.n > 0) mw_parallel(call, mw_chunks(p.g.n, p.images), backward_chunk, &p);
+  mw_parallel(call, mw_chunks(p.g.n, p.images), backward_chunk, &p);
   if (p.dw) add_partials(&p, p.dw, 0, p.g.o * p.k);
   if (p.db) add_partials(&p, p.db, p.g.o * p.k, p.g.o);
   return MW_OK;

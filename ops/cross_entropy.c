@@ -19,15 +19,30 @@ typedef struct cross_entropy_attrs {
 enum { MEAN, SUM, NONE };
 enum { GRAIN = 4096 }; /* logits of a chunk, about */
 
-static const mw_attr schema[] = {
-    {"axis", MW_AXIS, offsetof(cross_entropy_attrs, axis), "the axis of the classes", "1"},
-    {"reduction", MW_CHOICE, offsetof(cross_entropy_attrs, reduction),
-     "what becomes of the elements' losses", "mean", "mean|sum|none"},
-    {"label_smoothing", MW_FLOAT, offsetof(cross_entropy_attrs, label_smoothing),
-     "how much of the weight goes to all classes evenly", "0", .least = 0, .most = 1},
-    {"ignore_index", MW_INT, offsetof(cross_entropy_attrs, ignore_index),
-     "the label of elements that do not count", "-100"},
-    {0}};
+static const mw_attr schema[] = {{.name = "axis",
+                                  .type = MW_AXIS,
+                                  .offset = offsetof(cross_entropy_attrs, axis),
+                                  .doc = "the axis of the classes",
+                                  .initial = "1"},
+                                 {.name = "reduction",
+                                  .type = MW_CHOICE,
+                                  .offset = offsetof(cross_entropy_attrs, reduction),
+                                  .doc = "what becomes of the elements' losses",
+                                  .initial = "mean",
+                                  .choices = "mean|sum|none"},
+                                 {.name = "label_smoothing",
+                                  .type = MW_FLOAT,
+                                  .offset = offsetof(cross_entropy_attrs, label_smoothing),
+                                  .doc = "how much of the weight goes to all classes evenly",
+                                  .initial = "0",
+                                  .least = 0,
+                                  .most = 1},
+                                 {.name = "ignore_index",
+                                  .type = MW_INT,
+                                  .offset = offsetof(cross_entropy_attrs, ignore_index),
+                                  .doc = "the label of elements that do not count",
+                                  .initial = "-100"},
+                                 {0}};
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 
@@ -35,12 +50,11 @@ static mw_status infer(mw_infer *it) {
   cross_entropy_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0], *labels = &it->in[1], *weight = &it->in[2];
   char text_x[MW_SPEC_TEXT], text[MW_SPEC_TEXT];
-  const int64_t axis = attrs->axis + (attrs->axis < 0 ? x->rank : 0);
   it->host->spec_text(x, text_x);
   it->host->spec_text(labels, text);
-  if (axis < 0 || axis >= x->rank)
+  if (!mw_axis(&attrs->axis, x->rank))
     return mw_fail(it, "axis is none of x's axes: x is %s, expected [n, classes, ..]", text_x);
-  attrs->axis = axis;
+  const int64_t axis = attrs->axis;
   mw_spec rest = {.dtype = labels->dtype, .rank = x->rank - 1};
   for (int k = 0; k < rest.rank; k++) rest.shape[k] = x->shape[k < axis ? k : k + 1];
   if (labels->dtype != MW_I64 && labels->dtype != MW_I32 && labels->dtype != MW_U8)
@@ -115,7 +129,7 @@ static double counted(const job *j) {
 
 static mw_status fail_label(const job *j, int64_t i, int64_t label) {
   const mw_spec *spec = &j->call->in[1].spec;
-  int64_t at[MW_MAX_RANK];
+  int64_t at[MW_MAX_RANK] = {0};
   char place[MW_MAX_RANK * 21 + 1] = "";
   for (int k = spec->rank - 1; k >= 0; k--) {
     at[k] = i % spec->shape[k];
@@ -251,7 +265,7 @@ static mw_tensor *scaled(mw_gradient *g, mw_tensor *t, double by) {
 static mw_tensor *weights(mw_gradient *g) {
   const cross_entropy_attrs *attrs = g->attrs;
   const mw_spec *x = g->host->tensor_spec(g->in[0]);
-  int64_t along[MW_MAX_RANK];
+  int64_t along[MW_MAX_RANK] = {0};
   if (!g->in[2]) return mw_make_scalar(g, g->in[0], 1);
   for (int k = 0; k < x->rank; k++) along[k] = k == attrs->axis ? x->shape[k] : 1;
   const mw_setting shape = mw_list("shape", x->rank, along);

@@ -10,8 +10,11 @@ typedef struct expand_attrs {
   mw_ints shape;
 } expand_attrs;
 
-static const mw_attr schema[] = {
-    {"shape", MW_INTS, offsetof(expand_attrs, shape), "the shape of the result"}, {0}};
+static const mw_attr schema[] = {{.name = "shape",
+                                  .type = MW_INTS,
+                                  .offset = offsetof(expand_attrs, shape),
+                                  .doc = "the shape of the result"},
+                                 {0}};
 
 static mw_status infer(mw_infer *it) {
   const mw_ints *shape = &((expand_attrs *)it->attrs)->shape;

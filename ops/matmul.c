@@ -7,10 +7,16 @@ typedef struct matmul_attrs {
   bool transpose_a, transpose_b;
 } matmul_attrs;
 
-static const mw_attr schema[] = {{"transpose_a", MW_BOOLEAN, offsetof(matmul_attrs, transpose_a),
-                                  "whether a's last two axes change places first", "false"},
-                                 {"transpose_b", MW_BOOLEAN, offsetof(matmul_attrs, transpose_b),
-                                  "whether b's last two axes change places first", "false"},
+static const mw_attr schema[] = {{.name = "transpose_a",
+                                  .type = MW_BOOLEAN,
+                                  .offset = offsetof(matmul_attrs, transpose_a),
+                                  .doc = "whether a's last two axes change places first",
+                                  .initial = "false"},
+                                 {.name = "transpose_b",
+                                  .type = MW_BOOLEAN,
+                                  .offset = offsetof(matmul_attrs, transpose_b),
+                                  .doc = "whether b's last two axes change places first",
+                                  .initial = "false"},
                                  {0}};
 
 /* One operand as a batch of matrices [rows, columns], after transposition. */

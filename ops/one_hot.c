@@ -12,28 +12,42 @@ typedef struct one_hot_attrs {
 #define TYPES "f32|f64|i32|i64|u8|bool"
 static const mw_dtype types[] = {MW_F32, MW_F64, MW_I32, MW_I64, MW_U8, MW_BOOL};
 
-static const mw_attr schema[] = {
-    {"classes", MW_INT, offsetof(one_hot_attrs, classes), "the number of classes", .least = 1,
-     .most = 1e15},
-    {"axis", MW_AXIS, offsetof(one_hot_attrs, axis), "where y has its axis of classes", "-1"},
-    {"ignore_index", MW_INT, offsetof(one_hot_attrs, ignore_index),
-     "a label that gives only 0, also when it is a class", "-100"},
-    {"dtype", MW_CHOICE, offsetof(one_hot_attrs, dtype), "the dtype of the result", "f32", TYPES},
-    {0}};
+static const mw_attr schema[] = {{.name = "classes",
+                                  .type = MW_INT,
+                                  .offset = offsetof(one_hot_attrs, classes),
+                                  .doc = "the number of classes",
+                                  .least = 1,
+                                  .most = 1e15},
+                                 {.name = "axis",
+                                  .type = MW_AXIS,
+                                  .offset = offsetof(one_hot_attrs, axis),
+                                  .doc = "where y has its axis of classes",
+                                  .initial = "-1"},
+                                 {.name = "ignore_index",
+                                  .type = MW_INT,
+                                  .offset = offsetof(one_hot_attrs, ignore_index),
+                                  .doc = "a label that gives only 0, also when it is a class",
+                                  .initial = "-100"},
+                                 {.name = "dtype",
+                                  .type = MW_CHOICE,
+                                  .offset = offsetof(one_hot_attrs, dtype),
+                                  .doc = "the dtype of the result",
+                                  .initial = "f32",
+                                  .choices = TYPES},
+                                 {0}};
 
 static mw_status infer(mw_infer *it) {
   one_hot_attrs *attrs = it->attrs;
   const mw_spec *labels = &it->in[0];
   char text[MW_SPEC_TEXT];
   const int rank = labels->rank + 1;
-  const int64_t axis = attrs->axis + (attrs->axis < 0 ? rank : 0);
   it->host->spec_text(labels, text);
   if (labels->dtype == MW_BOOL)
     return mw_fail(it, "labels is %s, expected i32, i64 or u8; use :cast \"u8\"", text);
   if (rank > MW_MAX_RANK) return mw_fail(it, "labels is %s and leaves no room for an axis", text);
-  if (axis < 0 || axis >= rank)
+  if (!mw_axis(&attrs->axis, rank))
     return mw_fail(it, "axis is none of the result's %d axes; labels is %s", rank, text);
-  attrs->axis = axis;
+  const int64_t axis = attrs->axis;
   it->out[0] = (mw_spec){.dtype = types[attrs->dtype], .rank = rank};
   for (int k = 0; k < rank; k++)
     it->out[0].shape[k] = k < axis   ? labels->shape[k]

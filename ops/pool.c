@@ -15,33 +15,80 @@ typedef struct pool_attrs {
 
 #define FIELD(name) offsetof(pool_attrs, name)
 static const mw_attr maxpool_schema[] = {
-  {.name = "kernel", .type = MW_INTS, .offset = FIELD(kernel), .lengths = "1|2",
-   .least = 1, .most = 1e6, .doc = "size of the window: a number, or {h, w}"},
-  {.name = "stride", .type = MW_INTS, .offset = FIELD(stride), .initial = "", .lengths = "1|2",
-   .least = 1, .most = 1e6, .doc = "step of the window; the kernel's size if left out"},
-  {.name = "padding", .type = MW_INTS, .offset = FIELD(padding), .initial = "0",
-   .lengths = "1|2", .least = 0, .most = 1e6,
-   .doc = "cells around the image, smaller than all others; at most half the kernel"},
-  {.name = "dilation", .type = MW_INTS, .offset = FIELD(dilation), .initial = "1",
-   .lengths = "1|2", .least = 1, .most = 1e6, .doc = "distance of neighbouring cells"},
-  {.name = "ceil_mode", .type = MW_BOOLEAN, .offset = FIELD(ceil_mode), .initial = "false",
-   .doc = "round the output's size up: a last window may hang over the edge"},
-  {.name = NULL},
+    {.name = "kernel",
+     .type = MW_INTS,
+     .offset = FIELD(kernel),
+     .lengths = "1|2",
+     .least = 1,
+     .most = 1e6,
+     .doc = "size of the window: a number, or {h, w}"},
+    {.name = "stride",
+     .type = MW_INTS,
+     .offset = FIELD(stride),
+     .initial = "",
+     .lengths = "1|2",
+     .least = 1,
+     .most = 1e6,
+     .doc = "step of the window; the kernel's size if left out"},
+    {.name = "padding",
+     .type = MW_INTS,
+     .offset = FIELD(padding),
+     .initial = "0",
+     .lengths = "1|2",
+     .least = 0,
+     .most = 1e6,
+     .doc = "cells around the image, smaller than all others; at most half the kernel"},
+    {.name = "dilation",
+     .type = MW_INTS,
+     .offset = FIELD(dilation),
+     .initial = "1",
+     .lengths = "1|2",
+     .least = 1,
+     .most = 1e6,
+     .doc = "distance of neighbouring cells"},
+    {.name = "ceil_mode",
+     .type = MW_BOOLEAN,
+     .offset = FIELD(ceil_mode),
+     .initial = "false",
+     .doc = "round the output's size up: a last window may hang over the edge"},
+    {.name = NULL},
 };
 
 static const mw_attr meanpool_schema[] = {
-  {.name = "kernel", .type = MW_INTS, .offset = FIELD(kernel), .lengths = "1|2",
-   .least = 1, .most = 1e6, .doc = "size of the window: a number, or {h, w}"},
-  {.name = "stride", .type = MW_INTS, .offset = FIELD(stride), .initial = "", .lengths = "1|2",
-   .least = 1, .most = 1e6, .doc = "step of the window; the kernel's size if left out"},
-  {.name = "padding", .type = MW_INTS, .offset = FIELD(padding), .initial = "0",
-   .lengths = "1|2", .least = 0, .most = 1e6,
-   .doc = "zeros around the image; at most half the kernel"},
-  {.name = "ceil_mode", .type = MW_BOOLEAN, .offset = FIELD(ceil_mode), .initial = "false",
-   .doc = "round the output's size up: a last window may hang over the edge"},
-  {.name = "count_include_pad", .type = MW_BOOLEAN, .offset = FIELD(count_include_pad),
-   .initial = "true", .doc = "divide by the number of all cells, those of the padding too"},
-  {.name = NULL},
+    {.name = "kernel",
+     .type = MW_INTS,
+     .offset = FIELD(kernel),
+     .lengths = "1|2",
+     .least = 1,
+     .most = 1e6,
+     .doc = "size of the window: a number, or {h, w}"},
+    {.name = "stride",
+     .type = MW_INTS,
+     .offset = FIELD(stride),
+     .initial = "",
+     .lengths = "1|2",
+     .least = 1,
+     .most = 1e6,
+     .doc = "step of the window; the kernel's size if left out"},
+    {.name = "padding",
+     .type = MW_INTS,
+     .offset = FIELD(padding),
+     .initial = "0",
+     .lengths = "1|2",
+     .least = 0,
+     .most = 1e6,
+     .doc = "zeros around the image; at most half the kernel"},
+    {.name = "ceil_mode",
+     .type = MW_BOOLEAN,
+     .offset = FIELD(ceil_mode),
+     .initial = "false",
+     .doc = "round the output's size up: a last window may hang over the edge"},
+    {.name = "count_include_pad",
+     .type = MW_BOOLEAN,
+     .offset = FIELD(count_include_pad),
+     .initial = "true",
+     .doc = "divide by the number of all cells, those of the padding too"},
+    {.name = NULL},
 };
 
 /* The windows along one axis. */
@@ -57,8 +104,11 @@ typedef struct geometry {
 } geometry;
 
 static windows windows_of(int64_t in, const pool_attrs *a, int axis) {
-  windows s = {.in = in, .kernel = a->kernel.at[axis], .stride = a->stride.at[axis],
-               .padding = a->padding.at[axis], .dilation = a->dilation.at[axis]};
+  windows s = {.in = in,
+               .kernel = a->kernel.at[axis],
+               .stride = a->stride.at[axis],
+               .padding = a->padding.at[axis],
+               .dilation = a->dilation.at[axis]};
   const int64_t room = in + 2 * s.padding - (s.kernel - 1) * s.dilation - 1;
   const int64_t steps = room + (a->ceil_mode ? s.stride - 1 : 0);
   s.out = steps < 0 ? 0 : steps / s.stride + 1;
@@ -88,7 +138,8 @@ static mw_status check_image(const mw_infer *it) {
   char text[MW_SPEC_TEXT];
   const mw_spec *x = &it->in[0];
   if (x->rank == 3)
-    return mw_fail(it, "x is %s, expected rank 4 [batch, channels, height, width]: "
+    return mw_fail(it,
+                   "x is %s, expected rank 4 [batch, channels, height, width]: "
                    "x:reshape{1, %lld, %lld, %lld} makes it a batch of one",
                    it->host->spec_text(x, text), (long long)x->shape[0], (long long)x->shape[1],
                    (long long)x->shape[2]);
@@ -108,7 +159,8 @@ static mw_status check_windows(const mw_infer *it, const char *side, const windo
     return mw_fail(it, "padding is %lld along the %s, expected at most half the kernel (%lld)",
                    (long long)s->padding, side, (long long)(s->kernel / 2));
   if (s->out < 1)
-    return mw_fail(it, "the window's %s %lld%s is larger than the padded image's %lld: "
+    return mw_fail(it,
+                   "the window's %s %lld%s is larger than the padded image's %lld: "
                    "take a kernel that fits",
                    side, (long long)((s->kernel - 1) * s->dilation + 1),
                    s->dilation > 1 ? " (dilated)" : "", (long long)(s->in + 2 * s->padding));
@@ -126,8 +178,8 @@ static mw_status pool_infer(mw_infer *it) {
   if (check_image(it)) return MW_FAILED;
   const geometry g = geometry_of(x, a);
   if (check_windows(it, "height", &g.h) || check_windows(it, "width", &g.w)) return MW_FAILED;
-  it->out[0] = (mw_spec){.dtype = x->dtype, .rank = 4,
-                         .shape = {x->shape[0], x->shape[1], g.h.out, g.w.out}};
+  it->out[0] = (mw_spec){
+      .dtype = x->dtype, .rank = 4, .shape = {x->shape[0], x->shape[1], g.h.out, g.w.out}};
   return MW_OK;
 }
 
@@ -159,8 +211,11 @@ enum { CHUNK = 32768 };
 
 static void run_planes(const mw_call *call, const mw_array *x, const mw_array *y, int32_t *index,
                        plane_kernel *kernel) {
-  job j = {.g = geometry_of(&x->spec, call->attrs), .images = x->data, .outputs = y->data,
-           .index = index, .kernel = kernel};
+  job j = {.g = geometry_of(&x->spec, call->attrs),
+           .images = x->data,
+           .outputs = y->data,
+           .index = index,
+           .kernel = kernel};
   j.grain = CHUNK / (j.g.h.in * j.g.w.in) + 1;
   mw_parallel(call, mw_chunks(j.g.planes, j.grain), run_chunk, &j);
 }
@@ -168,10 +223,8 @@ static void run_planes(const mw_call *call, const mw_array *x, const mw_array *y
 /* Where no gradient arrives, dx is zeros. */
 static mw_status run_backward(const mw_call *call, int32_t *index, plane_kernel *kernel) {
   if (!call->din[0].data) return MW_OK;
-  if (call->dout[0].data)
-    run_planes(call, &call->din[0], &call->dout[0], index, kernel);
-  else
-    memset(call->din[0].data, 0, (size_t)call->din[0].count * sizeof(real));
+  if (call->dout[0].data) run_planes(call, &call->din[0], &call->dout[0], index, kernel);
+  else memset(call->din[0].data, 0, (size_t)call->din[0].count * sizeof(real));
   return MW_OK;
 }
 
@@ -205,8 +258,8 @@ static int32_t largest(const geometry *g, const real *x, int64_t y0, int64_t x0)
 static void maxpool_plane(const geometry *g, real *x, real *y, int32_t *index) {
   for (int64_t oy = 0; oy < g->h.out; oy++)
     for (int64_t ox = 0; ox < g->w.out; ox++) {
-      const int32_t at = largest(g, x, oy * g->h.stride - g->h.padding,
-                                 ox * g->w.stride - g->w.padding);
+      const int32_t at =
+          largest(g, x, oy * g->h.stride - g->h.padding, ox * g->w.stride - g->w.padding);
       *y++ = at == NOWHERE ? (real)-INFINITY : x[at];
       if (index) *index++ = at;
     }
@@ -349,26 +402,35 @@ static mw_status meanpool_backward(const mw_call *call) {
 /* ------------------------------------------------------------------------------------------ */
 
 static const mw_op maxpool = {
-  .name = "maxpool", .version = 1,
-  .doc = "The largest value of each window of an NCHW tensor. A NaN in a window is its largest "
-         "value; of equal ones the first in row-major order gets the gradient.",
-  .example = "mw.maxpool(mw.randn{2,3,6,6}, {kernel=3, stride=2})",
-  .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
-  .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
-  .attrs = maxpool_schema, .attrs_size = sizeof(pool_attrs),
-  .backward_needs = MW_NEEDS_SAVED,
-  .infer = maxpool_infer, .forward = maxpool_forward, .backward = maxpool_backward,
+    .name = "maxpool",
+    .version = 1,
+    .doc =
+        "The largest value of each window of an NCHW tensor. A NaN in a window is its largest "
+        "value; of equal ones the first in row-major order gets the gradient.",
+    .example = "mw.maxpool(mw.randn{2,3,6,6}, {kernel=3, stride=2})",
+    .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
+    .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
+    .attrs = maxpool_schema,
+    .attrs_size = sizeof(pool_attrs),
+    .backward_needs = MW_NEEDS_SAVED,
+    .infer = maxpool_infer,
+    .forward = maxpool_forward,
+    .backward = maxpool_backward,
 };
 
 static const mw_op meanpool = {
-  .name = "meanpool", .version = 1,
-  .doc = "The mean of each window of an NCHW tensor.",
-  .example = "mw.meanpool(mw.randn{2,3,6,6}, {kernel=3, stride=2, padding=1})",
-  .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
-  .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
-  .attrs = meanpool_schema, .attrs_size = sizeof(pool_attrs),
-  .flags = MW_LINEAR,
-  .infer = pool_infer, .forward = meanpool_forward, .backward = meanpool_backward,
+    .name = "meanpool",
+    .version = 1,
+    .doc = "The mean of each window of an NCHW tensor.",
+    .example = "mw.meanpool(mw.randn{2,3,6,6}, {kernel=3, stride=2, padding=1})",
+    .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
+    .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
+    .attrs = meanpool_schema,
+    .attrs_size = sizeof(pool_attrs),
+    .flags = MW_LINEAR,
+    .infer = pool_infer,
+    .forward = meanpool_forward,
+    .backward = meanpool_backward,
 };
 
 MW_PLUGIN(&maxpool, &meanpool)

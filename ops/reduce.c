@@ -184,8 +184,8 @@ static mw_status resolve_axes(const mw_infer *it, mw_ints *axes) {
   const int rank = it->in[0].rank;
   unsigned bits = 0;
   for (int64_t i = 0; i < axes->count; i++) {
-    const int64_t axis = axes->at[i] + (axes->at[i] < 0 ? rank : 0);
-    if (axis < 0 || axis >= rank)
+    int64_t axis = axes->at[i];
+    if (!mw_axis(&axis, rank))
       return mw_fail(it, "axes: entry %lld of the list is not an axis of x, which is %s",
                      (long long)i + 1, it->host->spec_text(&it->in[0], text));
     if (bits >> axis & 1u)
@@ -237,11 +237,17 @@ static mw_tensor *expand_like(mw_gradient *g, mw_tensor *d, mw_tensor *like) {
   return mw_make(g, "expand", 1, &d, 1, &shape);
 }
 
-static const mw_attr reduce_schema[] = {
-    {"axes", MW_AXES, offsetof(reduce_attrs, axes), "the axes that go; none named: all", ""},
-    {"keepdims", MW_BOOLEAN, offsetof(reduce_attrs, keepdims),
-     "whether they stay with size 1 instead", "false"},
-    {0}};
+static const mw_attr reduce_schema[] = {{.name = "axes",
+                                         .type = MW_AXES,
+                                         .offset = offsetof(reduce_attrs, axes),
+                                         .doc = "the axes that go; none named: all",
+                                         .initial = ""},
+                                        {.name = "keepdims",
+                                         .type = MW_BOOLEAN,
+                                         .offset = offsetof(reduce_attrs, keepdims),
+                                         .doc = "whether they stay with size 1 instead",
+                                         .initial = "false"},
+                                        {0}};
 
 #define REDUCTION                                                              \
   .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = reduce_schema, \
@@ -336,8 +342,11 @@ static mw_status sum_to_gradient(mw_gradient *g) {
   return MW_OK;
 }
 
-static const mw_attr sum_to_schema[] = {
-    {"shape", MW_INTS, offsetof(sum_to_attrs, shape), "the shape of the result"}, {0}};
+static const mw_attr sum_to_schema[] = {{.name = "shape",
+                                         .type = MW_INTS,
+                                         .offset = offsetof(sum_to_attrs, shape),
+                                         .doc = "the shape of the result"},
+                                        {0}};
 
 static const mw_op sum_to_op = {
     .name = "sum_to",
@@ -523,9 +532,12 @@ static mw_status max_mask_forward(const mw_call *call) { return mark(call, large
 static mw_status min_mask_forward(const mw_call *call) { return mark(call, smaller); }
 static mw_status mask_gradient(mw_gradient *g) { return g->din[0] = NULL, MW_OK; }
 
-static const mw_attr mask_schema[] = {
-    {"axes", MW_AXES, offsetof(reduce_attrs, axes), "the axes of a group; none named: all", ""},
-    {0}};
+static const mw_attr mask_schema[] = {{.name = "axes",
+                                       .type = MW_AXES,
+                                       .offset = offsetof(reduce_attrs, axes),
+                                       .doc = "the axes of a group; none named: all",
+                                       .initial = ""},
+                                      {0}};
 
 #define MASK                                                                 \
   .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = mask_schema, \

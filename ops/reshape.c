@@ -56,10 +56,9 @@ static mw_status flatten_infer(mw_infer *it) {
   flatten_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
   char text[MW_SPEC_TEXT];
-  const int64_t axis = attrs->axis + (attrs->axis < 0 ? x->rank : 0);
-  if (axis < 0 || axis >= x->rank)
+  if (!mw_axis(&attrs->axis, x->rank))
     return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
-  attrs->axis = axis;
+  const int64_t axis = attrs->axis;
   it->out[0] = (mw_spec){.dtype = x->dtype, .rank = (int)axis + 1};
   it->out[0].shape[axis] = 1;
   for (int k = 0; k < axis; k++) it->out[0].shape[k] = x->shape[k];
@@ -74,9 +73,11 @@ static mw_status gradient(mw_gradient *g) {
   return MW_OK;
 }
 
-static const mw_attr reshape_schema[] = {
-    {"shape", MW_INTS, offsetof(reshape_attrs, shape), "the sizes; one may be -1: what is left"},
-    {0}};
+static const mw_attr reshape_schema[] = {{.name = "shape",
+                                          .type = MW_INTS,
+                                          .offset = offsetof(reshape_attrs, shape),
+                                          .doc = "the sizes; one may be -1: what is left"},
+                                         {0}};
 
 static const mw_op reshape_op = {
     .name = "reshape",
@@ -92,9 +93,12 @@ static const mw_op reshape_op = {
     .gradient = gradient,
 };
 
-static const mw_attr flatten_schema[] = {
-    {"axis", MW_AXIS, offsetof(flatten_attrs, axis), "the first of the axes that become one", "1"},
-    {0}};
+static const mw_attr flatten_schema[] = {{.name = "axis",
+                                          .type = MW_AXIS,
+                                          .offset = offsetof(flatten_attrs, axis),
+                                          .doc = "the first of the axes that become one",
+                                          .initial = "1"},
+                                         {0}};
 
 static const mw_op flatten_op = {
     .name = "flatten",

@@ -115,7 +115,7 @@ static void move(int64_t n, const char *x, int64_t x_step, char *y, int64_t y_st
 static void move_all(const slice_attrs *attrs, const mw_spec *whole, char *whole_data,
                      const mw_spec *part, char *part_data, bool to_part) {
   const size_t element = element_of(whole->dtype);
-  int64_t strides[MW_MAX_RANK], stride = 1, offset = 0, rows = 1;
+  int64_t strides[MW_MAX_RANK] = {0}, stride = 1, offset = 0, rows = 1;
   int last = whole->rank - 1;
   for (int k = last; k >= 0; k--) {
     strides[k] = stride * attrs->step.at[k];
@@ -182,11 +182,20 @@ static mw_status place_gradient(mw_gradient *g) {
 /* ---- the ops ------------------------------------------------------------------------------ */
 
 static const mw_attr slice_schema[] = {
-    {"start", MW_AXES, offsetof(slice_attrs, start),
-     "for each axis the position of the first element taken; axes without an entry stay whole"},
-    {"count", MW_INTS, offsetof(slice_attrs, count), "for each axis how many are taken"},
-    {"step", MW_INTS, offsetof(slice_attrs, step),
-     "for each axis the distance from one to the next, not 0; none given: 1", ""},
+    {.name = "start",
+     .type = MW_AXES,
+     .offset = offsetof(slice_attrs, start),
+     .doc =
+         "for each axis the position of the first element taken; axes without an entry stay whole"},
+    {.name = "count",
+     .type = MW_INTS,
+     .offset = offsetof(slice_attrs, count),
+     .doc = "for each axis how many are taken"},
+    {.name = "step",
+     .type = MW_INTS,
+     .offset = offsetof(slice_attrs, step),
+     .doc = "for each axis the distance from one to the next, not 0; none given: 1",
+     .initial = ""},
     {0}};
 
 static const mw_op slice_op = {
@@ -207,11 +216,19 @@ static const mw_op slice_op = {
 };
 
 static const mw_attr place_schema[] = {
-    {"shape", MW_INTS, offsetof(slice_attrs, shape), "the shape of the result"},
-    {"start", MW_AXES, offsetof(slice_attrs, start),
-     "for each axis the position at which x's first element goes"},
-    {"step", MW_INTS, offsetof(slice_attrs, step),
-     "for each axis the distance from one to the next, not 0; none given: 1", ""},
+    {.name = "shape",
+     .type = MW_INTS,
+     .offset = offsetof(slice_attrs, shape),
+     .doc = "the shape of the result"},
+    {.name = "start",
+     .type = MW_AXES,
+     .offset = offsetof(slice_attrs, start),
+     .doc = "for each axis the position at which x's first element goes"},
+    {.name = "step",
+     .type = MW_INTS,
+     .offset = offsetof(slice_attrs, step),
+     .doc = "for each axis the distance from one to the next, not 0; none given: 1",
+     .initial = ""},
     {0}};
 
 static const mw_op place_op = {

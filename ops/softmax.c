@@ -9,17 +9,19 @@ typedef struct softmax_attrs {
   int64_t axis;
 } softmax_attrs;
 
-static const mw_attr schema[] = {
-    {"axis", MW_AXIS, offsetof(softmax_attrs, axis), "the axis whose values sum to 1", "-1"}, {0}};
+static const mw_attr schema[] = {{.name = "axis",
+                                  .type = MW_AXIS,
+                                  .offset = offsetof(softmax_attrs, axis),
+                                  .doc = "the axis whose values sum to 1",
+                                  .initial = "-1"},
+                                 {0}};
 
 static mw_status infer(mw_infer *it) {
   softmax_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
   char text[MW_SPEC_TEXT];
-  const int64_t axis = attrs->axis + (attrs->axis < 0 ? x->rank : 0);
-  if (axis < 0 || axis >= x->rank)
+  if (!mw_axis(&attrs->axis, x->rank))
     return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
-  attrs->axis = axis;
   it->out[0] = *x;
   return MW_OK;
 }

@@ -11,8 +11,11 @@ typedef struct transpose_attrs {
 } transpose_attrs;
 
 static const mw_attr schema[] = {
-    {"perm", MW_AXES, offsetof(transpose_attrs, perm),
-     "for each axis of y the axis of x that it is; none named: all in reverse", ""},
+    {.name = "perm",
+     .type = MW_AXES,
+     .offset = offsetof(transpose_attrs, perm),
+     .doc = "for each axis of y the axis of x that it is; none named: all in reverse",
+     .initial = ""},
     {0}};
 
 static mw_status infer(mw_infer *it) {
@@ -29,12 +32,11 @@ static mw_status infer(mw_infer *it) {
                    x->rank);
   it->out[0] = *x;
   for (int k = 0; k < x->rank; k++) {
-    const int64_t axis = perm->at[k] + (perm->at[k] < 0 ? x->rank : 0);
-    if (axis < 0 || axis >= x->rank)
+    if (!mw_axis(&perm->at[k], x->rank))
       return mw_fail(it, "perm: entry %d is not an axis of x, which is %s", k + 1, text);
+    const int64_t axis = perm->at[k];
     if (seen >> axis & 1u) return mw_fail(it, "perm: entry %d names an axis a second time", k + 1);
     seen |= 1u << axis;
-    perm->at[k] = axis;
     it->out[0].shape[k] = x->shape[axis];
   }
   return MW_OK;
@@ -49,7 +51,7 @@ typedef struct walk {
 /* Neighbours in y that are neighbours in x too become one axis. */
 static walk walk_of(const mw_spec *x, const mw_spec *y, const mw_ints *perm) {
   walk w = {.rank = 0};
-  int64_t step[MW_MAX_RANK], from = 1, to = 1;
+  int64_t step[MW_MAX_RANK] = {0}, from = 1, to = 1;
   for (int k = x->rank - 1; k >= 0; k--) {
     step[k] = from;
     from *= x->shape[k];

@@ -12,14 +12,10 @@ static int embed_text(const char *path, int number) {
   printf("static const char text_%d[] =\n    \"", number);
   int byte;
   while ((byte = getc(file)) != EOF) {
-    if (byte == '\n')
-      printf("\\n\"\n    \"");
-    else if (byte == '"' || byte == '\\' || byte == '?')
-      printf("\\%c", byte);
-    else if (byte < 32 || byte > 126)
-      printf("\\%03o", (unsigned)byte);
-    else
-      putchar(byte);
+    if (byte == '\n') printf("\\n\"\n    \"");
+    else if (byte == '"' || byte == '\\' || byte == '?') printf("\\%c", byte);
+    else if (byte < 32 || byte > 126) printf("\\%03o", (unsigned)byte);
+    else putchar(byte);
   }
   printf("\";\n\n");
   int failed = ferror(file);

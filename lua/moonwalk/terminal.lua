@@ -91,6 +91,7 @@ end
 ---@param most integer? images to draw, 3 when left out, fewer where the terminal is narrow
 ---@return string
 function terminal.mistakes(set, wrong, most)
+  if #wrong == 0 then return "nothing was taken for something else" end
   local columns = core.terminal "stdout"
   local shaded = columns ~= nil and not os.getenv "NO_COLOR"
   local height, width = set.x.shape[3], set.x.shape[4]

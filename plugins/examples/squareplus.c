@@ -6,8 +6,12 @@
 typedef struct squareplus_attrs {
   double b;
 } squareplus_attrs;
-static const mw_attr attrs[] = {
-    {"b", MW_FLOAT, offsetof(squareplus_attrs, b), "roundness of the corner", "4"}, {0}};
+static const mw_attr attrs[] = {{.name = "b",
+                                 .type = MW_FLOAT,
+                                 .offset = offsetof(squareplus_attrs, b),
+                                 .doc = "roundness of the corner",
+                                 .initial = "4"},
+                                {0}};
 
 static mw_status infer(mw_infer *it) { return it->out[0] = it->in[0], MW_OK; }
 

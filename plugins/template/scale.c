@@ -6,7 +6,11 @@ typedef struct scale_attrs {
   double factor;
 } scale_attrs;
 static const mw_attr attrs[] = {
-    {"factor", MW_FLOAT, offsetof(scale_attrs, factor), "what x is multiplied by", "2"},
+    {.name = "factor",
+     .type = MW_FLOAT,
+     .offset = offsetof(scale_attrs, factor),
+     .doc = "what x is multiplied by",
+     .initial = "2"},
     {0},
 };
 

@@ -31,10 +31,8 @@ static double get(const matrix *m, int64_t i, int64_t j) {
 }
 
 static void set(matrix *m, int64_t at, double value) {
-  if (m->type == F32)
-    ((float *)m->data)[at] = (float)value;
-  else
-    ((double *)m->data)[at] = value;
+  if (m->type == F32) ((float *)m->data)[at] = (float)value;
+  else ((double *)m->data)[at] = value;
 }
 
 static int64_t extent(const matrix *m) {
@@ -90,16 +88,15 @@ static double error_of_all_ways(const mw_level *level, int type, const int64_t s
                                 void *workspace) {
   double worst = 0;
   for (int flags = 0; flags < 8; flags++)
-    for (int64_t slack = 0; slack <= 3; slack += 3)
-      worst = fmax(worst, error_of(level, type, size, flags, slack, workspace));
+    worst = fmax(worst, error_of(level, type, size, flags, (size[0] + flags) % 2 * 3, workspace));
   return worst;
 }
 
 static void test_shapes(const mw_level *level, int type, void *workspace) {
   static const int64_t shapes[][3] = {
-      {6, 784, 25},  {6, 25, 784},   {16, 100, 150}, {150, 100, 16}, {16, 150, 100},
-      {64, 120, 40}, {10, 84, 64},   {64, 10, 84},   {1, 1, 1},      {1, 512, 3},
-      {3, 1, 512},   {50, 7, 600},   {300, 33, 9},   {2, 1100, 5},   {60, 530, 260},
+      {6, 784, 25}, {6, 25, 784}, {16, 100, 150}, {150, 100, 16}, {16, 150, 100}, {64, 120, 40},
+      {10, 84, 64}, {64, 10, 84}, {1, 1, 1},      {1, 512, 3},    {3, 1, 512},    {50, 7, 300},
+      {300, 33, 9}, {2, 1100, 5}, {3, 1030, 260}, {48, 515, 5},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     const int64_t *s = shapes[i];

@@ -1,0 +1,199 @@
+-- errors.lua: wrong input gives an error at the line of the script, which says what came and what
+-- was expected.
+local t = require "tap"
+local mw = require "moonwalk"
+
+local core = mw.core
+local file = debug.getinfo(1, "S").short_src
+
+-- fn is written on one line, so that the error must name the line where fn is defined. What is
+-- written in Lua is called without `return`: a tail call leaves no trace of its line.
+local function wrong(fn, text, name)
+  local line = debug.getinfo(fn, "S").linedefined
+  local succeeded, message = pcall(fn)
+  message = tostring(message)
+  local want = ("%s:%d: %s"):format(file, line, text)
+  local passed = not succeeded and message:sub(1, #want) == want
+  t.ok(passed, name)
+  if not passed then
+    print("# got  " .. (succeeded and "no error" or message:gsub("\n", "\n# ")))
+    print("# want " .. want)
+  end
+end
+
+local x, image = mw.randn {2, 3}, mw.randn {1, 3, 8, 8}
+local filters = mw.randn {4, 3, 3, 3}
+local labels = mw.tensor({0, 1}, "i64")
+
+-- Ops: inputs
+wrong(function() return mw.relu "x" end,
+  "relu: x is 'x', expected a tensor or a number", "a string for a tensor")
+wrong(function() return mw.relu() end,
+  "relu: argument 1 (x) is missing, expected a tensor", "no tensor")
+wrong(function() return mw.relu(x, x) end,
+  "relu: f32[2,3] is one argument too many; it takes 1 tensor", "a tensor too many")
+wrong(function() return mw.relu(print) end,
+  "relu: x is a function, expected a tensor or a number", "a function for a tensor")
+wrong(function() return x + nil end,
+  "add: argument 2 (b) is missing, expected a tensor", "nil as an operand")
+wrong(function() return x + {1, 2, 3} end,
+  "add: a table holds attributes by name; a table of numbers becomes a tensor with mw.tensor",
+  "a table as an operand")
+wrong(function() return x * "2" end,
+  "mul: b is '2', expected a tensor or a number", "a string as an operand")
+wrong(function() return labels * 0.5 end,
+  "mul: b is 0.5, expected an integer beside i64[2]; use :cast to change the dtype",
+  "a fraction beside integers")
+wrong(function() return mw.tensor({1}, "u8") + 300 end,
+  "add: b is 300, expected an integer from 0 to 255 beside u8[1]", "a number that does not fit")
+wrong(function() return x + labels end, "add: ", "dtypes that differ")
+wrong(function() return x + mw.randn {4} end, "add: ", "shapes that do not broadcast")
+wrong(function() return x:matmul(mw.randn {2, 2}) end, "matmul: ", "a wrong matrix product")
+wrong(function() return mw.conv2d(image, mw.randn {4, 2, 3, 3}) end, "conv2d: ", "wrong channels")
+wrong(function() return mw.conv2d(x, filters) end, "conv2d: x is f32[2,3], expected rank 4",
+  "a wrong rank")
+wrong(function() return mw.conv2d(image, {stride = 2}, filters) end,
+  "conv2d: argument 2 is a table; the attributes come last", "attributes before a tensor")
+wrong(function() return mw.concat({x, 3}, {axis = 1}) end,
+  "concat: tensor 2 of the list is 3", "a number in a list of tensors")
+
+-- Ops: attributes
+wrong(function() return mw.conv2d(image, filters, {strides = 2}) end,
+  "conv2d: unknown attribute 'strides'; did you mean 'stride'? It has stride, padding,",
+  "a misspelt attribute")
+wrong(function() return mw.conv2d(image, filters, {stride = 0}) end, "conv2d: stride is 0",
+  "an attribute out of bounds")
+wrong(function() return mw.conv2d(image, filters, {stride = 1.5}) end,
+  "conv2d: stride is a number that is no integer, expected an integer", "a fraction for an integer")
+wrong(function() return mw.conv2d(image, filters, {stride = {1, "a"}}) end,
+  "conv2d: entry 2 of stride is 'a', expected an integer", "a string in a list")
+wrong(function() return mw.conv2d(image, filters, {stride = {1, 1, 1}}) end,
+  "conv2d: stride has 3 entries, expected", "a list of a wrong length")
+wrong(function() return mw.conv2d(image, filters, {stride = print}) end,
+  "conv2d: attribute stride is a function", "a function for an attribute")
+wrong(function() return mw.conv2d(image, filters, {[true] = 1}) end,
+  "conv2d: the attribute table has the key true, expected names", "an attribute without a name")
+wrong(function() return x:sum {axes = 0} end,
+  "sum: axes is 0; it counts from 1, or from -1 at the end", "axis 0")
+wrong(function() return x:sum(3) end, "sum: axes", "an axis that is not there")
+wrong(function() return x:sum({1}, {2}) end, "sum: axes is given twice", "an attribute given twice")
+wrong(function() return x:relu(1) end,
+  "relu: 1 is one argument too many; it takes 1 tensor", "a value without an attribute for it")
+wrong(function() return x:cast "float" end, "cast: dtype is \"float\", expected one of",
+  "an unknown choice")
+wrong(function() return x:reshape(4, 2) end, "reshape: ", "a reshape to another size")
+wrong(function() return x:reshape(-1, 0) end, "reshape: ", "a division of a shape by zero")
+wrong(function() return x:reshape(mw.randn {2}) end,
+  "reshape: f32[2] is one argument too many", "a tensor for an attribute")
+
+-- Names
+wrong(function() return mw.conv2 end, "mw.conv2 does not exist; did you mean mw.conv2d?",
+  "a misspelt op")
+wrong(function() return mw.tensr {1} end, "mw.tensr does not exist; did you mean mw.tensor?",
+  "a misspelt function")
+wrong(function() return x:reshap(3, 2) end,
+  "a tensor has no field, method or op 'reshap'; did you mean 'reshape'?", "a misspelt method")
+wrong(function() return x:totabel() end,
+  "a tensor has no field, method or op 'totabel'; did you mean 'totable'?", "another one")
+wrong(function() return core.call("nonsense_op", x) end, "there is no op 'nonsense_op'",
+  "an unknown op")
+wrong(function() mw.help "conv2" end, "help: there is no op 'conv2'; did you mean 'conv2d'?",
+  "help for a misspelt op")
+
+-- Constructors
+wrong(function() return mw.tensor {{1, 2}, {3}} end,
+  "tensor: the table [2] has 1 elements, expected 2 as in the first one", "a ragged table")
+wrong(function() return mw.tensor {{1, 2}, {3, "x"}} end,
+  "tensor: element [2][2] is 'x', expected a number", "a string in a tensor")
+wrong(function() return mw.tensor({1.5}, "i32") end,
+  "tensor: element [1] is 1.5, expected an integer", "a fraction in an integer tensor")
+wrong(function() return mw.tensor({1 << 31}, "i32") end,
+  "tensor: element [1] is 2147483648, expected an integer of 32 bits", "an overflow of i32")
+wrong(function() return mw.tensor {{1}, 2} end,
+  "tensor: element [2] is 2, expected a table of 1", "a number among tables")
+wrong(function() return mw.tensor(nil) end,
+  "tensor: the value is nil, expected a number, a boolean or a table", "a tensor of nil")
+wrong(function() return mw.tensor {{{{{{{{{1}}}}}}}}} end,
+  "tensor: the tables are nested deeper than 8, the highest rank", "tables nested too deeply")
+wrong(function() return mw.zeros {2, -1} end,
+  "size 2 of the shape is -1, expected an integer of 0 or more", "a negative size")
+wrong(function() return mw.zeros {2, 1.5} end,
+  "size 2 of the shape is 1.5, expected an integer of 0 or more", "a fractional size")
+wrong(function() return mw.zeros "2" end,
+  "the shape is '2', expected a table such as {2, 3}", "a string for a shape")
+wrong(function() return mw.zeros(2, 3) end,
+  "dtype is 3, expected a string; a shape is one table, such as {2, 3}", "sizes side by side")
+wrong(function() return mw.zeros({2}, "f16") end,
+  "dtype is 'f16', expected 'f32', 'f64', 'i32', 'i64', 'u8' or 'bool'", "an unknown dtype")
+wrong(function() return mw.zeros {1 << 40, 1 << 40} end,
+  "the shape f32[1099511627776,1099511627776] is too large to address", "a shape that overflows")
+wrong(function() return mw.zeros {1 << 50, 0} end,
+  "shape f32[1125899906842624,0] is too large to address", "a shape that overflows around a 0")
+wrong(function() return mw.zeros {1, 1, 1, 1, 1, 1, 1, 1, 1} end,
+  "the shape has 9 sizes, at most 8 are possible", "a rank of 9")
+wrong(function() return mw.randn({2}, "i32") end,
+  "randn: dtype is 'i32', expected 'f32' or 'f64'", "random integers")
+wrong(function() return mw.uniform({2}, 3, 1) end, "uniform: low is 3, above high, 1",
+  "an interval turned round")
+wrong(function() return mw.arange(1, 5, 0) end, "arange: step is 0", "a step of 0")
+wrong(function() return mw.arange(1, 1e300) end, "arange: 1e+300 elements are too many",
+  "an endless sequence")
+wrong(function() return mw.linspace(0, 1, 2.5) end,
+  "linspace: n is 2.5, expected an integer of 0 or more", "a fraction of a count")
+wrong(function() return mw.seed "x" end, "seed: n is 'x', expected an integer", "a seed of letters")
+wrong(function() return mw.threads(0) end, "threads: n is 0, expected 1 to 1024", "no threads")
+wrong(function() return mw.param(x, 5) end, "param: name is 5, expected a string",
+  "a number for a name")
+
+-- Indexing and values
+wrong(function() return x[3] end,
+  "index 3 is out of range: axis 1 of f32[2,3] has size 2, counted from 1", "an index too large")
+wrong(function() return x[0] end, "index 0 is out of range: axis 1", "index 0")
+wrong(function() return x[1.5] end, "index 1.5 is no integer", "a fractional index")
+wrong(function() return x:sum()[1] end, "f32[] is a scalar, it has no axis to index",
+  "an index into a scalar")
+wrong(function() x[1] = 5 end, "a tensor cannot be written to at 1", "an assignment")
+wrong(function() return #x:sum() end, "a scalar has no length", "the length of a scalar")
+wrong(function() return x < x end,
+  "tensors cannot be compared with < or >, which give one boolean in Lua; a:lt(b)", "<")
+wrong(function() return x >= x end,
+  "tensors cannot be compared with <= or >=, which give one boolean in Lua; a:le(b)", ">=")
+wrong(function() return x:item() end,
+  "item: the tensor is f32[2,3], expected one element; t:totable() gives all", "item of many")
+wrong(function() x:slice {{1, 4}} end, "slice: axis 1: last is 4, but the size is 2",
+  "a slice out of range")
+wrong(function() x:slice {1, 1, 1} end,
+  "slice: there are 3 parts, but the tensor is f32[2,3]", "a slice of too many axes")
+wrong(function() x:slice {{1, 2, 0}} end,
+  "slice: axis 1: step is 0, expected an integer other than 0", "a slice with step 0")
+wrong(function() x:slice(1) end,
+  "slice: the parts are 1, expected a table such as {{1, 2}}", "a slice without a table")
+wrong(function() return core.from_bytes("abc", "f32", {1}) end,
+  "from_bytes: there are 3 bytes, expected 4 for f32[1]", "bytes of a wrong length")
+
+-- Gradients
+wrong(function() return mw.grad(x, {x}) end, "grad: ", "the gradient of a tensor without dy")
+wrong(function() return mw.grad(x:sum(), x) end, "grad: x is one tensor, expected a list: {x}",
+  "a tensor for a list")
+wrong(function() return mw.grad(x:sum(), {x, 1}) end, "grad: x[2] is 1, expected a tensor",
+  "a number in the list")
+wrong(function() return mw.grad(x:sum(), {w = x}) end,
+  "grad: x has the key 'w', expected a list such as {x, w}", "names in the list")
+wrong(function() return mw.grad(5, {x}) end, "grad: y is 5, expected a tensor",
+  "the gradient of a number")
+wrong(function() return mw.grad(x:sum(), {x}, 1) end,
+  "grad: dy is 1, expected a tensor of y's shape", "a number for dy")
+wrong(function() return core.run({}, {x}, {x}) end, "", "an update of what is no parameter")
+wrong(function() mw.compile(5) end,
+  "compile: the argument is a number, expected a function", "compile of a number")
+wrong(function() mw.compile(print)({}) end,
+  "compile: argument 1 is a table, expected a tensor", "a compiled function of a table")
+wrong(function() return mw.plugin "/no/such/plugin.so" end, "", "a plugin that is not there")
+
+-- Deep in Lua's own modules the line is still the script's.
+wrong(function() mw.gradcheck(function() return 1 end, {x}) end,
+  "gradcheck: the function returned no tensor of f32 or f64", "an error in a Lua module")
+wrong(function() return mw.nonsense_name end, "mw.nonsense_name does not exist; mw.help() lists",
+  "a name that nothing is near")
+
+t.done()

@@ -1,0 +1,53 @@
+-- memory.lua: 10,000 training steps do not grow.
+local mw = require "moonwalk"
+local t = require "tap"
+local nn, optim = mw.nn, mw.optim
+
+-- Memory that the process holds, in KiB; nil where /proc is not there.
+local function resident()
+  local file = io.open "/proc/self/status"
+  if not file then return nil end
+  local size = file:read("a"):match "VmRSS:%s*(%d+)"
+  file:close()
+  return math.tointeger(tonumber(size))
+end
+
+mw.seed(1)
+mw.threads(1)
+local net = nn.Sequential {
+  nn.Conv2d {1, 2, kernel = 3}, nn.ReLU {}, nn.MaxPool {2}, nn.Flatten {}, nn.Dense {18, 4},
+}
+local set = mw.data.dataset(mw.randn {64, 1, 8, 8}, mw.zeros({64}, "i64"))
+local opt = optim.Adam(net:parameters(), {lr = 0.001})
+
+local function train(steps)
+  local left = steps
+  while left > 0 do
+    for batch in set:batches {size = 8, shuffle = true} do
+      opt.lr = 0.001 / left
+      opt:step(net(batch.x):cross_entropy(batch.y))
+      left = left - 1
+    end
+  end
+  collectgarbage()
+  collectgarbage()
+  return mw.stats(), resident(), collectgarbage "count"
+end
+
+local early, early_resident, early_lua = train(1000)
+local late, late_resident, late_lua = train(9000)
+t.is(late.tensors_live, early.tensors_live, "as many tensors after 10,000 steps as after 1,000")
+t.is(late.bytes_live, early.bytes_live, "as many bytes")
+t.is(late.programs_compiled, early.programs_compiled, "no program was compiled on the way")
+t.ok(late.bytes_peak < early.bytes_peak + 2e6, ("peak of %d bytes, %d before"):format(
+  late.bytes_peak, early.bytes_peak))
+t.ok(late_lua < 1.1 * early_lua + 50,
+  ("Lua holds %.0f KiB, %.0f before"):format(late_lua, early_lua))
+if early_resident and (os.getenv "SANITIZE" or "") == "" then
+  t.ok(late_resident < early_resident + 4096,
+    ("the process holds %d KiB, %d before"):format(late_resident, early_resident))
+else
+  t.skip("the process's memory", "a sanitizer keeps what is freed, or there is no /proc")
+end
+
+t.done()

@@ -1,0 +1,227 @@
+-- pool.lua: maxpool and meanpool against plain loops with PyTorch's rules, and their errors.
+local t = require "tap"
+local mw = require "moonwalk"
+local core = mw.core
+
+mw.seed(13)
+math.randomseed(13)
+
+local NAN <const> = 0 / 0
+
+-- The definition, in loops -----------------------------------------------------------------------
+
+local function zeros(n, ...)
+  local list = {}
+  for i = 1, n do list[i] = ... and zeros(...) or 0 end
+  return list
+end
+
+-- Number of windows along an axis (the formula of PyTorch's documentation).
+local function windows(size, a, axis)
+  local room = size + 2 * a.padding[axis] - a.dilation[axis] * (a.kernel[axis] - 1) - 1
+  local count = room // a.stride[axis] + 1
+  if a.ceil_mode then
+    count = math.ceil(room / a.stride[axis]) + 1
+    -- "sliding windows that would start in the right padded region are ignored"
+    if (count - 1) * a.stride[axis] >= size + a.padding[axis] then count = count - 1 end
+  end
+  return count
+end
+
+-- The cells of window k along an axis, in order, counted from 1; those outside the image too.
+local function cells(k, a, axis)
+  local list = {}
+  for p = 1, a.kernel[axis] do
+    list[p] = (k - 1) * a.stride[axis] - a.padding[axis] + (p - 1) * a.dilation[axis] + 1
+  end
+  return list
+end
+
+local function max_of_window(plane, rows, columns)
+  local best, best_row, best_column
+  for _, row in ipairs(rows) do
+    for _, column in ipairs(columns) do
+      local value = plane[row] and plane[row][column]
+      -- A NaN beats every number, and the first of equals stays.
+      if value and (not best or (best == best and (value > best or value ~= value))) then
+        best, best_row, best_column = value, row, column
+      end
+    end
+  end
+  return best, best_row, best_column
+end
+
+-- y and dx of one plane.
+local function maxpool_by_hand(plane, a, dy)
+  local height, width = #plane, #plane[1]
+  local y, dx = zeros(#dy, #dy[1]), zeros(height, width)
+  for i, errors in ipairs(dy) do
+    for j, error in ipairs(errors) do
+      local best, row, column = max_of_window(plane, cells(i, a, 1), cells(j, a, 2))
+      y[i][j] = best or -math.huge
+      if best then dx[row][column] = dx[row][column] + error end
+    end
+  end
+  return y, dx
+end
+
+local function meanpool_by_hand(plane, a, dy)
+  local height, width = #plane, #plane[1]
+  local y, dx = zeros(#dy, #dy[1]), zeros(height, width)
+  for i, errors in ipairs(dy) do
+    for j, error in ipairs(errors) do
+      local sum, divisor, inside = 0, 0, {}
+      for _, row in ipairs(cells(i, a, 1)) do
+        for _, column in ipairs(cells(j, a, 2)) do
+          local here = plane[row] and plane[row][column]
+          -- Cells of the padding count (or not), cells beyond the padded image never do.
+          local padded = row <= height + a.padding[1] and column <= width + a.padding[2]
+          if here then
+            sum = sum + here
+            inside[#inside + 1] = {row, column}
+          end
+          if here or (a.count_include_pad and padded) then divisor = divisor + 1 end
+        end
+      end
+      y[i][j] = sum / divisor
+      for _, place in ipairs(inside) do
+        dx[place[1]][place[2]] = dx[place[1]][place[2]] + error / divisor
+      end
+    end
+  end
+  return y, dx
+end
+
+local by_hand = {maxpool = maxpool_by_hand, meanpool = meanpool_by_hand}
+
+-- Random cases -----------------------------------------------------------------------------------
+
+local function random_case(op)
+  local a = {kernel = {math.random(1, 4), math.random(1, 4)}, ceil_mode = math.random(2) == 1}
+  a.stride = {math.random(1, 4), math.random(1, 4)}
+  a.padding = {math.random(0, a.kernel[1] // 2), math.random(0, a.kernel[2] // 2)}
+  a.dilation = op == "maxpool" and {math.random(1, 2), math.random(1, 2)} or {1, 1}
+  a.height = math.random((a.kernel[1] - 1) * a.dilation[1] + 1, 11)
+  a.width = math.random((a.kernel[2] - 1) * a.dilation[2] + 1, 20)
+  a.count_include_pad = math.random(2) == 1
+  return a
+end
+
+-- Windows of 2 x 2 side by side of every width take a way of their own.
+local chosen = {}
+for width = 2, 38, 3 do
+  chosen[#chosen + 1] = {kernel = {2, 2}, stride = {2, 2}, padding = {0, 0}, dilation = {1, 1},
+    height = 2 + width % 4, width = width, ceil_mode = width % 2 == 0, count_include_pad = true}
+end
+
+local function attributes(op, a)
+  local list = {kernel = a.kernel, stride = a.stride, padding = a.padding,
+    ceil_mode = a.ceil_mode}
+  if op == "maxpool" then list.dilation = a.dilation end
+  if op == "meanpool" then list.count_include_pad = a.count_include_pad end
+  return list
+end
+
+-- Values with ties and, for maxpool, now and then a NaN or an infinity.
+local function awkward(shape)
+  local count, values = shape[1] * shape[2] * shape[3] * shape[4], {}
+  for i = 1, count do
+    local kind = math.random(30)
+    values[i] = math.random(-2, 2) + 0.0
+    if kind == 1 then values[i] = NAN elseif kind == 2 then values[i] = -math.huge end
+  end
+  return mw.tensor(values, "f64"):reshape(shape):eval()
+end
+
+for _, op in ipairs {"maxpool", "meanpool"} do
+  for number = 1, 30 + #chosen do
+    local a = chosen[number] or random_case(op)
+    local shape = {2, 2, a.height, a.width}
+    local ties = op == "maxpool" and number % 2 == 0
+    local x = ties and awkward(shape) or mw.randn(shape, "f64"):eval()
+    local y = mw[op](x, attributes(op, a))
+    local name = ("%s case %d: "):format(op, number)
+    t.is(y.shape, {2, 2, windows(a.height, a, 1), windows(a.width, a, 2)}, name .. "shape")
+    local dy = mw.randn(y.shape, "f64"):eval()
+    local dx = mw.grad(y, {x}, dy)[1]
+    local planes, errors, want_y, want_dx = x:totable(), dy:totable(), {}, {}
+    for n = 1, 2 do
+      want_y[n], want_dx[n] = {}, {}
+      for c = 1, 2 do want_y[n][c], want_dx[n][c] = by_hand[op](planes[n][c], a, errors[n][c]) end
+    end
+    t.near(y:totable(), want_y, 1e-13, name .. "values")
+    t.near(dx:totable(), want_dx, 1e-13, name .. "gradient")
+    t.near(mw[op](x, attributes(op, a)):totable(), want_y, 1e-13,
+      name .. "values without a gradient")
+  end
+end
+
+-- What is said of maxpool ------------------------------------------------------------------------
+
+do
+  local x = mw.tensor {{{{1, NAN, 3, 3}, {NAN, 2, 3, 3}}}}
+  local y = mw.maxpool(x, {kernel = 2})
+  local dx = mw.grad(y, {x}, mw.tensor {{{{5, 7}}}})[1]
+  local values = y:totable()[1][1][1]
+  t.ok(values[1] ~= values[1] and values[2] == 3, "a NaN is the largest")
+  t.near(dx:totable()[1][1], {{0, 5, 7, 0}, {0, 0, 0, 0}}, 0,
+    "the gradient goes to the first NaN and to the first of equals")
+  local x1 = mw.tensor {{{{4}}}}
+  local hole = mw.maxpool(x1, {kernel = 2, padding = 1, dilation = 2})
+  t.near(hole:totable(), {{{{-math.huge}}}}, 0, "a window without a cell of the image is -inf")
+  t.near(mw.grad(hole, {x1}, mw.ones {1, 1, 1, 1})[1]:totable(), {{{{0}}}}, 0,
+    "and gives no gradient")
+end
+
+for _, op in ipairs {"maxpool", "meanpool"} do
+  local x = mw.randn {1, 1, 6, 9}
+  t.ok(core.bytes(mw[op](x, {kernel = {2, 3}})) ==
+    core.bytes(mw[op](x, {kernel = {2, 3}, stride = {2, 3}})),
+    op .. "'s stride is the kernel's size if it is left out")
+  t.is(mw[op](mw.zeros {0, 3, 4, 4}, {kernel = 2}):eval().shape, {0, 3, 2, 2},
+    op .. " of a batch of none")
+end
+
+t.ok(core.bytes(mw.meanpool(mw.ones {1, 1, 4, 4}, {kernel = 3, padding = 1})) ==
+  core.bytes(mw.meanpool(mw.ones {1, 1, 4, 4}, {kernel = 3, padding = 1,
+    count_include_pad = true})), "meanpool counts the padding unless told otherwise")
+
+-- The same bits on one and two threads -----------------------------------------------------------
+
+for _, op in ipairs {"maxpool", "meanpool"} do
+  local x = mw.randn {16, 8, 40, 40}
+  local dy = mw.randn {16, 8, 20, 20}
+  x:eval()
+  dy:eval()
+  local function bits(threads)
+    core.threads(threads)
+    local y = mw[op](x, {kernel = 3, stride = 2, padding = 1})
+    local all = core.bytes(y) .. core.bytes(mw.grad(y, {x}, dy)[1])
+    core.threads(1)
+    return all
+  end
+  t.ok(bits(1) == bits(2), op .. ": one and two threads give the same bits")
+end
+
+-- Errors -----------------------------------------------------------------------------------------
+
+for _, op in ipairs {"maxpool", "meanpool"} do
+  local function fails(pattern, name, x, a)
+    t.error(function() mw[op](x, a) end, pattern, op .. ": " .. name)
+  end
+  local x = mw.zeros {1, 2, 5, 6}
+  fails(op .. ": x is f32%[2,5,6%], expected rank 4.*x:reshape{1, 2, 5, 6}",
+    "an image without a batch", mw.zeros {2, 5, 6}, {kernel = 2})
+  fails("x is f32%[5%], expected rank 4", "a vector", mw.zeros {5}, {kernel = 2})
+  fails("kernel", "no kernel", x, {})
+  fails("kernel", "a kernel of 0", x, {kernel = 0})
+  fails("stride", "a stride of 0", x, {kernel = 2, stride = 0})
+  fails("padding is 2 along the height, expected at most half the kernel %(1%)",
+    "more padding than half the kernel", x, {kernel = 3, padding = 2})
+  fails("height 6 is larger than the padded image's 5", "a window that is too large", x,
+    {kernel = 6})
+  fails("its images are empty", "empty images", mw.zeros {1, 2, 0, 6}, {kernel = 1})
+  fails("kernal.*kernel", "a misspelt attribute", x, {kernal = 2})
+end
+
+t.done()
