@@ -244,8 +244,8 @@ MW_EXPORT const mw_op *mw_op_at(const mw_context *ctx, int i); /* in order of na
 MW_EXPORT const char *mw_op_near(const mw_context *ctx, const char *name);
 /* Makes programs prefer the kernel of that name for an op; NULL gives the choice back. */
 MW_EXPORT mw_status mw_kernel_prefer(mw_context *ctx, const char *op, const char *kernel);
-/* Name, dtype and place of each kernel of an op, one a line, best first. Returns a new string
- * for the caller to free(), or NULL. */
+/* Name, dtype, device, priority and origin of each kernel of an op, one a line, best first.
+ * Returns a new string for the caller to free(), or NULL. */
 MW_EXPORT char *mw_kernel_list(mw_context *ctx, const char *op);
 
 /* ==========================================================================================
@@ -362,6 +362,7 @@ struct mw_op {
  * falling priority; the op's own kernel has priority 0 and the name "plain". */
 typedef struct mw_kernel {
   const char *op, *name;
+  const char *device; /* where its data lies; NULL or "cpu", the only one so far */
   int priority;
   bool (*supports)(const mw_call *call);     /* NULL: every call. data is not set yet */
   mw_status (*forward)(const mw_call *call); /* NULL: not for this direction */
@@ -477,11 +478,31 @@ mw_status MW_ENTRY_NEXT(const mw_host *host, mw_plugin *plugin)
 /* return mw_fail(it, "stride is %d", n); works on a mw_infer, a mw_call or a mw_gradient. */
 #define mw_fail(scope, ...) ((scope)->host->fail((scope)->context, __VA_ARGS__))
 
+#define MW_MAX_SIDE ((int64_t)1 << 28)
 static inline mw_status mw_expect_rank(const mw_infer *it, int input, int rank) {
   char text[MW_SPEC_TEXT];
   if (it->in[input].rank == rank) return MW_OK;
   return mw_fail(it, "%s is %s, expected rank %d", it->op->inputs[input].name,
                  it->host->spec_text(&it->in[input], text), rank);
+}
+/* An NCHW batch of images, with sides whose area can be counted. */
+static inline mw_status mw_expect_images(const mw_infer *it, int input) {
+  const mw_spec *x = &it->in[input];
+  const char *name = it->op->inputs[input].name;
+  const long long c = (long long)x->shape[0], h = (long long)x->shape[1],
+                  w = (long long)x->shape[2];
+  char text[MW_SPEC_TEXT];
+  it->host->spec_text(x, text);
+  if (x->rank == 3)
+    return mw_fail(it,
+                   "%s is %s, expected rank 4 [batch, channels, height, width]: "
+                   "%s:reshape{1, %lld, %lld, %lld} makes it a batch of one",
+                   name, text, name, c, h, w);
+  if (x->rank != 4)
+    return mw_fail(it, "%s is %s, expected rank 4 [batch, channels, height, width]", name, text);
+  if (x->shape[2] > MW_MAX_SIDE || x->shape[3] > MW_MAX_SIDE)
+    return mw_fail(it, "%s is %s, expected images of at most 2^28 a side", name, text);
+  return MW_OK;
 }
 static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int other) {
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];

@@ -216,8 +216,8 @@ char *mw_kernel_list(mw_context *ctx, const char *op) {
   for (int k = 0; k < entry->n_kernels; k++) {
     const mw_kernel_entry *e = &entry->kernels[k];
     fprintf(out, "%s %s %s %d %s\n", e->kernel.name,
-            e->dtype == MW_NONE ? "any" : mw_dtype_name(e->dtype), "cpu", e->kernel.priority,
-            e->plugin->origin);
+            e->dtype == MW_NONE ? "any" : mw_dtype_name(e->dtype),
+            e->kernel.device ? e->kernel.device : "cpu", e->kernel.priority, e->plugin->origin);
   }
   fclose(out);
   return text;
@@ -365,6 +365,9 @@ mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *given, siz
   memcpy(&kernel.kernel, given, kernel_size);
   if (!given->op || !given->name || (!given->forward && !given->backward))
     return mw_set_error(ctx, "a kernel lacks its op, its name, or both of its functions");
+  if (given->device && strcmp(given->device, "cpu") != 0)
+    return mw_set_error(ctx, "kernel %s is for device \"%s\", expected \"cpu\"", given->name,
+                        given->device);
   mw_op_entry *entry = mw_registry_find(ctx, given->op);
   if (!entry)
     return mw_set_error(ctx, "kernel %s is for op %s, which does not exist", given->name,

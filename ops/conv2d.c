@@ -52,7 +52,6 @@ static const mw_attr conv2d_schema[] = {
 };
 
 enum { TOP, LEFT, BOTTOM, RIGHT };
-enum { MOST_SIDE = 1 << 28 }; /* of an image, in elements: areas can be counted */
 
 /* The sizes that the kernels loop over. */
 typedef struct geometry {
@@ -99,16 +98,8 @@ static void complete(conv2d_attrs *a) {
 
 static mw_status check_ranks(const mw_infer *it) {
   char text[MW_SPEC_TEXT];
-  const mw_spec *x = &it->in[0], *w = &it->in[1];
-  if (x->rank == 3)
-    return mw_fail(it,
-                   "x is %s, expected rank 4 [batch, channels, height, width]: "
-                   "x:reshape{1, %lld, %lld, %lld} makes it a batch of one",
-                   it->host->spec_text(x, text), (long long)x->shape[0], (long long)x->shape[1],
-                   (long long)x->shape[2]);
-  if (x->rank != 4)
-    return mw_fail(it, "x is %s, expected rank 4 [batch, channels, height, width]",
-                   it->host->spec_text(x, text));
+  const mw_spec *w = &it->in[1];
+  if (mw_expect_images(it, 0)) return MW_FAILED;
   if (w->rank != 4)
     return mw_fail(it, "w is %s, expected rank 4 [out, in/groups, kernel height, kernel width]",
                    it->host->spec_text(w, text));
@@ -172,9 +163,6 @@ static mw_status conv2d_infer(mw_infer *it) {
   if (check_ranks(it) || check_channels(it)) return MW_FAILED;
   const mw_spec *x = &it->in[0], *w = &it->in[1];
   const int64_t *pad = a->padding.at;
-  if (x->shape[2] > MOST_SIDE || x->shape[3] > MOST_SIDE)
-    return mw_fail(it, "x has images of %lld x %lld, expected at most 2^28 a side",
-                   (long long)x->shape[2], (long long)x->shape[3]);
   if (check_room(it, "height", x->shape[2] + pad[TOP] + pad[BOTTOM], w->shape[2],
                  a->dilation.at[0]) ||
       check_room(it, "width", x->shape[3] + pad[LEFT] + pad[RIGHT], w->shape[3], a->dilation.at[1]))

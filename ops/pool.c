@@ -125,8 +125,6 @@ static geometry geometry_of(const mw_spec *x, const pool_attrs *a) {
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-enum { MOST_SIDE = 1 << 28 }; /* of an image */
-
 /* Brings a list to {h, w}; an empty one to {otherwise, otherwise}. */
 static void complete(mw_ints *list, const mw_ints *otherwise) {
   if (list->count == 0) *list = *otherwise;
@@ -137,18 +135,7 @@ static void complete(mw_ints *list, const mw_ints *otherwise) {
 static mw_status check_image(const mw_infer *it) {
   char text[MW_SPEC_TEXT];
   const mw_spec *x = &it->in[0];
-  if (x->rank == 3)
-    return mw_fail(it,
-                   "x is %s, expected rank 4 [batch, channels, height, width]: "
-                   "x:reshape{1, %lld, %lld, %lld} makes it a batch of one",
-                   it->host->spec_text(x, text), (long long)x->shape[0], (long long)x->shape[1],
-                   (long long)x->shape[2]);
-  if (x->rank != 4)
-    return mw_fail(it, "x is %s, expected rank 4 [batch, channels, height, width]",
-                   it->host->spec_text(x, text));
-  if (x->shape[2] > MOST_SIDE || x->shape[3] > MOST_SIDE)
-    return mw_fail(it, "x has images of %lld x %lld, expected at most 2^28 a side",
-                   (long long)x->shape[2], (long long)x->shape[3]);
+  if (mw_expect_images(it, 0)) return MW_FAILED;
   if (x->shape[2] == 0 || x->shape[3] == 0)
     return mw_fail(it, "x is %s: its images are empty", it->host->spec_text(x, text));
   return MW_OK;

@@ -169,6 +169,10 @@ static void test_registering(void) {
   ok(mw_host_accept(plugin, MW_ABI + 1, "9.9") &&
          strstr(mw_error(ctx), "built for Moonwalk 9.9 (ABI 2), this is Moonwalk " MW_VERSION),
      "refused: a newer ABI, both versions named");
+  mw_kernel far = {.op = "t_cube", .name = "far", .device = "gpu", .forward = cube_forward};
+  ok(mw_host_register_kernel(plugin, &far, sizeof far, MW_F64) &&
+         strstr(mw_error(ctx), "kernel far is for device \"gpu\", expected \"cpu\""),
+     "refused: a kernel for a device that there is not");
   mw_plugin_abort(plugin);
   ok(!mw_op_find(ctx, "t_bad"), "none of it stays");
 }
