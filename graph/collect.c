@@ -33,6 +33,11 @@ mw_ref mw_collect_ref(const mw_tensor *t) {
   return mw_ref_to_output(t->node->local, t->index);
 }
 
+static void add_spec(mw_collection *c, const mw_spec *spec, uint64_t flags) {
+  c->key[c->key_words++] = flags << 16 | (uint64_t)spec->dtype << 8 | (uint64_t)spec->rank;
+  for (int i = 0; i < spec->rank; i++) c->key[c->key_words++] = (uint64_t)spec->shape[i];
+}
+
 static mw_status add_leaf(mw_context *ctx, mw_collection *c, mw_tensor *t) {
   if (t->mark == ctx->walk) return MW_OK;
   if (reserve(ctx, &c->leaves, &c->leaves_room, (size_t)c->n_leaves + 1, sizeof *c->leaves) ||
@@ -41,8 +46,20 @@ static mw_status add_leaf(mw_context *ctx, mw_collection *c, mw_tensor *t) {
   t->mark = ctx->walk;
   t->local = c->n_leaves;
   c->leaves[c->n_leaves++] = t;
-  c->key[c->key_words++] = (uint64_t)t->spec.dtype << 8 | (uint64_t)t->spec.rank;
-  for (int i = 0; i < t->spec.rank; i++) c->key[c->key_words++] = (uint64_t)t->spec.shape[i];
+  add_spec(c, &t->spec, 0);
+  return MW_OK;
+}
+
+/* What a backward node writes: which gradients are wanted, and the specs of inputs that it does
+ * not read. Nothing else in the key tells those. */
+static mw_status add_wanted(mw_context *ctx, mw_collection *c, const mw_node *node) {
+  const mw_node *f = node->forward;
+  if (key_words(ctx, c, (size_t)f->n_in * (1 + MW_MAX_RANK))) return MW_FAILED;
+  for (int i = 0; i < f->n_in; i++) {
+    uint64_t wanted = node->out[i].spec.dtype != MW_NONE;
+    if (f->in[i] && !node->in[i]) add_spec(c, &f->in[i]->spec, wanted);
+    else c->key[c->key_words++] = wanted << 16;
+  }
   return MW_OK;
 }
 
@@ -50,7 +67,7 @@ static mw_status add_step(mw_context *ctx, mw_collection *c, mw_node *node) {
   if (mw_node_check_fresh(node)) return MW_FAILED;
   size_t attrs = node->entry->op.attrs_size, attr_words = (attrs + 7) / 8;
   if (reserve(ctx, &c->steps, &c->steps_room, (size_t)c->n_steps + 1, sizeof *c->steps) ||
-      key_words(ctx, c, 3 + attr_words + (size_t)node->n_in + (size_t)node->n_out))
+      key_words(ctx, c, 2 + attr_words + (size_t)node->n_in))
     return MW_FAILED;
   node->local = c->n_steps;
   c->steps[c->n_steps++] = node;
@@ -63,10 +80,7 @@ static mw_status add_step(mw_context *ctx, mw_collection *c, mw_node *node) {
   }
   for (int i = 0; i < node->n_in; i++)
     c->key[c->key_words++] = (uint64_t)mw_collect_ref(node->in[i]);
-  if (node->kind == MW_BACKWARD)
-    for (int i = 0; i < node->n_out; i++)
-      c->key[c->key_words++] = node->out[i].spec.dtype != MW_NONE;
-  return MW_OK;
+  return node->kind == MW_BACKWARD ? add_wanted(ctx, c, node) : MW_OK;
 }
 
 static mw_status push(mw_context *ctx, mw_collection *c, size_t *depth, mw_tensor *t) {
@@ -105,6 +119,16 @@ static uint64_t hash_words(const uint64_t *words, size_t n) {
   return h;
 }
 
+/* The marks of a walk mean nothing on tensors of another context. */
+static mw_status check_context(mw_context *ctx, int n, mw_tensor *const *tensors) {
+  char text[MW_SPEC_TEXT];
+  for (int i = 0; i < n; i++)
+    if (tensors[i]->node->ctx != ctx)
+      return mw_set_error(ctx, "%s %s belongs to another context", mw_tensor_op(tensors[i]),
+                          mw_spec_text(&tensors[i]->spec, text));
+  return MW_OK;
+}
+
 static mw_status add_targets(mw_context *ctx, const mw_request *request, mw_collection *c) {
   char text[MW_SPEC_TEXT], other[MW_SPEC_TEXT];
   for (int i = 0; i < request->n_updates; i++) {
@@ -117,10 +141,10 @@ static mw_status add_targets(mw_context *ctx, const mw_request *request, mw_coll
       return mw_set_error(ctx, "update: parameter '%s' is %s, its new value is %s",
                           mw_tensor_name(target), mw_spec_text(&target->spec, text),
                           mw_spec_text(value, other));
-    for (int j = 0; j < i; j++)
-      if (request->targets[j] == target)
-        return mw_set_error(ctx, "update: parameter '%s' is given two values",
-                            mw_tensor_name(target));
+    if (target->node->mark == ctx->walk) /* the walk itself marks no leaf's node */
+      return mw_set_error(ctx, "update: parameter '%s' is given two values",
+                          mw_tensor_name(target));
+    target->node->mark = ctx->walk;
     if (add_leaf(ctx, c, target)) return MW_FAILED;
     c->targets[i] = target->local;
   }
@@ -134,6 +158,9 @@ mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *
   c->n_results = n;
   c->n_updates = n_updates;
   ctx->walk++;
+  if (check_context(ctx, n, request->tensors) || check_context(ctx, n_updates, request->targets) ||
+      check_context(ctx, n_updates, request->values))
+    return MW_FAILED;
   if (reserve(ctx, &c->results, &c->results_room, (size_t)n, sizeof *c->results) ||
       reserve(ctx, &c->updates, &c->updates_room, (size_t)n_updates, sizeof *c->updates) ||
       reserve(ctx, &c->targets, &c->targets_room, (size_t)n_updates, sizeof *c->targets))
@@ -143,7 +170,8 @@ mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *
   for (int i = 0; i < n_updates; i++)
     if (add_tensor(ctx, c, request->values[i], &c->updates[i])) return MW_FAILED;
   if (add_targets(ctx, request, c)) return MW_FAILED;
-  if (key_words(ctx, c, 2 + (size_t)n + 2 * (size_t)n_updates)) return MW_FAILED;
+  if (key_words(ctx, c, 3 + (size_t)n + 2 * (size_t)n_updates)) return MW_FAILED;
+  c->key[c->key_words++] = 0; /* neither a leaf nor a step begins with it */
   c->key[c->key_words++] = (uint64_t)n;
   for (int i = 0; i < n; i++) c->key[c->key_words++] = (uint64_t)c->results[i];
   c->key[c->key_words++] = (uint64_t)n_updates;

@@ -39,6 +39,15 @@ static mw_ref merged(const builder *b, mw_ref r) {
   return mw_ref_to_output(b->same[mw_ref_step(r)], mw_ref_output(r));
 }
 
+/* Two backward nodes that read no input may still differentiate calls with other inputs. */
+static bool same_inputs_below(const mw_node *f, const mw_node *g) {
+  for (int i = 0; f && i < f->n_in; i++) {
+    if (!f->in[i] != !g->in[i]) return false;
+    if (f->in[i] && !mw_spec_equal(&f->in[i]->spec, &g->in[i]->spec)) return false;
+  }
+  return true;
+}
+
 static bool nodes_equal(const builder *b, int k, int l) {
   const mw_node *x = b->c->steps[k], *y = b->c->steps[l];
   if (x->entry != y->entry || x->kind != y->kind || x->n_in != y->n_in) return false;
@@ -46,8 +55,27 @@ static bool nodes_equal(const builder *b, int k, int l) {
     return false;
   for (int i = 0; i < x->n_out; i++)
     if (x->out[i].spec.dtype != y->out[i].spec.dtype) return false;
-  return memcmp(b->refs + b->first_input[k], b->refs + b->first_input[l],
+  return same_inputs_below(x->forward, y->forward) &&
+         memcmp(b->refs + b->first_input[k], b->refs + b->first_input[l],
                 (size_t)x->n_in * sizeof *b->refs) == 0;
+}
+
+static uint64_t mix(uint64_t h, uint64_t word) {
+  h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+  return h ^ h >> 32;
+}
+
+/* Without the attributes all slices of one tensor would meet in one bucket. */
+static uint64_t hash_attrs(const mw_node *node) {
+  size_t size = node->entry->op.attrs_size;
+  uint64_t h = (uint64_t)(uintptr_t)node->entry, word;
+  for (size_t at = 0; at < size; at += sizeof word) {
+    word = 0;
+    memcpy(&word, (const char *)node->attrs + at,
+           size - at < sizeof word ? size - at : sizeof word);
+    h = mix(h, word);
+  }
+  return h;
 }
 
 static mw_status merge_equal_nodes(builder *b) {
@@ -60,13 +88,12 @@ static mw_status merge_equal_nodes(builder *b) {
   int at = 0;
   for (int k = 0; k < n; k++) {
     const mw_node *node = b->c->steps[k];
-    uint64_t h = (uint64_t)(uintptr_t)node->entry;
+    uint64_t h = hash_attrs(node);
     b->first_input[k] = at;
     b->same[k] = k;
     for (int i = 0; i < node->n_in; i++) {
       b->refs[at] = merged(b, mw_collect_ref(node->in[i]));
-      h = (h ^ (uint64_t)b->refs[at++]) * UINT64_C(0x9E3779B97F4A7C15);
-      h ^= h >> 32;
+      h = mix(h, (uint64_t)b->refs[at++]);
     }
     if (node->entry->op.flags & MW_IMPURE) continue;
     size_t place = h & (room - 1);
@@ -114,7 +141,10 @@ static mw_status make_slots(builder *b) {
     b->base[k] = p->n_slots;
     for (int i = 0; i < node->n_out + node->saves; i++)
       new_slot(p, &node->out[i].spec, MW_IN_ARENA);
-    if (is_view(node)) p->slots[b->base[k]].root = slot_of(b, b->refs[b->first_input[k]]);
+    if (is_view(node)) {
+      const mw_slot *root = mw_slot_root(p->slots, slot_of(b, b->refs[b->first_input[k]]));
+      p->slots[b->base[k]].root = (int)(root - p->slots);
+    }
   }
   return MW_OK;
 }
@@ -269,6 +299,7 @@ mw_program *mw_compile(mw_context *ctx, const mw_collection *c) {
     return NULL;
   }
   p->ctx = ctx;
+  p->threads = ctx->threads;
   builder b = {.ctx = ctx, .c = c, .p = p};
   mw_status status = builder_new(&b);
   if (!status) status = merge_equal_nodes(&b);

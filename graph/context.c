@@ -33,9 +33,11 @@ static const mw_level *choose_level(void) {
   return best;
 }
 
+/* What MOONWALK_THREADS says if that is a number of threads, or one for each processor. */
 static int default_threads(void) {
   const char *asked = getenv("MOONWALK_THREADS");
-  long n = asked ? strtol(asked, NULL, 10) : sysconf(_SC_NPROCESSORS_ONLN);
+  long n = asked ? strtol(asked, NULL, 10) : 0;
+  if (n < 1) n = sysconf(_SC_NPROCESSORS_ONLN);
   return n < 1 ? 1 : n > 256 ? 256 : (int)n;
 }
 

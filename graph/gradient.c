@@ -20,7 +20,8 @@ typedef struct table {
 } table;
 
 static size_t table_place(const table *t, const void *key) {
-  size_t i = ((uintptr_t)key >> 4) * (size_t)0x9E3779B97F4A7C15u;
+  uint64_t h = ((uint64_t)(uintptr_t)key >> 4) * UINT64_C(0x9E3779B97F4A7C15);
+  size_t i = (size_t)(h >> 32); /* the low bits are as regular as the addresses */
   for (i &= t->room - 1; t->keys[i] && t->keys[i] != key; i = (i + 1) & (t->room - 1)) {
   }
   return i;
@@ -72,16 +73,16 @@ typedef struct walk {
   mw_node **order; /* inputs before what is made of them */
   bool *leads;     /* by position: to a wanted tensor */
   int n, room;
-  table wanted; /* tensor -> position in x; in a partial walk nothing below them is visited */
-  bool partial;
-  table first; /* tensor -> its first part */
+  table wanted; /* tensor -> position in x */
+  table stops;  /* of a partial walk: tensors below which nothing is visited */
+  table first;  /* tensor -> its first part */
   part *parts;
   int n_parts, parts_room;
 } walk;
 
 static void walk_free(walk *w) {
   for (int i = 0; i < w->n_parts; i++) mw_release(w->parts[i].gradient);
-  table tables[] = {w->nodes, w->wanted, w->first};
+  table tables[] = {w->nodes, w->wanted, w->stops, w->first};
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
     free(tables[i].keys);
     free(tables[i].values);
@@ -143,7 +144,7 @@ static mw_status list_nodes(walk *w, mw_tensor *y) {
       depth--;
       continue;
     }
-    if (!t || (w->partial && table_get(&w->wanted, t) >= 0)) continue;
+    if (!t || table_get(&w->stops, t) >= 0) continue;
     if (table_get(&w->nodes, t->node) >= 0) continue;
     status = table_put(&w->nodes, w->ctx, t->node, INT32_MAX);
     if (!status && depth == room) {
@@ -161,8 +162,11 @@ static mw_status list_nodes(walk *w, mw_tensor *y) {
   return status;
 }
 
+/* Saved bytes count too: what reads them depends on what they were made of. */
 static bool tensor_leads(const walk *w, const mw_tensor *t) {
-  if (!t || !mw_is_float(t->spec.dtype)) return false;
+  if (!t) return false;
+  bool saved = t->node->saves && t->index == t->node->n_out;
+  if (!saved && !mw_is_float(t->spec.dtype)) return false;
   if (table_get(&w->wanted, t) >= 0) return true;
   int position = table_get(&w->nodes, t->node);
   return position >= 0 && position < w->n && w->leads[position];
@@ -305,8 +309,8 @@ static mw_status frame_new(frame *f, mw_context *ctx, int n_in) {
   return MW_OK;
 }
 
-static mw_status derive(mw_context *ctx, bool partial, int n_y, mw_tensor *const *y,
-                        mw_tensor *const *dy, int n, mw_tensor *const *x, mw_tensor **dx);
+static mw_status derive(mw_context *ctx, int n_y, mw_tensor *const *y, mw_tensor *const *dy, int n,
+                        mw_tensor *const *x, mw_tensor **dx, int n_stops);
 
 static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dout, frame *fr) {
   const mw_op *op = &node->entry->op;
@@ -331,6 +335,23 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
   return status;
 }
 
+/* Lists what a backward node of f is made of: the n tensors that lead first, then the others, at
+ * which the walk below stops as well. Returns the number of all. */
+static int sort_stops(const walk *w, mw_node *f, mw_tensor *const *dout, mw_tensor **stops,
+                      int *n) {
+  int listed = *n = 0;
+  for (int leading = 1; leading >= 0; leading--) {
+    for (int i = 0; i < f->n_in + 2 * f->n_out; i++) {
+      mw_tensor *t = i < f->n_in              ? f->in[i]
+                     : i < f->n_in + f->n_out ? &f->out[i - f->n_in]
+                                              : dout[i - f->n_in - f->n_out];
+      if (t && tensor_leads(w, t) == leading) stops[listed++] = t;
+    }
+    if (leading) *n = listed;
+  }
+  return listed;
+}
+
 /* A backward node B of f: B's outputs, rebuilt by f's gradient out of f's inputs, f's outputs and
  * the dout that B was given, are differentiated in those, each taken as independent: how they
  * depend on each other is the business of the walk that called. */
@@ -344,18 +365,13 @@ static mw_status pass_backward_node(walk *w, mw_node *node, mw_tensor *const *ar
   if (mw_node_check_fresh(f)) return MW_FAILED;
   mw_tensor *const *dout = node->in + f->n_in + f->n_out + 1;
   for (int i = 0; i < f->n_in; i++) fr->wanted[i] = arrived[i] != NULL;
-  int n = 0;
-  for (int i = 0; i < f->n_in; i++)
-    if (tensor_leads(w, f->in[i])) fr->stops[n++] = f->in[i];
-  for (int j = 0; j < f->n_out; j++)
-    if (tensor_leads(w, &f->out[j])) fr->stops[n++] = &f->out[j];
-  for (int j = 0; j < f->n_out; j++)
-    if (tensor_leads(w, dout[j])) fr->stops[n++] = dout[j];
+  int n = 0, n_stops = sort_stops(w, f, dout, fr->stops, &n);
   pool made = {0};
   mw_status status = call_gradient(f, dout, fr->wanted, fr->din, &made);
   for (int i = 0; i < f->n_in; i++)
     if (!fr->wanted[i]) fr->din[i] = NULL;
-  if (!status) status = derive(w->ctx, true, f->n_in, fr->din, arrived, n, fr->stops, fr->dstops);
+  if (!status)
+    status = derive(w->ctx, f->n_in, fr->din, arrived, n, fr->stops, fr->dstops, n_stops);
   for (int i = 0; i < n && !status; i++)
     if (fr->dstops[i]) status = arrive(w, fr->stops[i], mw_retain(fr->dstops[i]));
   for (int i = 0; i < n; i++) mw_release(fr->dstops[i]);
@@ -388,22 +404,26 @@ static mw_status pass(walk *w, mw_node *node) {
 }
 
 /* The gradients in x of the sum over i of <y[i], dy[i]>, NULL where there is none. y[i] may be
- * NULL. A partial walk takes the x as independent of each other. */
-static mw_status derive(mw_context *ctx, bool partial, int n_y, mw_tensor *const *y,
-                        mw_tensor *const *dy, int n, mw_tensor *const *x, mw_tensor **dx) {
-  walk w = {.ctx = ctx, .partial = partial};
+ * NULL. With n_stops the walk is partial: it visits nothing below x[0 .. n_stops-1], of which the
+ * first n are differentiated in, as if they were independent. A tensor that is there several times
+ * has its gradient in one place only, since the caller adds them up. */
+static mw_status derive(mw_context *ctx, int n_y, mw_tensor *const *y, mw_tensor *const *dy, int n,
+                        mw_tensor *const *x, mw_tensor **dx, int n_stops) {
+  walk w = {.ctx = ctx};
   mw_status status = MW_OK;
   for (int i = 0; i < n; i++) dx[i] = NULL;
   for (int i = 0; i < n && !status; i++) status = table_put(&w.wanted, ctx, x[i], i);
+  for (int i = 0; i < n_stops && !status; i++) status = table_put(&w.stops, ctx, x[i], i);
   for (int i = 0; i < n_y && !status; i++) {
     if (!y[i]) continue;
-    if (!(partial && table_get(&w.wanted, y[i]) >= 0)) status = list_nodes(&w, y[i]);
+    if (table_get(&w.stops, y[i]) < 0) status = list_nodes(&w, y[i]);
     if (!status) status = arrive(&w, y[i], mw_retain(dy[i]));
   }
   if (!status) mark_leading(&w);
   for (int k = w.n - 1; k >= 0 && !status; k--)
     if (w.leads[k] && !mw_is_leaf(w.order[k])) status = pass(&w, w.order[k]);
-  for (int i = 0; i < n && !status; i++) status = total(&w, x[i], &dx[i]);
+  for (int i = 0; i < n && !status; i++)
+    if (!n_stops || table_get(&w.wanted, x[i]) == i) status = total(&w, x[i], &dx[i]);
   if (status)
     for (int i = 0; i < n; i++) {
       mw_release(dx[i]);
@@ -417,6 +437,12 @@ static mw_status check_arguments(mw_context *ctx, const mw_tensor *y, const mw_t
                                  mw_tensor *const *x) {
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
   if (!y) return mw_set_error(ctx, "grad: y is NULL, expected a tensor");
+  for (int i = -2; i < n; i++) {
+    const mw_tensor *t = i == -2 ? y : i == -1 ? dy : x[i];
+    if (t && t->node->ctx != ctx)
+      return mw_set_error(ctx, "grad: %s %s belongs to another context", mw_tensor_op(t),
+                          mw_spec_text(&t->spec, a));
+  }
   if (!mw_is_float(y->spec.dtype))
     return mw_set_error(ctx, "grad: y is %s, expected f32 or f64", mw_spec_text(&y->spec, a));
   if (!dy && mw_spec_count(&y->spec) != 1)
@@ -440,7 +466,7 @@ mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n, mw_tensor
   if (check_arguments(ctx, y, dy, n, x)) return MW_FAILED;
   mw_tensor *seed = dy ? mw_retain(dy) : mw_constant_filled(ctx, &y->spec, 1);
   if (!seed) return MW_FAILED;
-  mw_status status = derive(ctx, false, 1, &y, &seed, n, x, dx);
+  mw_status status = derive(ctx, 1, &y, &seed, n, x, dx, 0);
   for (int i = 0; i < n && !status; i++)
     if (!dx[i] && !(dx[i] = mw_constant_filled(ctx, &x[i]->spec, 0))) status = MW_FAILED;
   mw_release(seed);

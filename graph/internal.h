@@ -45,7 +45,8 @@ typedef struct mw_op_entry {
   uint64_t must_set;        /* bit i: attribute i has no default */
   mw_kernel_entry *kernels; /* by falling priority, then by age */
   int n_kernels;
-  char *preferred; /* name of a kernel, or NULL */
+  char *preferred;     /* name of a kernel, or NULL */
+  char *backward_name; /* "conv2d.backward" */
 } mw_op_entry;
 
 struct mw_plugin {
@@ -217,6 +218,7 @@ struct mw_program {
   mw_slot *slots;
   int *results, *updates; /* slots */
   int *targets;           /* leaves */
+  int threads;            /* that its steps have scratch for */
   size_t arena, arena_unshared;
   mw_tensor **leaves; /* of a program kept by hand, else NULL */
 };

@@ -24,8 +24,9 @@
  * A context and what belongs to it are used by one thread at a time; kernels use many threads.
  *
  * An op is a constant mw_op, handed over by MW_PLUGIN at the end of its file. An op's functions
- * call back only through the `host` table that they are given, so an op file links with nothing.
- * The second half of this file is all that the author of an op needs. */
+ * call back only through the `host` table that they are given, so an op file links with nothing,
+ * and cannot call the functions marked MW_EXPORT. The second half of this file is all that the
+ * author of an op needs, with the specs and attributes above. */
 #ifndef MOONWALK_H
 #define MOONWALK_H
 
@@ -263,7 +264,7 @@ typedef struct mw_array {
 } mw_array;
 
 /* What infer reads and fills. infer and gradient serve every element type, whichever they were
- * compiled for: they go by the specs' dtypes and never by `real`. */
+ * compiled for: they go by the specs' dtypes (and mw_element_size()) and never by `real`. */
 typedef struct mw_infer {
   const mw_host *host;
   mw_context *context;
@@ -293,7 +294,7 @@ typedef struct mw_call {
   int n_in, n_out;
   const mw_array *in, *out;
   const mw_array *dout, *din; /* backward only */
-  void *saved;                /* forward: NULL when nobody will differentiate this call */
+  void *saved; /* what infer asked for. In forward NULL when nobody will differentiate this call */
   void *scratch;
   char *worker_scratch;
   size_t worker_stride;
@@ -359,7 +360,8 @@ struct mw_op {
 };
 
 /* Another kernel for an op that exists. Programs take the first that supports the call, by
- * falling priority; the op's own kernel has priority 0 and the name "plain". */
+ * falling priority; the op's own kernel has priority 0 and the name "plain". The op's attributes
+ * are as its infer left them; call->op->attrs tells a kernel of another file where they lie. */
 typedef struct mw_kernel {
   const char *op, *name;
   const char *device; /* where its data lies; NULL or "cpu", the only one so far */
@@ -430,31 +432,45 @@ typedef float real;
 #endif
 
 /* Ends an op's file: MW_PLUGIN(&maxpool) or MW_PLUGIN(&add, &sub). Built alone the file is a
- * plugin whose one exported symbol is moonwalk_plugin; the f64 half of it is found by the f32 half. */
+ * plugin whose one exported symbol is moonwalk_plugin, of the compilation for f32; that calls on
+ * the compilations for other types that it was linked with. */
 typedef mw_status (*mw_plugin_entry)(const mw_host *host, mw_plugin *plugin);
 #define MW_PLUGIN_SYMBOL "moonwalk_plugin"
+#define MW_ENTRY_VISIBILITY "hidden"
 #ifndef MW_ENTRY
 #if defined MW_REAL_F64
 #define MW_ENTRY moonwalk_plugin_f64
-#define MW_ENTRY_VISIBILITY "hidden"
+#elif defined MW_REAL_I32
+#define MW_ENTRY moonwalk_plugin_i32
+#elif defined MW_REAL_I64
+#define MW_ENTRY moonwalk_plugin_i64
+#elif defined MW_REAL_U8
+#define MW_ENTRY moonwalk_plugin_u8
 #else
 #define MW_ENTRY moonwalk_plugin
+#define MW_ENTRY_FIRST
+#undef MW_ENTRY_VISIBILITY
 #define MW_ENTRY_VISIBILITY "default"
-#define MW_ENTRY_NEXT moonwalk_plugin_f64
 #endif
-#else
-#define MW_ENTRY_VISIBILITY "hidden"
 #endif
-#ifdef MW_ENTRY_NEXT
-mw_status MW_ENTRY_NEXT(const mw_host *host, mw_plugin *plugin)
-    __attribute__((weak, visibility("hidden")));
-#define MW_ENTRY_CONTINUE(host, plugin) (MW_ENTRY_NEXT ? MW_ENTRY_NEXT((host), (plugin)) : MW_OK)
+#ifdef MW_ENTRY_FIRST
+typedef mw_status mw_plugin_part(const mw_host *host, mw_plugin *plugin);
+__attribute__((weak, visibility("hidden"))) mw_plugin_part moonwalk_plugin_f64, moonwalk_plugin_i32,
+    moonwalk_plugin_i64, moonwalk_plugin_u8;
+static inline mw_status mw_enter_parts(const mw_host *host, mw_plugin *plugin) {
+  const mw_plugin_entry parts[] = {moonwalk_plugin_f64, moonwalk_plugin_i32, moonwalk_plugin_i64,
+                                   moonwalk_plugin_u8};
+  for (int i = 0; i < 4; i++)
+    if (parts[i] && parts[i](host, plugin)) return MW_FAILED;
+  return MW_OK;
+}
 #else
-#define MW_ENTRY_CONTINUE(host, plugin) MW_OK
+#define mw_enter_parts(host, plugin) MW_OK
 #endif
 
 #define MW_PLUGIN(...) MW_PLUGIN_WITH_KERNELS((__VA_ARGS__), (NULL))
-/* The same with further kernels: MW_PLUGIN_WITH_KERNELS((&conv2d), (&conv2d_gemm)). */
+/* The same with further kernels: MW_PLUGIN_WITH_KERNELS((&conv2d), (&conv2d_gemm)). A file that
+ * has kernels and no op says MW_PLUGIN_WITH_KERNELS((NULL), (&conv2d_fast)). */
 #define MW_PLUGIN_WITH_KERNELS(op_list, kernel_list)                                 \
   mw_status MW_ENTRY(const mw_host *host, mw_plugin *plugin)                         \
       __attribute__((visibility(MW_ENTRY_VISIBILITY)));                              \
@@ -469,7 +485,7 @@ mw_status MW_ENTRY_NEXT(const mw_host *host, mw_plugin *plugin)
       if (mw_kernels[i] &&                                                           \
           host->register_kernel(plugin, mw_kernels[i], sizeof(mw_kernel), MW_REAL))  \
         return MW_FAILED;                                                            \
-    return MW_ENTRY_CONTINUE(host, plugin);                                          \
+    return mw_enter_parts(host, plugin);                                             \
   }
 #define MW_UNWRAP(...) __VA_ARGS__
 
@@ -515,6 +531,10 @@ static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int 
 static inline bool mw_axis(int64_t *axis, int rank) {
   if (*axis < 0) *axis += rank;
   return *axis >= 0 && *axis < rank;
+}
+/* Bytes of one element; an op cannot call mw_dtype_size(), which is the library's. */
+static inline size_t mw_element_size(mw_dtype dtype) {
+  return dtype == MW_F64 || dtype == MW_I64 ? 8 : dtype == MW_F32 || dtype == MW_I32 ? 4 : 1;
 }
 static inline bool mw_present(const mw_spec *spec) { return spec->dtype != MW_NONE; }
 

@@ -99,7 +99,7 @@ static mw_tensor *leaf_new(mw_context *ctx, mw_node_kind kind, const mw_spec *sp
     mw_storage_release(storage);
     return NULL;
   }
-  node->out[0].spec = *spec;
+  node->out[0].spec = mw_spec_of(spec->dtype, spec->rank, spec->shape);
   node->out[0].storage = storage;
   return &node->out[0];
 }
@@ -188,8 +188,8 @@ const char *mw_tensor_op(const mw_tensor *t) {
     case MW_CONSTANT: return "constant";
     case MW_PARAMETER: return "parameter";
     case MW_INPUT: return "input";
-    case MW_FORWARD:
-    case MW_BACKWARD: break;
+    case MW_BACKWARD: return t->node->entry->backward_name;
+    case MW_FORWARD: break;
   }
   return t->node->entry->op.name;
 }
@@ -250,7 +250,7 @@ static mw_status check_served(const mw_node *node) {
     if (mw_registry_serves(entry, (mw_dtype)d) && used < sizeof served)
       used += (size_t)snprintf(served + used, sizeof served - used, "%s%s", used ? ", " : "",
                                mw_dtype_name((mw_dtype)d));
-  if (!node->n_in)
+  if (entry->op.dtype_of >= node->n_in || !node->in[entry->op.dtype_of])
     return mw_set_error(node->ctx, "no kernel for %s, only for %s", mw_dtype_name(dtype), served);
   char text[MW_SPEC_TEXT];
   return mw_set_error(node->ctx, "%s is %s, but kernels exist for %s; use :cast",
@@ -287,6 +287,7 @@ static mw_status run_infer(mw_node *node, size_t *saved) {
   bool view = node->entry->op.flags & MW_VIEW;
   if (view && mw_spec_bytes(&outs[0]) != mw_spec_bytes(&node->in[0]->spec))
     return mw_set_error(node->ctx, "infer gives another number of bytes than those viewed");
+  if (view && it.saved) return mw_set_error(node->ctx, "a view cannot save bytes: it is never run");
   return MW_OK;
 }
 
@@ -302,9 +303,10 @@ mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
   if (op->attrs_size) memcpy(node->attrs, entry->defaults, op->attrs_size);
   for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
   size_t saved = 0;
-  /* Without inputs it is infer that says the dtype. */
-  if (mw_attrs_set(ctx, entry, node->attrs, n_settings, settings) || (n_in && check_served(node)) ||
-      run_infer(node, &saved) || (!n_in && check_served(node))) {
+  /* Without that input it is infer that says the dtype. */
+  bool known = op->dtype_of < n_in && node->in[op->dtype_of];
+  if (mw_attrs_set(ctx, entry, node->attrs, n_settings, settings) ||
+      (known && check_served(node)) || run_infer(node, &saved) || (!known && check_served(node))) {
     mw_release(&node->out[0]);
     goto failed;
   }

@@ -74,7 +74,7 @@ typedef struct arena {
 
 static size_t take(arena *a, size_t bytes) {
   int best = -1;
-  for (int i = 0; i < a->n; i++)
+  for (int i = 0; i < a->n && (best < 0 || a->pieces[best].bytes > bytes); i++)
     if (a->pieces[i].bytes >= bytes && (best < 0 || a->pieces[i].bytes < a->pieces[best].bytes))
       best = i;
   if (best < 0 && a->n && a->pieces[a->n - 1].offset + a->pieces[a->n - 1].bytes == a->end) {
@@ -98,8 +98,12 @@ static size_t take(arena *a, size_t bytes) {
 }
 
 static void give(arena *a, size_t offset, size_t bytes) {
-  int i = 0;
-  while (i < a->n && a->pieces[i].offset < offset) i++;
+  int i = 0; /* the first piece behind */
+  for (int high = a->n; i < high;) {
+    int middle = i + (high - i) / 2;
+    if (a->pieces[middle].offset < offset) i = middle + 1;
+    else high = middle;
+  }
   bool before = i > 0 && a->pieces[i - 1].offset + a->pieces[i - 1].bytes == offset;
   bool after = i < a->n && offset + bytes == a->pieces[i].offset;
   if (before) {

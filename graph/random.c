@@ -48,13 +48,25 @@ static void store(mw_dtype dtype, void *data, int64_t i, double value) {
   else ((float *)data)[i] = (float)value;
 }
 
+/* Adding low may round up to high, which is not to be drawn. */
+static void store_below(mw_dtype dtype, void *data, int64_t i, double value, double high) {
+  store(dtype, data, i, value);
+  double *f64 = data;
+  float *f32 = data;
+  if (dtype == MW_F64 && f64[i] >= high) f64[i] = nextafter(f64[i], -INFINITY);
+  if (dtype == MW_F32 && (double)f32[i] >= high) f32[i] = nextafterf(f32[i], -INFINITY);
+}
+
 void mw_random_uniform(mw_context *ctx, mw_dtype dtype, int64_t n, void *data, double low,
                        double high) {
+  double top = low < high ? high : INFINITY; /* an empty range gives low */
   for (int64_t i = 0; i < n; i += 2) {
     uint32_t w[4];
     mw_philox(ctx->seed, ctx->position++, w);
-    store(dtype, data, i, low + (high - low) * unit(dtype, w[0], w[1]));
-    if (i + 1 < n) store(dtype, data, i + 1, low + (high - low) * unit(dtype, w[2], w[3]));
+    double a = low + (high - low) * unit(dtype, w[0], w[1]);
+    double b = low + (high - low) * unit(dtype, w[2], w[3]);
+    store_below(dtype, data, i, a, top);
+    if (i + 1 < n) store_below(dtype, data, i + 1, b, top);
   }
 }
 

@@ -32,6 +32,7 @@ static void entry_free(mw_op_entry *entry) {
   free(entry->defaults);
   free(entry->kernels);
   free(entry->preferred);
+  free(entry->backward_name);
   free(entry);
 }
 
@@ -219,7 +220,11 @@ char *mw_kernel_list(mw_context *ctx, const char *op) {
             e->dtype == MW_NONE ? "any" : mw_dtype_name(e->dtype),
             e->kernel.device ? e->kernel.device : "cpu", e->kernel.priority, e->plugin->origin);
   }
-  fclose(out);
+  if (fclose(out) || !text) { /* a short write shows here at the latest */
+    free(text);
+    mw_no_memory(ctx);
+    return NULL;
+  }
   return text;
 }
 
@@ -255,6 +260,9 @@ static mw_status check_op(mw_context *ctx, const mw_op *op) {
                       : op->attrs && !op->attrs_size                 ? "attrs_size"
                                                                      : NULL;
   if (lacks) return mw_set_error(ctx, "op %s lacks %s", op->name, lacks);
+  if ((op->flags & MW_VIEW) && ((op->inputs[0].flags & MW_OPTIONAL) || op->outputs[1].name))
+    return mw_set_error(ctx, "op %s: a view has one output, and its first input is not optional",
+                        op->name);
   int n = 0;
   while (n < MW_MAX_ARGS && op->inputs[n].name) n++;
   for (int i = 0; i + 1 < n; i++)
@@ -285,11 +293,14 @@ static mw_op_entry *entry_new(mw_plugin *plugin, const mw_op *op) {
   }
   while (entry->n_out < MW_MAX_ARGS && op->outputs[entry->n_out].name) entry->n_out++;
   entry->defaults = calloc(1, op->attrs_size ? op->attrs_size : 1);
-  if (!entry->defaults) {
+  size_t room = strlen(op->name) + sizeof ".backward";
+  entry->backward_name = malloc(room);
+  if (!entry->defaults || !entry->backward_name) {
     mw_no_memory(plugin->ctx);
     entry_free(entry);
     return NULL;
   }
+  snprintf(entry->backward_name, room, "%s.backward", op->name);
   if (mw_attrs_defaults(plugin->ctx, op, entry->defaults, &entry->must_set)) {
     mw_prefix_error(plugin->ctx, op->name);
     entry_free(entry);

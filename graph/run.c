@@ -91,9 +91,27 @@ static mw_status check_leaves(mw_context *ctx, int n, mw_tensor *const *leaves) 
   return MW_OK;
 }
 
+/* A program kept by hand may find another number of threads than it was planned for. */
+static mw_status fit_threads(mw_program *p) {
+  int threads = p->ctx->threads;
+  if (p->threads == threads) return MW_OK;
+  for (int k = 0; k < p->n_steps; k++) {
+    mw_step *step = &p->steps[k];
+    if (step->scratch < 0) continue;
+    size_t worker_bytes = step->call.worker_stride * (size_t)threads;
+    mw_slot *slot = &p->slots[step->scratch];
+    slot->bytes += worker_bytes - step->worker_bytes;
+    step->worker_bytes = worker_bytes;
+  }
+  mw_status status = mw_plan(p);
+  p->threads = status ? 0 : threads; /* 0: plan again before the next run */
+  return status;
+}
+
 static mw_status run_steps(mw_program *p, mw_tensor *const *leaves) {
   mw_context *ctx = p->ctx;
-  if (check_leaves(ctx, p->n_leaves, leaves) || grow_arena(ctx, p->arena) || prepare_results(p))
+  if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(ctx, p->arena) ||
+      prepare_results(p))
     return MW_FAILED;
   ctx->stats.programs_run++;
   ctx->stats.nodes_last = p->n_steps;

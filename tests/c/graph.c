@@ -1,6 +1,7 @@
 /* graph.c: specs, leaves, nodes, and gradients as more graph. Expected values are arithmetic done
  * by hand: with y = x^3 the first derivative is 3x^2, the second 6x, the third 6. */
 #include <string.h>
+#include <time.h>
 
 #include "tests/tap.h"
 #include "tests/c/testops.h"
@@ -53,6 +54,14 @@ static void test_leaves(mw_context *ctx) {
   ok(!mw_leaf_write(y) && says(ctx, "no leaf"), "the bytes of a result cannot be written");
   is_text(mw_tensor_op(zeros), "constant", "a constant's kind");
   is_text(mw_tensor_op(y), "t_cube", "a node's op");
+  mw_tensor *dy;
+  if (ok(!mw_grad(ctx, y, y, 1, &input, &dy), "a gradient's node"))
+    is_text(mw_tensor_op(dy), "t_cube.backward", "has its own name");
+  mw_release(dy);
+  s = (mw_spec){.dtype = MW_F64, .rank = 1, .shape = {0, 7, 7}};
+  mw_tensor *untidy = mw_constant(ctx, &s, NULL);
+  is_int(mw_tensor_spec(untidy)->shape[1], 0, "a spec's entries beyond its rank are put to 0");
+  mw_release(untidy);
   mw_tensor *all[] = {zeros, empty, cube, input, y};
   for (int i = 0; i < 5; i++) mw_release(all[i]);
 }
@@ -80,8 +89,17 @@ static void test_apply_errors(mw_context *ctx) {
   ok(mw_eval(ctx, 1, &bad) && says(ctx, "t_fail: element 7 is not welcome"),
      "a kernel's message, with the op in front");
   mw_context *other = context_with_test_ops();
+  mw_tensor *bad_grad;
   ok(!apply1(other, "t_cube", x) && says(other, "another context"), "contexts do not mix");
+  mw_tensor *foreign = vector(other, 1, (double[]){1});
+  ok(mw_eval(ctx, 1, &foreign) && says(ctx, "constant f64[1] belongs to another context") &&
+         mw_grad(ctx, x, x, 1, &foreign, &bad_grad) && says(ctx, "another context"),
+     "not in an evaluation, and not in a gradient");
+  mw_release(foreign);
   mw_context_free(other);
+  mw_tensor *none = NULL;
+  ok(!mw_apply(ctx, "t_maybe", 1, &none, 0, NULL) && says(ctx, "t_maybe: no kernel for f32"),
+     "an op whose dtype comes from an input that is absent goes by its output");
   mw_release(bad);
   mw_release(x32);
   mw_release(x);
@@ -103,6 +121,50 @@ static void test_derivatives(mw_context *ctx) {
   near(at(d4, 1), 0, 0, "0");
   mw_tensor *all[] = {x, y, ones, d1, d2, d3, d4};
   for (int i = 0; i < 7; i++) mw_release(all[i]);
+}
+
+/* The first derivative of cube weighed by x itself is 3x^2 x, whose derivative is 9x^2: x reaches
+ * the backward node twice, as its input and as dy, and must be counted once for each. */
+static void test_shared_weight(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 1, (double[]){2}), *y = apply1(ctx, "t_cube", x), *d1 = NULL,
+            *d2 = NULL;
+  ok(!mw_grad(ctx, y, x, 1, &x, &d1) && !mw_grad(ctx, d1, NULL, 1, &x, &d2),
+     "a gradient weighed by x is differentiated in x");
+  near(at(d2, 0), 36, 1e-12, "9 x^2 at 2");
+  mw_spec s = mw_spec_of(MW_F64, 2, (int64_t[]){1, 1});
+  mw_tensor *m = mw_constant(ctx, &s, &(double){3}), *p = apply2(ctx, "dense", m, m), *d[4];
+  mw_grad(ctx, p, NULL, 1, &m, &d[0]);
+  ok(!mw_grad(ctx, d[0], NULL, 1, &m, &d[1]), "so is an op with one tensor as two inputs");
+  near(at(d[1], 0), 2, 1e-12, "(m m)'' = 2");
+  mw_tensor *all[] = {x, y, d1, d2, m, p, d[0], d[1]};
+  for (int i = 0; i < 8; i++) mw_release(all[i]);
+}
+
+/* x_k is made of x_(k-1), and y is the sum of (w x_k)^3: the second walk meets n backward nodes of
+ * dense, and must not go down from each through the x, of which it wants nothing. */
+static void test_many_second_derivatives(mw_context *ctx) {
+  enum { N = 20000 };
+  mw_spec s = mw_spec_of(MW_F64, 2, (int64_t[]){1, 1});
+  mw_tensor *w = mw_constant(ctx, &s, NULL), *x = mw_constant(ctx, &s, NULL), *y, *d1 = NULL,
+            *d2 = NULL;
+  mw_tensor **terms = malloc(N * sizeof *terms);
+  if (!terms) return;
+  for (int k = 0; k < N; k++) {
+    mw_tensor *next = apply1(ctx, "neg", x), *p = apply2(ctx, "dense", w, next);
+    terms[k] = apply1(ctx, "t_cube", p);
+    mw_release(p);
+    mw_release(x);
+    x = next;
+  }
+  y = mw_apply(ctx, "accumulate", N, terms, 0, NULL);
+  clock_t start = clock();
+  ok(!mw_grad(ctx, y, NULL, 1, &w, &d1) && !mw_grad(ctx, d1, NULL, 1, &w, &d2),
+     "%d terms differentiated twice", (int)N);
+  ok(clock() - start < 5 * CLOCKS_PER_SEC, "without visiting the chain under each of them");
+  for (int k = 0; k < N; k++) mw_release(terms[k]);
+  free(terms);
+  mw_tensor *all[] = {w, x, y, d1, d2};
+  for (int i = 0; i < 5; i++) mw_release(all[i]);
 }
 
 /* y = x^3 * x^3 + x^3 = x^6 + x^3: dy/dx = 6x^5 + 3x^2, d2y/dx2 = 30x^4 + 6x. The cube is used
@@ -149,6 +211,12 @@ static void test_gradient_errors(mw_context *ctx) {
   ok(!mw_grad(ctx, q, x, 1, &x, &dq) && mw_grad(ctx, dq, x, 1, &x, &dx) &&
          says(ctx, "t_square: it has no second derivative"),
      "so is one whose backward is a kernel alone, when it is differentiated twice");
+  mw_release(q);
+  mw_release(dq);
+  q = apply1(ctx, "t_saver", x);
+  ok(!mw_grad(ctx, q, x, 1, &x, &dq) && mw_grad(ctx, dq, x, 1, &x, &dx) &&
+         says(ctx, "t_saver: it has no second derivative"),
+     "also when all that it reads of x are saved bytes");
   mw_release(q);
   mw_release(dq);
   ok(!mw_grad(ctx, y, x, 1, &other, &dx), "a tensor that y does not depend on");
@@ -222,6 +290,8 @@ int main(void) {
   test_leaves(ctx);
   test_apply_errors(ctx);
   test_derivatives(ctx);
+  test_shared_weight(ctx);
+  test_many_second_derivatives(ctx);
   test_fan_out(ctx);
   test_several_outputs(ctx);
   test_gradient_errors(ctx);

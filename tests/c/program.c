@@ -1,5 +1,6 @@
 /* program.c: programs: what is merged, kept, shared, cached, updated, and refused. */
 #include <string.h>
+#include <time.h>
 
 #include "tests/tap.h"
 #include "tests/c/testops.h"
@@ -209,6 +210,105 @@ static void test_program_by_hand(mw_context *ctx) {
   mw_program_free(p);
 }
 
+/* What each worker writes is as long as the number of threads says that the program runs with. */
+static void test_program_and_threads(mw_context *ctx) {
+  int before = mw_threads(ctx);
+  mw_threads_set(ctx, 1);
+  mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){4096});
+  mw_tensor *x = mw_constant(ctx, &s, NULL), *y = apply1(ctx, "t_workers", x), *result;
+  double *values = mw_leaf_write(x);
+  for (int i = 0; i < 4096; i++) values[i] = i;
+  mw_program *p = mw_program_new(ctx, 1, &y, 0, NULL, NULL);
+  size_t needed[3];
+  for (int i = 0; i < 3; i++) {
+    mw_threads_set(ctx, (int[]){1, 64, 2}[i]);
+    bool right = !mw_program_run(p, &result);
+    for (int k = 0; right && k < 4096; k++) right = at(result, k) == k;
+    ok(right, "a program kept while the number of threads changes");
+    needed[i] = stats_of(ctx).arena_last;
+    mw_release(result);
+  }
+  is_int((int64_t)needed[1], 64 * (int64_t)needed[0], "has scratch for each of them");
+  is_int((int64_t)needed[2], 2 * (int64_t)needed[0], "and no more than that");
+  mw_program_free(p);
+  release_all(2, (mw_tensor *[]){x, y});
+  mw_threads_set(ctx, before);
+}
+
+/* meanpool's backward reads neither input nor output: dy and the attributes are the same for an
+ * image of 4x4 and for one of 5x5, whose last row and column are in no window. */
+static void test_backward_of_other_shapes(mw_context *ctx) {
+  mw_spec small = mw_spec_of(MW_F64, 4, (int64_t[]){1, 1, 4, 4}), large = small, half = small;
+  large.shape[2] = large.shape[3] = 5;
+  half.shape[2] = half.shape[3] = 2;
+  mw_tensor *a = mw_constant(ctx, &small, NULL), *b = mw_constant(ctx, &large, NULL);
+  mw_tensor *dy = mw_constant(ctx, &half, (double[]){4, 8, 12, 16});
+  mw_setting kernel = mw_int("kernel", 2);
+  mw_tensor *y[] = {mw_apply(ctx, "meanpool", 1, &a, 1, &kernel),
+                    mw_apply(ctx, "meanpool", 1, &b, 1, &kernel)};
+  mw_tensor *da, *db, *again, *both[2];
+  mw_grad(ctx, y[0], dy, 1, &a, &da);
+  mw_grad(ctx, y[1], dy, 1, &b, &db);
+  near(at(da, 15), 4, 0, "a backward that reads only dy");
+  ok(at(db, 4) == 0 && at(db, 5) == 1 && at(db, 18) == 4 && at(db, 24) == 0,
+     "is another program for another shape");
+  mw_grad(ctx, y[0], dy, 1, &a, &both[0]);
+  mw_grad(ctx, y[1], dy, 1, &b, &both[1]);
+  ok(!mw_eval(ctx, 2, both) && at(both[0], 15) == 4 && at(both[1], 18) == 4 && at(both[1], 24) == 0,
+     "and not merged with it in one");
+  mw_grad(ctx, y[0], dy, 1, &a, &again);
+  int64_t compiled = stats_of(ctx).programs_compiled;
+  near(at(again, 0), 1, 0, "the same shape again");
+  is_int(stats_of(ctx).programs_compiled, compiled, "is found again");
+  release_all(10, (mw_tensor *[]){a, b, dy, y[0], y[1], da, db, both[0], both[1], again});
+}
+
+/* Nodes that differ in their attributes alone, a long chain of views, and many parameters. */
+static void test_many(mw_context *ctx) {
+  enum { N = 40000 };
+  mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){N});
+  mw_tensor *x = mw_constant(ctx, &s, NULL), *cube = apply1(ctx, "t_cube", x), *y;
+  mw_tensor **parts = calloc(N, sizeof *parts), **w = calloc(N, sizeof *w);
+  double *values = mw_leaf_write(x);
+  if (!parts || !w) return;
+  clock_t start = clock();
+  for (int i = 0; i < N; i++) {
+    values[i] = 1;
+    mw_setting settings[] = {mw_list("start", 1, (int64_t[]){i}),
+                             mw_list("count", 1, (int64_t[]){1})};
+    parts[i] = mw_apply(ctx, "slice", 1, &cube, 2, settings);
+  }
+  y = mw_apply(ctx, "accumulate", N, parts, 0, NULL);
+  near(at(y, 0), N, 0, "%d slices of one tensor", (int)N);
+  ok(clock() - start < 5 * CLOCKS_PER_SEC, "are told apart quickly");
+  for (int i = 0; i < N; i++) mw_release(parts[i]);
+  mw_release(y);
+  start = clock();
+  mw_tensor *view = apply1(ctx, "t_cube", cube);
+  for (int i = 0; i < N; i++) {
+    mw_setting shape = mw_list("shape", 2, (int64_t[]){1 + i % 2, N / (1 + i % 2)});
+    mw_tensor *next = mw_apply(ctx, "reshape", 1, &view, 1, &shape);
+    mw_release(view);
+    view = next;
+    parts[i] = apply1(ctx, "sum", view);
+  }
+  y = mw_apply(ctx, "accumulate", 10, parts, 0, NULL);
+  ok(!mw_eval(ctx, 1, &parts[N - 1]) && !mw_eval(ctx, 1, &y), "a chain of %d views", (int)N);
+  near(at(parts[N - 1], 0), N, 0, "shows the first one's bytes");
+  for (int i = 0; i < N; i++) mw_release(parts[i]);
+  mw_release(y);
+  mw_release(view);
+  for (int i = 0; i < N; i++) w[i] = parameter(ctx, i, "");
+  for (int i = 0; i < N; i++) parts[i] = w[N - 1 - i];
+  ok(!mw_update(ctx, 0, NULL, N, w, parts), "%d parameters updated at once", (int)N);
+  near(at(w[0], 0), N - 1, 0, "each has its value");
+  ok(clock() - start < 5 * CLOCKS_PER_SEC, "both quickly");
+  release_all(N, w);
+  free(parts);
+  free(w);
+  release_all(2, (mw_tensor *[]){x, cube});
+}
+
 static mw_context *to_interrupt;
 static mw_status interrupting_forward(const mw_call *call) {
   mw_interrupt(to_interrupt);
@@ -239,6 +339,12 @@ static void test_abort(mw_context *ctx) {
   ok(mw_host_register_op(plugin, &t_cube, sizeof op, MW_F64) == MW_FAILED &&
          strstr(mw_error(ctx), "op t_cube exists already, from tests"),
      "and then one that exists");
+  op.name = "t_bad_view";
+  op.flags = MW_VIEW;
+  op.inputs[0].flags = MW_OPTIONAL;
+  ok(mw_host_register_op(plugin, &op, sizeof op, MW_F64) == MW_FAILED &&
+         strstr(mw_error(ctx), "its first input is not optional"),
+     "a view of nothing is refused");
   mw_plugin_abort(plugin);
   is_int(mw_op_count(ctx), before, "taken back, it leaves nothing");
   ok(!mw_op_find(ctx, "t_half_registered"), "not even the first");
@@ -266,6 +372,9 @@ int main(void) {
   test_update_errors(ctx);
   test_loop(ctx);
   test_program_by_hand(ctx);
+  test_program_and_threads(ctx);
+  test_backward_of_other_shapes(ctx);
+  test_many(ctx);
   test_interrupt(ctx);
   test_abort(ctx);
   is_int(stats_of(ctx).tensors_live, 0, "nothing is left");

@@ -79,6 +79,11 @@ static void test_distributions(mw_context *ctx) {
   inside = true;
   for (int i = 0; i < N; i++) inside &= f[i] >= 0 && f[i] < 1;
   ok(inside, "float32 uniform numbers never round up to high");
+  mw_random_restore(ctx, 2, 13781656); /* the largest number below 1 is drawn here */
+  mw_random_uniform(ctx, MW_F32, 2, f, 1, 2);
+  near(f[1], 2 - 0x1p-23, 0, "not even when low is added, which leaves them fewer bits");
+  mw_random_uniform(ctx, MW_F32, 2, f, 3, 3);
+  near(f[0], 3, 0, "an empty range gives its one end");
 }
 
 static void test_state(mw_context *ctx) {

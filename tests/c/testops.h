@@ -142,14 +142,69 @@ static const mw_op t_fail = {.name = "t_fail",
                              .infer = like_first,
                              .forward = fail_forward};
 
+/* t_saver: x^3 as t_cube, by kernels alone. */
+static const mw_op t_saver = {.name = "t_saver",
+                              .version = 1,
+                              .doc = "x^3",
+                              .example = "none",
+                              .inputs = {{"x"}},
+                              .outputs = {{"y"}},
+                              .backward_needs = MW_NEEDS_SAVED,
+                              .infer = cube_infer,
+                              .forward = cube_forward,
+                              .backward = cube_backward};
+
+/* t_maybe: a scalar f32, for which there is no kernel, from an input that may be absent. */
+static inline mw_status maybe_infer(mw_infer *it) {
+  it->out[0] = (mw_spec){.dtype = MW_F32};
+  return MW_OK;
+}
+static const mw_op t_maybe = {.name = "t_maybe",
+                              .version = 1,
+                              .doc = "nothing",
+                              .example = "none",
+                              .inputs = {{"x", MW_OPTIONAL}},
+                              .outputs = {{"y"}},
+                              .infer = maybe_infer,
+                              .forward = fail_forward};
+
+/* t_workers: x, through scratch of each worker's own. */
+static inline void workers_chunk(void *arg, int64_t chunk, int worker) {
+  const mw_call *call = arg;
+  double *scratch = mw_worker_scratch(call, worker);
+  for (int i = 0; i < 512; i++) scratch[i] = ((const double *)call->in[0].data)[chunk];
+  ((double *)call->out[0].data)[chunk] = scratch[511];
+}
+static inline mw_status workers_forward(const mw_call *call) {
+  mw_parallel(call, call->in[0].count, workers_chunk, (void *)call);
+  return MW_OK;
+}
+static inline void workers_workspace(const mw_call *call, mw_workspace *need) {
+  (void)call;
+  need->worker = 512 * sizeof(double);
+}
+static const mw_op t_workers = {.name = "t_workers",
+                                .version = 1,
+                                .doc = "x",
+                                .example = "none",
+                                .inputs = {{"x"}},
+                                .outputs = {{"y"}},
+                                .infer = like_first,
+                                .forward = workers_forward,
+                                .workspace = workers_workspace};
+
 static inline mw_context *context_with_test_ops(void) {
   mw_context *ctx = mw_context_new();
   mw_plugin *plugin = ctx ? mw_plugin_begin(ctx, "tests", NULL, NULL) : NULL;
-  const mw_op *const ops[] = {&t_cube, &t_twice, &t_square, &t_split, &t_fail};
-  for (size_t i = 0; plugin && i < sizeof ops / sizeof *ops; i++)
-    if (mw_host_register_op(plugin, ops[i], sizeof(mw_op), MW_F64)) return NULL;
-  if (!plugin || mw_plugin_commit(plugin)) return NULL;
-  return ctx;
+  const mw_op *const ops[] = {&t_cube, &t_twice, &t_square, &t_split,
+                              &t_fail, &t_saver, &t_maybe,  &t_workers};
+  bool registered = plugin != NULL;
+  for (size_t i = 0; registered && i < sizeof ops / sizeof *ops; i++)
+    registered = !mw_host_register_op(plugin, ops[i], sizeof(mw_op), MW_F64);
+  if (registered && !mw_plugin_commit(plugin)) return ctx;
+  if (plugin) mw_plugin_abort(plugin);
+  mw_context_free(ctx);
+  return NULL;
 }
 
 /* ---- short names for what the tests do all the time ---------------------------------------- */
