@@ -454,14 +454,16 @@ typedef mw_status (*mw_plugin_entry)(const mw_host *host, mw_plugin *plugin);
 #endif
 #endif
 #ifdef MW_ENTRY_FIRST
-typedef mw_status mw_plugin_part(const mw_host *host, mw_plugin *plugin);
-__attribute__((weak, visibility("hidden"))) mw_plugin_part moonwalk_plugin_f64, moonwalk_plugin_i32,
-    moonwalk_plugin_i64, moonwalk_plugin_u8;
+#define MW_PART __attribute__((weak, visibility("hidden"))) /* NULL when it was not linked */
+MW_PART mw_status moonwalk_plugin_f64(const mw_host *host, mw_plugin *plugin);
+MW_PART mw_status moonwalk_plugin_i32(const mw_host *host, mw_plugin *plugin);
+MW_PART mw_status moonwalk_plugin_i64(const mw_host *host, mw_plugin *plugin);
+MW_PART mw_status moonwalk_plugin_u8(const mw_host *host, mw_plugin *plugin);
 static inline mw_status mw_enter_parts(const mw_host *host, mw_plugin *plugin) {
-  const mw_plugin_entry parts[] = {moonwalk_plugin_f64, moonwalk_plugin_i32, moonwalk_plugin_i64,
-                                   moonwalk_plugin_u8};
-  for (int i = 0; i < 4; i++)
-    if (parts[i] && parts[i](host, plugin)) return MW_FAILED;
+  if (moonwalk_plugin_f64 && moonwalk_plugin_f64(host, plugin)) return MW_FAILED;
+  if (moonwalk_plugin_i32 && moonwalk_plugin_i32(host, plugin)) return MW_FAILED;
+  if (moonwalk_plugin_i64 && moonwalk_plugin_i64(host, plugin)) return MW_FAILED;
+  if (moonwalk_plugin_u8 && moonwalk_plugin_u8(host, plugin)) return MW_FAILED;
   return MW_OK;
 }
 #else

@@ -44,10 +44,7 @@ static mw_status infer(mw_infer *it) {
 static mw_status forward(const mw_call *call) {
   const concat_attrs *attrs = call->attrs;
   const mw_spec *spec = &call->out[0].spec;
-  const mw_dtype dtype = spec->dtype;
-  size_t inner = dtype == MW_F64 || dtype == MW_I64   ? 8
-                 : dtype == MW_U8 || dtype == MW_BOOL ? 1
-                                                      : 4;
+  size_t inner = mw_element_size(spec->dtype);
   int64_t outer = 1;
   if (call->out[0].count == 0) return MW_OK;
   for (int k = 0; k < spec->rank; k++) {

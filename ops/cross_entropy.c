@@ -75,7 +75,7 @@ static mw_status infer(mw_infer *it) {
   it->out[0].dtype = x->dtype;
   if (attrs->reduction != NONE) it->out[0] = (mw_spec){.dtype = x->dtype};
   /* The probabilities; their size was checked when x was made. */
-  it->saved = x->dtype == MW_F64 ? sizeof(double) : sizeof(float);
+  it->saved = mw_element_size(x->dtype);
   for (int k = 0; k < x->rank; k++) it->saved *= (size_t)x->shape[k];
   return MW_OK;
 }

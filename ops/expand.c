@@ -105,10 +105,9 @@ static void expand_chunk(void *arg, int64_t chunk, int worker) {
 
 static mw_status forward(const mw_call *call) {
   const mw_array *x = &call->in[0], *y = &call->out[0];
-  const mw_dtype dtype = x->spec.dtype;
   if (y->count == 0) return MW_OK;
   job j = {.call = call, .walk = walk_of(&x->spec, &y->spec)};
-  j.element = dtype == MW_F64 || dtype == MW_I64 ? 8 : dtype == MW_U8 || dtype == MW_BOOL ? 1 : 4;
+  j.element = mw_element_size(x->spec.dtype);
   j.rows = y->count / j.walk.size[0];
   j.grain = j.walk.size[0] < GRAIN ? GRAIN / j.walk.size[0] : 1;
   mw_parallel(call, mw_chunks(j.rows, j.grain), expand_chunk, &j);

@@ -72,12 +72,9 @@ static mw_status forward(const mw_call *call) {
   const one_hot_attrs *attrs = call->attrs;
   const mw_array *labels = &call->in[0], *y = &call->out[0];
   const mw_dtype dtype = y->spec.dtype;
-  const size_t element = dtype == MW_F64 || dtype == MW_I64   ? 8
-                         : dtype == MW_U8 || dtype == MW_BOOL ? 1
-                                                              : 4;
   int64_t inner = 1;
   if (y->count == 0) return MW_OK;
-  memset(y->data, 0, (size_t)y->count * element);
+  memset(y->data, 0, (size_t)y->count * mw_element_size(dtype));
   for (int k = (int)attrs->axis + 1; k < y->spec.rank; k++) inner *= y->spec.shape[k];
   for (int64_t i = 0; i < labels->count; i++) {
     const int64_t label = (int64_t)((const real *)labels->data)[i];

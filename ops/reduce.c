@@ -19,7 +19,8 @@ enum {
   GRAIN = 16384, /* numbers that a chunk reads, about */
   STRIP = 256,   /* neighbouring results that it makes at least, where the innermost axis stays */
   LANES = 32,    /* partial results of a row, so that one addition need not wait for another */
-  BLOCK = 1024   /* numbers added up at a time, which keeps rounding errors small */
+  BLOCK = 1024,  /* numbers added up at a time, which keeps rounding errors small */
+  GROUPS = 128   /* the same where they are added one by one */
 };
 
 /* Two ways through memory. Where the innermost axis goes, a result is made of rows; where it
@@ -117,15 +118,38 @@ static reduction reduction_of(const mw_call *call, const mw_spec *x, unsigned ax
 
 /* ---- the loop ----------------------------------------------------------------------------- */
 
+/* Takes positions first .. end-1 of `gone` into n results. */
+static void fold_groups(const reduction *r, int64_t first, int64_t end, int64_t n, const real *x,
+                        void *y) {
+  for (int64_t i = first; i < end; i++) {
+    const real *part = x + walk_at(&r->gone, i);
+    if (r->inner_gone) r->fold->row(r->inner, part, y);
+    else r->fold->rows(n, part, y);
+  }
+}
+
+/* Sums of many groups go block by block: a large float loses what is added to it. */
+static void sum_groups(const reduction *r, int64_t n, const real *x, total *y) {
+  total block[STRIP];
+  sum_of_blocks sum[STRIP];
+  for (int64_t i = 0; i < n; i++) sum[i] = 0;
+  for (int64_t first = 0; first < r->groups; first += GROUPS) {
+    memset(block, 0, (size_t)n * sizeof *block);
+    fold_groups(r, first, r->groups - first < GROUPS ? r->groups : first + GROUPS, n, x, block);
+    for (int64_t i = 0; i < n; i++) sum[i] += (sum_of_blocks)block[i];
+  }
+  for (int64_t i = 0; i < n; i++) y[i] = (total)sum[i];
+}
+
 /* n results, of which x is where the first's numbers begin. */
 static void fold_results(const reduction *r, int64_t n, const real *x, char *y) {
   const fold *f = r->fold;
-  if (f->from_first) memcpy(y, x, (size_t)n * sizeof(real));
-  if (!f->from_first) memset(y, 0, (size_t)n * f->out_size);
-  for (int64_t i = 0; i < r->groups; i++) {
-    const real *part = x + walk_at(&r->gone, i);
-    if (r->inner_gone) f->row(r->inner, part, y);
-    else f->rows(n, part, y);
+  if (!f->from_first && r->groups > GROUPS && n <= STRIP) {
+    sum_groups(r, n, x, (total *)(void *)y);
+  } else {
+    if (f->from_first) memcpy(y, x, (size_t)n * sizeof(real));
+    else memset(y, 0, (size_t)n * f->out_size);
+    fold_groups(r, 0, r->groups, n, x, y);
   }
 #ifdef FLOATS
   if (r->divisor != 0)
@@ -221,6 +245,11 @@ static mw_status sum_infer(mw_infer *it) {
   return reduce_infer(it, is_float(it->in[0].dtype) ? it->in[0].dtype : MW_I64);
 }
 
+static mw_status reduce_axes(const mw_call *call, const fold *f, bool mean) {
+  const reduce_attrs *attrs = call->attrs;
+  return reduce(call, f, axes_bits(&attrs->axes), mean);
+}
+
 /* dy with the axes that went back in their places, of size 1. */
 static mw_tensor *with_axes(mw_gradient *g, mw_tensor *dy) {
   const reduce_attrs *attrs = g->attrs;
@@ -282,10 +311,7 @@ static void sum_rows(int64_t n, const real *x, void *y) {
 
 static const fold sum_fold = {.out_size = sizeof(total), .row = sum_row, .rows = sum_rows};
 
-static mw_status sum_forward(const mw_call *call) {
-  const reduce_attrs *attrs = call->attrs;
-  return reduce(call, &sum_fold, axes_bits(&attrs->axes), false);
-}
+static mw_status sum_forward(const mw_call *call) { return reduce_axes(call, &sum_fold, false); }
 
 static mw_status sum_gradient(mw_gradient *g) {
   g->din[0] = expand_like(g, with_axes(g, g->dout[0]), g->in[0]);
@@ -367,10 +393,7 @@ static const mw_op sum_to_op = {
 
 static mw_status mean_infer(mw_infer *it) { return reduce_infer(it, it->in[0].dtype); }
 
-static mw_status mean_forward(const mw_call *call) {
-  const reduce_attrs *attrs = call->attrs;
-  return reduce(call, &sum_fold, axes_bits(&attrs->axes), true);
-}
+static mw_status mean_forward(const mw_call *call) { return reduce_axes(call, &sum_fold, true); }
 
 static mw_status mean_gradient(mw_gradient *g) {
   const reduce_attrs *attrs = g->attrs;
@@ -448,14 +471,46 @@ static mw_status extremum_infer(mw_infer *it) {
   return MW_OK;
 }
 
-static mw_status max_forward(const mw_call *call) {
-  const reduce_attrs *attrs = call->attrs;
-  return reduce(call, &max_fold, axes_bits(&attrs->axes), false);
+static mw_status max_forward(const mw_call *call) { return reduce_axes(call, &max_fold, false); }
+
+static mw_status min_forward(const mw_call *call) { return reduce_axes(call, &min_fold, false); }
+
+/* Sets the first extremum of the group that begins at x to `value`, in row-major order. */
+static void mark_first(const reduction *r, const real *x, real *y, real value,
+                       real (*pick)(real, real)) {
+  const int64_t inner = r->inner_gone ? r->inner : 1;
+  int64_t best = 0;
+  for (int64_t i = 0; i < r->groups; i++) {
+    const int64_t row = walk_at(&r->gone, i);
+    for (int64_t j = row; j < row + inner; j++)
+      if (!is_nan(x[best]) && pick(x[best], x[j]) != x[best]) best = j;
+  }
+  y[best] = value;
 }
 
-static mw_status min_forward(const mw_call *call) {
+/* y, of x's shape, is zeros but for each group's first extremum: values has an entry for each
+ * group, or is NULL for ones. */
+static mw_status mark(const mw_call *call, real *y, const real *values, real (*pick)(real, real)) {
   const reduce_attrs *attrs = call->attrs;
-  return reduce(call, &min_fold, axes_bits(&attrs->axes), false);
+  const mw_array *x = &call->in[0];
+  if (x->count == 0) return MW_OK;
+  memset(y, 0, (size_t)x->count * sizeof(real));
+  const reduction r = reduction_of(call, &x->spec, axes_bits(&attrs->axes));
+  const int64_t across = r.inner_gone ? 1 : r.inner, kept = walk_count(&r.kept);
+  for (int64_t i = 0; i < kept; i++) {
+    const int64_t first = walk_at(&r.kept, i);
+    for (int64_t j = 0; j < across; j++)
+      mark_first(&r, (const real *)x->data + first + j, y + first + j,
+                 values ? values[i * across + j] : 1, pick);
+  }
+  return MW_OK;
+}
+
+static mw_status max_backward(const mw_call *call) {
+  return mark(call, call->din[0].data, call->dout[0].data, larger);
+}
+static mw_status min_backward(const mw_call *call) {
+  return mark(call, call->din[0].data, call->dout[0].data, smaller);
 }
 
 /* dy where the mask, 1 at the first extremum of each group, lets it through. */
@@ -475,7 +530,9 @@ static const mw_op max_op = {
         "gradient.",
     .example = "mw.max(mw.randn{2,3}, {axes={2}})",
     .infer = extremum_infer,
+    .backward_needs = MW_NEEDS_IN(0),
     .forward = max_forward,
+    .backward = max_backward,
     .gradient = max_gradient,
     REDUCTION,
 };
@@ -487,40 +544,14 @@ static const mw_op min_op = {
         "gradient.",
     .example = "mw.min(mw.randn{2,3}, {axes={2}})",
     .infer = extremum_infer,
+    .backward_needs = MW_NEEDS_IN(0),
     .forward = min_forward,
+    .backward = min_backward,
     .gradient = min_gradient,
     REDUCTION,
 };
 
 #ifdef FLOATS
-
-/* Sets the first extremum of the group that begins at x to 1, in row-major order. */
-static void mark_first(const reduction *r, const real *x, real *y, real (*pick)(real, real)) {
-  const int64_t inner = r->inner_gone ? r->inner : 1;
-  int64_t best = 0;
-  for (int64_t i = 0; i < r->groups; i++) {
-    const int64_t row = walk_at(&r->gone, i);
-    for (int64_t j = row; j < row + inner; j++)
-      if (!is_nan(x[best]) && pick(x[best], x[j]) != x[best]) best = j;
-  }
-  y[best] = 1;
-}
-
-static mw_status mark(const mw_call *call, real (*pick)(real, real)) {
-  const reduce_attrs *attrs = call->attrs;
-  const mw_array *x = &call->in[0];
-  real *y = call->out[0].data;
-  if (x->count == 0) return MW_OK;
-  memset(y, 0, (size_t)x->count * sizeof(real));
-  const reduction r = reduction_of(call, &x->spec, axes_bits(&attrs->axes));
-  const int64_t across = r.inner_gone ? 1 : r.inner, kept = walk_count(&r.kept);
-  for (int64_t i = 0; i < kept; i++) {
-    const int64_t first = walk_at(&r.kept, i);
-    for (int64_t j = first; j < first + across; j++)
-      mark_first(&r, (const real *)x->data + j, y + j, pick);
-  }
-  return MW_OK;
-}
 
 static mw_status mask_infer(mw_infer *it) {
   reduce_attrs *attrs = it->attrs;
@@ -528,8 +559,12 @@ static mw_status mask_infer(mw_infer *it) {
   return resolve_axes(it, &attrs->axes);
 }
 
-static mw_status max_mask_forward(const mw_call *call) { return mark(call, larger); }
-static mw_status min_mask_forward(const mw_call *call) { return mark(call, smaller); }
+static mw_status max_mask_forward(const mw_call *call) {
+  return mark(call, call->out[0].data, NULL, larger);
+}
+static mw_status min_mask_forward(const mw_call *call) {
+  return mark(call, call->out[0].data, NULL, smaller);
+}
 static mw_status mask_gradient(mw_gradient *g) { return g->din[0] = NULL, MW_OK; }
 
 static const mw_attr mask_schema[] = {{.name = "axes",

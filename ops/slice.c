@@ -55,6 +55,7 @@ static mw_status resolve(const mw_infer *it, const mw_spec *x, slice_attrs *attr
                      "axis of size %lld of %s",
                      k + 1, (long long)first, (long long)n, (long long)by, (long long)size, text);
     start->at[k] = n > 0 ? first : 0;
+    if (n <= 1) step->at[k] = 1; /* where it leads nowhere it may be of any size */
   }
   return MW_OK;
 }
@@ -75,7 +76,12 @@ static mw_status place_infer(mw_infer *it) {
   if (attrs->shape.count != x->rank)
     return mw_fail(it, "shape has %lld sizes, expected one for each axis of x, which is %s",
                    (long long)attrs->shape.count, it->host->spec_text(x, text));
-  for (int k = 0; k < y.rank; k++) y.shape[k] = attrs->shape.at[k];
+  for (int k = 0; k < y.rank; k++) {
+    y.shape[k] = attrs->shape.at[k];
+    if (y.shape[k] < 0)
+      return mw_fail(it, "entry %d of shape is %lld, expected 0 or more", k + 1,
+                     (long long)y.shape[k]);
+  }
   attrs->count = (mw_ints){.count = attrs->start.count};
   for (int64_t k = 0; k < attrs->start.count && k < x->rank; k++) attrs->count.at[k] = x->shape[k];
   if (resolve(it, &y, attrs)) return MW_FAILED;
@@ -88,10 +94,6 @@ static mw_status place_infer(mw_infer *it) {
 }
 
 /* ---- kernels ------------------------------------------------------------------------------ */
-
-static size_t element_of(mw_dtype dtype) {
-  return dtype == MW_F64 || dtype == MW_I64 ? 8 : dtype == MW_U8 || dtype == MW_BOOL ? 1 : 4;
-}
 
 /* n elements from every x_step-th to every y_step-th place. */
 static void move(int64_t n, const char *x, int64_t x_step, char *y, int64_t y_step,
@@ -114,7 +116,7 @@ static void move(int64_t n, const char *x, int64_t x_step, char *y, int64_t y_st
 /* Between the elements of `whole` that the attributes name and the dense `part`, row by row. */
 static void move_all(const slice_attrs *attrs, const mw_spec *whole, char *whole_data,
                      const mw_spec *part, char *part_data, bool to_part) {
-  const size_t element = element_of(whole->dtype);
+  const size_t element = mw_element_size(whole->dtype);
   int64_t strides[MW_MAX_RANK] = {0}, stride = 1, offset = 0, rows = 1;
   int last = whole->rank - 1;
   for (int k = last; k >= 0; k--) {
@@ -152,7 +154,7 @@ static mw_status slice_forward(const mw_call *call) {
 
 static mw_status place_forward(const mw_call *call) {
   const mw_array *x = &call->in[0], *y = &call->out[0];
-  if (y->count > 0) memset(y->data, 0, (size_t)y->count * element_of(y->spec.dtype));
+  if (y->count > 0) memset(y->data, 0, (size_t)y->count * mw_element_size(y->spec.dtype));
   if (x->count > 0) move_all(call->attrs, &y->spec, y->data, &x->spec, x->data, false);
   return MW_OK;
 }

@@ -153,10 +153,8 @@ static mw_status forward(const mw_call *call) {
     if (j.walk.from[k] == 1) j.other = k;
   for (int k = 1; k < j.walk.rank; k++)
     if (k != j.other) j.units *= j.walk.size[k];
-  const mw_dtype dtype = x->spec.dtype;
-  const bool wide = dtype == MW_F64 || dtype == MW_I64, narrow = dtype == MW_U8 || dtype == MW_BOOL;
-  j.element = wide ? 8 : narrow ? 1 : 4;
-  j.move = wide ? move_8 : narrow ? move_1 : move_4;
+  j.element = mw_element_size(x->spec.dtype);
+  j.move = j.element == 8 ? move_8 : j.element == 4 ? move_4 : move_1;
   const int64_t covered = y->count / j.units;
   j.grain = covered < GRAIN ? GRAIN / covered : 1;
   mw_parallel(call, mw_chunks(j.units, j.grain), transpose_chunk, &j);

@@ -14,8 +14,8 @@ static const mw_attr attrs[] = {
     {0},
 };
 
-/* Says what comes out before anything is computed. A wrong shape would be refused here:
- * return mw_fail(it, "x has %lld elements, expected ...", n). */
+/* Says what comes out before anything is computed, for every dtype: no `real` here. A wrong shape
+ * would be refused: return mw_fail(it, "x has %lld elements, expected ...", n). */
 static mw_status infer(mw_infer *it) {
   it->out[0] = it->in[0];
   return MW_OK;

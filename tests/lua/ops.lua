@@ -310,8 +310,20 @@ t.near(mw.sum(mw.full({1000000}, 0.1)):item() / 100000, 1, 1e-6,
 local tie = mw.tensor({{1, 3, 3}, {3, 0, 0}}, "f64")
 t.is(core.grad(tie:max(), {tie})[1]:totable(), {{0, 1, 0}, {0, 0, 0}},
   "max: the first of equals gets the gradient")
+for what, many in pairs {
+  ["a long first axis"] = mw.full({300000, 3}, 0.1):mean {axes = {1}},
+  ["many short rows"] = mw.full({150000, 3, 2}, 0.1):mean {axes = {1, 3}},
+} do
+  t.near(many:totable(), {0.1, 0.1, 0.1}, 1e-6, "the f32 sum over " .. what .. " stays exact")
+end
+t.is(mw.full({3000, 2}, math.maxinteger, "i64"):sum {axes = {1}}:totable(), {-3000, -3000},
+  "a sum of integers wraps around over a long axis too")
+
 t.is(core.grad(tie:max {axes = {1}}:sum(), {tie})[1]:totable(), {{0, 1, 1}, {1, 0, 0}},
   "... along the first axis")
+d = core.grad((tie:max {axes = {2}} * mw.tensor({inf, 1}, "f64")):sum(), {tie})[1]
+t.is(d:totable(), {{0, inf, 0}, {1, 0, 0}},
+  "an infinite gradient of the maximum leaves the others 0")
 t.is(core.grad(tie:min():sum(), {tie})[1]:totable(), {{0, 0, 0}, {0, 1, 0}}, "min likewise")
 t.is(core.grad(tie:min {axes = {2}}:sum(), {tie})[1]:totable(), {{1, 0, 0}, {0, 1, 0}},
   "... along the last axis")
@@ -638,6 +650,8 @@ t.is(sliced {start = {-1, 5}, count = {2, 3}, step = {-2, -2}}, {{19, 17, 15}, {
   "slice backward")
 t.is(sliced {start = {3}, count = {1}}, {{10, 11, 12, 13, 14}}, "axes without an entry are whole")
 t.is(sliced {start = {1, 2}, count = {4, 1}}, {{1}, {6}, {11}, {16}}, "a column")
+t.is(sliced {start = {2, 1}, count = {1, 2}, step = {math.mininteger, 1}}, {{5, 6}},
+  "the step between one and no other may be any")
 t.is(core.call("slice", grid, {start = {1, 1}, count = {0, 2}}).shape, {0, 2}, "none at all")
 t.is(core.call("slice", grid:cast "u8", {start = {2, 1}, count = {1, 3}, step = {1, 2}}):totable(),
   {{5, 7, 9}}, "slice of u8")

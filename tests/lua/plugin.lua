@@ -48,6 +48,43 @@ t.error(function() mw.core.plugin_load(build .. "/plugins/squareplus.so") end,
   "squareplus exists already", "loading it twice is refused")
 t.near(mw.squareplus(x):totable()[1][1], want(1, 4), 1e-12, "and does no harm")
 
+---- A shipped op's file built alone is a plugin, with the same results to the bit.
+
+local function same_bits(name, inputs, attrs, what)
+  for _, dtype in ipairs {"f32", "f64"} do
+    local leaves = {}
+    for i, shape in ipairs(inputs) do leaves[i] = mw.param(mw.randn(shape, dtype)) end
+    local function bits(op)
+      local args = table.move(leaves, 1, #leaves, 1, {})
+      args[#args + 1] = attrs
+      local result = mw[op](table.unpack(args))
+      local all = {mw.core.bytes(result)}
+      if mw.core.ops()[name].outputs[1].doc ~= "i64" then
+        for _, d in ipairs(mw.grad((result * result):sum(), leaves)) do
+          all[#all + 1] = mw.core.bytes(d)
+        end
+      end
+      return table.concat(all)
+    end
+    t.ok(bits(name) == bits("alone_" .. name), what .. " built alone: the same bits, " .. dtype)
+  end
+end
+
+mw.seed(11)
+t.is(mw.core.plugin_load(build .. "/alone/dense.so"), {"alone_dense"}, "dense.c is a plugin")
+same_bits("dense", {{5, 7}, {3, 7}, {3}}, nil, "dense")
+t.is(mw.core.plugin_load(build .. "/alone/pool.so"), {"alone_maxpool", "alone_meanpool"},
+  "pool.c is a plugin of two ops")
+same_bits("maxpool", {{2, 3, 9, 8}}, {kernel = 3, stride = 2, padding = 1}, "maxpool")
+same_bits("maxpool", {{2, 3, 8, 8}}, {kernel = 2}, "maxpool of 2 x 2")
+same_bits("meanpool", {{2, 3, 9, 8}}, {kernel = 3, stride = 2, padding = 1}, "meanpool")
+t.is(mw.core.plugin_load(build .. "/alone/argmax.so"), {"alone_argmax"}, "argmax.c is a plugin")
+same_bits("argmax", {{4, 5}}, {axis = 1}, "argmax")
+for _, dtype in ipairs {"i32", "i64", "u8"} do
+  t.is(mw.alone_argmax(mw.tensor({{3, 7, 7}, {9, 1, 2}}, dtype)):totable(), {1, 0},
+    "a plugin serves " .. dtype .. " too")
+end
+
 ---- An older plugin goes on working.
 
 t.is(mw.core.plugin_load(hostile .. "older_struct.so"), {"old_copy"}, "an older op struct loads")
