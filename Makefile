@@ -97,6 +97,7 @@ COMMAND_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMAND_FILES))
 
 PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUILD)/libmoonwalk.so
 EXAMPLES := $(patsubst plugins/examples/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/examples/*.c))
+ALONE := $(patsubst %,$(BUILD)/alone/%.so,argmax dense pool)
 HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/hostile/*.c))
 TEST_PROGRAMS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
 
@@ -195,10 +196,11 @@ $(BUILD)/moonwalk: $(CORE_OBJECTS) $(FACE_OBJECTS) $(COMMAND_OBJECTS) $(BUILD)/o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(LUA_LIBS) $(CORE_LIBS) -o $@
 
-# The module takes Lua's functions from the program that loads it.
+# The module takes Lua's functions from the program that loads it. It is never unloaded: OpenMP's
+# threads outlive a Lua state, and they wait in a library that would go with it.
 $(BUILD)/moonwalk.so: $(CORE_OBJECTS) $(FACE_OBJECTS) $(BUILD)/objects
 	$(call say,LINK,$@)
-	$(Q)$(CC) -shared $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(CORE_LIBS) -o $@
+	$(Q)$(CC) -shared $(LINK_FLAGS) -Wl,-z,nodelete $(filter %.o,$^) $(FACE_LIBS) $(CORE_LIBS) -o $@
 
 $(BUILD)/libmoonwalk.a: $(CORE_OBJECTS) $(BUILD)/objects
 	$(call say,AR,$@)
@@ -206,7 +208,7 @@ $(BUILD)/libmoonwalk.a: $(CORE_OBJECTS) $(BUILD)/objects
 
 $(BUILD)/libmoonwalk.so: $(CORE_OBJECTS) $(BUILD)/objects
 	$(call say,LINK,$@)
-	$(Q)$(CC) -shared $(LINK_FLAGS) -Wl,-soname,libmoonwalk.so.$(MAJOR) \
+	$(Q)$(CC) -shared $(LINK_FLAGS) -Wl,-z,nodelete -Wl,-soname,libmoonwalk.so.$(MAJOR) \
 	  $(if $(SANITIZE),,-Wl,--no-undefined) $(filter %.o,$^) $(CORE_LIBS) -o $@
 	@ln -sf libmoonwalk.so $@.$(MAJOR)
 
@@ -217,6 +219,17 @@ $(BUILD)/plugins/%.so: plugins/examples/%.c graph/moonwalk.h $(BUILD)/flags
 	$(Q)$(CC) $(KERNEL_FLAGS) -DMW_REAL_F32 -c $< -o $(@:.so=.f32.o)
 	$(Q)$(CC) $(KERNEL_FLAGS) -DMW_REAL_F64 -c $< -o $(@:.so=.f64.o)
 	$(Q)$(CC) -shared $(LINK_FLAGS) $(@:.so=.f32.o) $(@:.so=.f64.o) -lm -o $@
+
+# A shipped op built alone is a plugin too. The tests load some beside the shipped ones, under
+# other names.
+$(BUILD)/alone/%.so: ops/%.c graph/moonwalk.h $(BUILD)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)sed 's/^    \.\(name\|op\) = "/&alone_/' $< >$(@:.so=.c)
+	$(Q)$(foreach real,$(alone_reals),$(CC) $(KERNEL_FLAGS) -DMW_REAL_$(UPPER_$(real)) \
+	  -c $(@:.so=.c) -o $(@:.so=.$(real).o) &&) true
+	$(Q)$(CC) -shared $(LINK_FLAGS) $(alone_reals:%=$(@:.so=.%.o)) -lm -o $@
+alone_reals = $(patsubst .%,%,$(suffix $(filter $<.%,$(REALS))))
 
 # ---- tests --------------------------------------------------------------------------------
 
@@ -247,7 +260,7 @@ test:
 	@$(MAKE) --no-print-directory run-tests
 
 # Tests run side by side: a thread that waits must leave its core to the others.
-run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(HOSTILE)
+run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(HOSTILE)
 	@CC='$(CC)' SANITIZE='$(SANITIZE)' MOONWALK_BUILD='$(abspath $(BUILD))' \
 	  $(if $(MOONWALK_DATA),MOONWALK_DATA='$(MOONWALK_DATA)') LUA_PATH='tests/?.lua;;' \
 	  OMP_WAIT_POLICY=passive ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \

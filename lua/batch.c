@@ -4,22 +4,12 @@
 #include "face.h"
 #include "system.h"
 
-/* Pushes a new constant and gives its bytes, to be filled. */
-static void *push_blank(lua_State *L, const mw_spec *spec) {
-  mw_tensor **t = face_push_empty(L);
-  *t = mw_constant(face_context(L), spec, NULL);
-  void *data = *t ? mw_leaf_write(*t) : NULL;
-  if (!data) face_raise(L);
-  face_settle(L);
-  return data;
-}
-
 /* core.permutation(n) -> the numbers 0 .. n-1 in random order, i64 [n] */
 static int face_permutation(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
+  lua_Integer n = face_check_integer(L, 1, "permutation", "n");
   if (n < 0) return face_error(L, "permutation: n is %lld, expected 0 or more", n);
   mw_spec spec = mw_spec_of(MW_I64, 1, (int64_t[]){n});
-  mw_random_permutation(face_context(L), n, push_blank(L, &spec));
+  mw_random_permutation(face_context(L), n, face_push_blank(L, &spec));
   return 1;
 }
 
@@ -91,7 +81,7 @@ static const int64_t *check_order(lua_State *L, const mw_spec *spec, lua_Integer
   int64_t rows = spec->shape[0], available = rows;
   const int64_t *order = NULL;
   if (!lua_isnoneornil(L, 2)) {
-    mw_tensor *index = face_check(L, 2);
+    mw_tensor *index = face_check(L, 2, "rows");
     const mw_spec *its = mw_tensor_spec(index);
     char text[MW_SPEC_TEXT];
     if (its->dtype != MW_I64 || its->rank != 1)
@@ -115,13 +105,19 @@ static const int64_t *check_order(lua_State *L, const mw_spec *spec, lua_Integer
  * t[index[first .. first+count-1]] as dtype, times scale. Without an index the rows are
  * consecutive. first counts from 1, what stands in the index from 0. */
 static int face_rows(lua_State *L) {
-  mw_tensor *t = face_check(L, 1);
+  mw_tensor *t = face_check(L, 1, "rows");
   const mw_spec *from = mw_tensor_spec(t);
-  lua_Integer first = luaL_checkinteger(L, 3), count = luaL_checkinteger(L, 4);
-  double scale = luaL_optnumber(L, 6, 1);
+  lua_Integer first = face_check_integer(L, 3, "rows", "first");
+  lua_Integer count = face_check_integer(L, 4, "rows", "count");
+  double scale = 1;
   mw_spec to = *from;
   conversion how;
 
+  if (!lua_isnoneornil(L, 6)) {
+    if (lua_type(L, 6) != LUA_TNUMBER)
+      return face_error(L, "rows: scale is %s, expected a number", face_describe(L, 6));
+    scale = lua_tonumber(L, 6);
+  }
   to.dtype = face_dtype(L, 5, from->dtype);
   if (from->rank == 0) return face_error(L, "rows: a scalar has no rows");
   if (!widens(from->dtype, to.dtype, scale))
@@ -130,7 +126,8 @@ static int face_rows(lua_State *L) {
   const int64_t *order = check_order(L, from, first, count);
   const char *source = face_data(L, t);
   to.shape[0] = count;
-  char *data = push_blank(L, &to);
+  char *data = face_push_blank(L, &to);
+  if (!data) return 1;
 
   int64_t width = 1; /* elements in a row */
   for (int axis = 1; axis < from->rank; axis++) width *= from->shape[axis];

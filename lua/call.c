@@ -66,16 +66,19 @@ static bool holds_tensors(lua_State *L, int index) {
 }
 
 static void add_tensors(call *c, int index) {
-  lua_Integer n = (lua_Integer)lua_rawlen(c->L, index);
+  lua_State *L = c->L;
+  lua_Integer n = (lua_Integer)lua_rawlen(L, index);
+  lua_newtable(L); /* keeps the tensors, whatever becomes of the user's table meanwhile */
   for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(c->L, index, i);
-    mw_tensor *t = face_test(c->L, -1);
+    lua_rawgeti(L, index, i);
+    mw_tensor *t = face_test(L, -1);
     if (!t)
-      face_error(c->L, "%s: tensor %d of the list is %s", c->op->name, (int)i,
-                 face_describe(c->L, -1));
+      face_error(L, "%s: tensor %lld of the list is %s", c->op->name, (long long)i,
+                 face_describe(L, -1));
     add_input(c, t, 0);
-    lua_pop(c->L, 1); /* the table keeps it */
+    lua_rawseti(L, -2, i);
   }
+  lua_replace(L, index);
 }
 
 /* An argument that is neither a tensor nor nil nor a table. */
@@ -201,7 +204,7 @@ static mw_setting read_setting(call *c, const char *name, int index) {
   lua_Integer n;
   switch (lua_type(L, index)) {
     case LUA_TBOOLEAN: return mw_bool(name, lua_toboolean(L, index));
-    case LUA_TSTRING: return mw_text(name, lua_tostring(L, index));
+    case LUA_TSTRING: return mw_text(name, face_check_text(L, index, c->op->name, name));
     case LUA_TTABLE: return read_list(c, name, index);
     case LUA_TNUMBER:
       n = lua_tointegerx(L, index, &integral);
@@ -348,9 +351,7 @@ void face_push_op(lua_State *L, const char *name) {
 }
 
 const mw_op *face_check_op(lua_State *L, int index, const char *function) {
-  if (lua_type(L, index) != LUA_TSTRING)
-    face_error(L, "%s: the op is %s, expected its name", function, face_describe(L, index));
-  return find_op(L, lua_tostring(L, index));
+  return find_op(L, face_check_text(L, index, function, "the op"));
 }
 
 /* core.call(op, ...) */
@@ -364,7 +365,7 @@ static int core_op(lua_State *L) {
 
 /* ---- gradients and programs -------------------------------------------------------------- */
 
-/* The tensors of a list, in memory that is pushed on the stack. They belong to the list. */
+/* The tensors of a list, in memory that is pushed on the stack above a table that keeps them. */
 static mw_tensor **check_tensors(lua_State *L, int index, const char *function, const char *what,
                                  int *n) {
   if (!lua_istable(L, index))
@@ -372,6 +373,8 @@ static mw_tensor **check_tensors(lua_State *L, int index, const char *function, 
                face_describe(L, index));
   lua_Unsigned count = lua_rawlen(L, index);
   if (count > 1000000) face_error(L, "%s: %s has too many tensors", function, what);
+  lua_newtable(L);
+  int kept = lua_gettop(L);
   mw_tensor **list = lua_newuserdatauv(L, (size_t)count * sizeof *list + 1, 0);
   for (lua_Unsigned i = 0; i < count; i++) {
     lua_rawgeti(L, index, (lua_Integer)i + 1);
@@ -379,7 +382,7 @@ static mw_tensor **check_tensors(lua_State *L, int index, const char *function, 
     if (!list[i])
       face_error(L, "%s: %s[%d] is %s, expected a tensor", function, what, (int)i + 1,
                  face_describe(L, -1));
-    lua_pop(L, 1);
+    lua_rawseti(L, kept, (lua_Integer)i + 1);
   }
   lua_pushnil(L);
   if (count == 0 && lua_next(L, index))
@@ -456,9 +459,9 @@ typedef struct face_program {
 } face_program;
 
 static int program_gc(lua_State *L) {
-  face_program *p = lua_touserdata(L, 1);
-  if (p->program) mw_program_free(p->program);
-  p->program = NULL;
+  face_program *p = luaL_testudata(L, 1, FACE_PROGRAM);
+  if (p && p->program) mw_program_free(p->program);
+  if (p) p->program = NULL;
   return 0;
 }
 
@@ -500,5 +503,7 @@ void face_open_call(lua_State *L) {
   luaL_newmetatable(L, FACE_PROGRAM);
   lua_pushcfunction(L, program_gc);
   lua_setfield(L, -2, "__gc");
+  lua_pushliteral(L, FACE_PROGRAM);
+  lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
 }

@@ -18,8 +18,7 @@ static double number_or(lua_State *L, int index, double fallback, const char *fu
 
 /* ---- from Lua values ------------------------------------------------------------------------ */
 
-/* Pushes a constant of zeros and returns its bytes, to be filled. NULL when it is empty. */
-static void *push_blank(lua_State *L, const mw_spec *spec) {
+void *face_push_blank(lua_State *L, const mw_spec *spec) {
   mw_tensor *t = mw_constant(face_context(L), spec, NULL);
   face_push(L, t);
   if (mw_spec_count(spec) == 0) return NULL;
@@ -94,7 +93,7 @@ void face_push_nested(lua_State *L, int index, mw_dtype dtype) {
   luaL_checkstack(L, MW_MAX_RANK + 8, NULL);
   nested it = {.L = L, .spec = {.dtype = dtype}};
   measure_nested(L, index, &it.spec);
-  it.data = push_blank(L, &it.spec);
+  it.data = face_push_blank(L, &it.spec);
   lua_pushvalue(L, index);
   read_nested(&it, 0);
   lua_pop(L, 1);
@@ -109,7 +108,7 @@ static int tensor_new(lua_State *L) {
     mw_setting setting = mw_text("dtype", mw_dtype_name(dtype));
     if (dtype != MW_NONE && dtype != mw_tensor_spec(from)->dtype) {
       face_push(L, mw_apply(face_context(L), "cast", 1, &from, 1, &setting));
-      from = face_check(L, -1);
+      from = face_check(L, -1, "tensor");
     }
     const void *data = face_data(L, from);
     face_push(L, mw_constant(face_context(L), mw_tensor_spec(from), data));
@@ -130,7 +129,7 @@ static int push_filled(lua_State *L, const char *function, const mw_spec *spec, 
                       face_describe(L, index), expected, mw_dtype_name(spec->dtype));
   size_t size = mw_dtype_size(spec->dtype);
   int64_t count = mw_spec_count(spec);
-  char *data = push_blank(L, spec);
+  char *data = face_push_blank(L, spec);
   for (int64_t i = 0; i < count; i++) memcpy(data + (size_t)i * size, &element, size);
   return 1;
 }
@@ -144,7 +143,7 @@ static int tensor_full(lua_State *L) {
 
 static int tensor_zeros(lua_State *L) {
   mw_spec spec = face_shape(L, 1, face_dtype(L, 2, MW_F32));
-  push_blank(L, &spec);
+  face_push_blank(L, &spec);
   return 1;
 }
 
@@ -170,7 +169,7 @@ static int tensor_eye(lua_State *L) {
   }
   if (spec.rank != 1) return face_error(L, "eye: n is a shape, expected an integer");
   spec.rank = 2;
-  void *data = push_blank(L, &spec);
+  void *data = face_push_blank(L, &spec);
   lua_pushinteger(L, 1);
   for (int64_t i = 0; i < spec.shape[0] && i < spec.shape[1]; i++)
     face_store(L, -1, spec.dtype, data, i * spec.shape[1] + i);
@@ -184,7 +183,7 @@ static int push_sequence(lua_State *L, const char *function, double count, doubl
   if (!(count < 0x1p40)) return face_error(L, "%s: %g elements are too many", function, count);
   int64_t n = count > 0 ? (int64_t)count : 0;
   mw_spec spec = mw_spec_of(dtype, 1, &n);
-  void *data = push_blank(L, &spec);
+  void *data = face_push_blank(L, &spec);
   for (int64_t i = 0; i < n; i++) {
     lua_pushnumber(L, first + (double)i * step);
     const char *expected = face_store(L, -1, dtype, data, i);
@@ -222,7 +221,7 @@ static int tensor_linspace(lua_State *L) {
   push_sequence(L, "linspace", count, first, count > 1 ? (last - first) / (count - 1) : 0, dtype);
   if (count > 1) { /* exactly, whatever the rounding */
     lua_pushvalue(L, 2);
-    face_store(L, -1, dtype, mw_leaf_write(face_check(L, -2)), (int64_t)count - 1);
+    face_store(L, -1, dtype, mw_leaf_write(face_check(L, -2, "linspace")), (int64_t)count - 1);
     lua_pop(L, 1);
   }
   return 1;
@@ -238,7 +237,7 @@ static int push_random(lua_State *L, const char *function, random_fill *fill, do
     return face_error(L, "%s: dtype is '%s', expected 'f32' or 'f64'", function,
                       mw_dtype_name(dtype));
   mw_spec spec = face_shape(L, 1, dtype);
-  void *data = push_blank(L, &spec);
+  void *data = face_push_blank(L, &spec);
   fill(face_context(L), dtype, mw_spec_count(&spec), data, a, b);
   return 1;
 }

@@ -233,26 +233,19 @@ static uint8_t digit_draw(draws *d, uint8_t *image) {
   return (uint8_t)digit;
 }
 
-/* Pushes a new constant of bytes and gives them, to be filled. */
-static uint8_t *push_bytes(lua_State *L, int rank, const int64_t *shape) {
-  mw_spec spec = mw_spec_of(MW_U8, rank, shape);
-  mw_tensor **t = face_push_empty(L);
-  *t = mw_constant(face_context(L), &spec, NULL);
-  uint8_t *data = *t ? mw_leaf_write(*t) : NULL;
-  if (!data) face_raise(L);
-  return data;
-}
-
 /* core.digits(n, seed) -> images u8 [n,28,28], labels u8 [n] */
 static int face_digits(lua_State *L) {
   mw_context *ctx = face_context(L);
-  lua_Integer n = luaL_checkinteger(L, 1);
-  uint64_t seed = (uint64_t)luaL_checkinteger(L, 2), seed_kept, position_kept;
+  lua_Integer n = face_check_integer(L, 1, "digits", "n");
+  uint64_t seed = (uint64_t)face_check_integer(L, 2, "digits", "seed");
+  uint64_t seed_kept, position_kept;
   draws d;
 
   if (n < 0) return face_error(L, "digits: n is %lld, expected 0 or more", n);
-  uint8_t *image = push_bytes(L, 3, (int64_t[]){n, SIDE, SIDE});
-  uint8_t *label = push_bytes(L, 1, (int64_t[]){n});
+  mw_spec images = mw_spec_of(MW_U8, 3, (int64_t[]){n, SIDE, SIDE});
+  mw_spec labels = mw_spec_of(MW_U8, 1, (int64_t[]){n});
+  uint8_t *image = face_push_blank(L, &images);
+  uint8_t *label = face_push_blank(L, &labels);
   mw_random_state(ctx, &seed_kept, &position_kept);
   for (int64_t k = 0; k < n; k++) {
     mw_random_restore(ctx, seed, (uint64_t)k << DRAWS_LOG);

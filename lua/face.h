@@ -16,8 +16,9 @@ mw_context *face_context(lua_State *L); /* the state's one context */
 
 /* Tensors. face_push takes the caller's reference, also when it raises; a NULL tensor raises
  * mw_error(). It tells the collector about the bytes. */
-mw_tensor *face_test(lua_State *L, int index);  /* NULL when it is no tensor */
-mw_tensor *face_check(lua_State *L, int index); /* raises */
+mw_tensor *face_test(lua_State *L, int index); /* NULL when it is no tensor */
+/* The same, but raises, in the name of a function. */
+mw_tensor *face_check(lua_State *L, int index, const char *function);
 void face_push(lua_State *L, mw_tensor *t);
 /* Pushes a tensor that has no mw_tensor yet, for the caller to fill in: the way to take several
  * references without losing one when Lua's memory is short. */
@@ -31,6 +32,10 @@ void face_settle(lua_State *L);
  * Moonwalk's own modules (chunk names that begin with "=moonwalk/"). */
 int face_error(lua_State *L, const char *format, ...) MW_PRINTF(2, 3);
 int face_raise(lua_State *L); /* with mw_error() as its text */
+/* An argument of a function of core, by its name there; raises when it is none. A text has no NUL,
+ * at which C would take it to end. */
+lua_Integer face_check_integer(lua_State *L, int index, const char *function, const char *name);
+const char *face_check_text(lua_State *L, int index, const char *function, const char *name);
 /* Pushes a short text for the value at index, for messages: "a table", "f32[2,3]", "'abc'". */
 const char *face_describe(lua_State *L, int index);
 /* Pushes the string key of the table at index that is nearest to a misspelt word, or an op's name
@@ -45,6 +50,8 @@ mw_dtype face_dtype(lua_State *L, int index, mw_dtype fallback); /* fallback whe
 const char *face_store(lua_State *L, int index, mw_dtype dtype, void *data, int64_t i);
 void face_push_element(lua_State *L, mw_dtype dtype, const void *data, int64_t i);
 
+/* Pushes a constant of zeros and returns its bytes, to be filled; NULL when it is empty. */
+void *face_push_blank(lua_State *L, const mw_spec *spec);
 /* Pushes a constant made of the number, boolean or nested tables at index. With MW_NONE the dtype
  * is f32, or bool of booleans. */
 void face_push_nested(lua_State *L, int index, mw_dtype dtype);

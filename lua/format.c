@@ -173,7 +173,7 @@ static void write_exact(printer *p) {
 }
 
 static int tensor_tostring(lua_State *L) {
-  mw_tensor *t = face_check(L, 1);
+  mw_tensor *t = face_check(L, 1, "tostring");
   char text[MW_SPEC_TEXT];
   printer p = {.spec = *mw_tensor_spec(t), .data = face_data(L, t)};
   int64_t stride = 1;
@@ -209,7 +209,7 @@ static int tensor_tostring(lua_State *L) {
 
 /* t:item(): the one element as a number or a boolean */
 static int tensor_item(lua_State *L) {
-  mw_tensor *t = face_check(L, 1);
+  mw_tensor *t = face_check(L, 1, "item");
   char text[MW_SPEC_TEXT];
   const mw_spec *spec = mw_tensor_spec(t);
   if (mw_spec_count(spec) != 1)
@@ -235,7 +235,7 @@ static void push_table(lua_State *L, const mw_spec *spec, const void *data, int 
 
 /* t:totable(): nested tables; of a scalar its number */
 static int tensor_totable(lua_State *L) {
-  mw_tensor *t = face_check(L, 1);
+  mw_tensor *t = face_check(L, 1, "totable");
   const void *data = face_data(L, t);
   int64_t next = 0;
   luaL_checkstack(L, MW_MAX_RANK + 4, NULL);
@@ -245,7 +245,7 @@ static int tensor_totable(lua_State *L) {
 
 /* t:eval(): computes the value; returns t */
 static int tensor_eval(lua_State *L) {
-  face_data(L, face_check(L, 1));
+  face_data(L, face_check(L, 1, "eval"));
   lua_settop(L, 1);
   return 1;
 }
@@ -259,7 +259,7 @@ static int tensor_eval(lua_State *L) {
 
 /* core.bytes(t) -> string */
 static int tensor_bytes(lua_State *L) {
-  mw_tensor *t = face_check(L, 1);
+  mw_tensor *t = face_check(L, 1, "bytes");
   const char *data = face_data(L, t);
   lua_pushlstring(L, data ? data : "", mw_spec_bytes(mw_tensor_spec(t)));
   return 1;

@@ -70,7 +70,8 @@ static mw_status idx_fail_short(idx_file *file) {
   const char *text = gzerror(file->stream, &code);
   if (code == Z_ERRNO) return idx_fail(file, "%s", strerror(errno));
   if (code == Z_BUF_ERROR || code == Z_OK) return idx_fail(file, "truncated: the data ends early");
-  return idx_fail(file, "damaged gzip data: %s", text);
+  const char *reason = strstr(text, ": "); /* behind zlib's name for the file */
+  return idx_fail(file, "damaged gzip data: %s", reason ? reason + 2 : text);
 }
 
 static mw_status idx_read(idx_file *file, void *to, unsigned bytes) {
@@ -188,7 +189,7 @@ static mw_tensor *idx_tensor(idx_file *file, mw_context *ctx) {
 
 /* core.idx(path) -> tensor, or nil and a message */
 static int face_idx(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = face_check_text(L, 1, "idx", "the path");
   idx_file file = {.stream = NULL};
   mw_tensor *t = NULL;
   if (!idx_open(&file, path)) {

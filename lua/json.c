@@ -29,7 +29,8 @@ static json *push_json(lua_State *L) {
 }
 
 static int json_gc(lua_State *L) {
-  json *it = lua_touserdata(L, 1);
+  json *it = luaL_testudata(L, 1, FACE_JSON);
+  if (!it) return 0;
   cJSON_Delete(it->root);
   cJSON_free(it->text);
   *it = (json){NULL, NULL};

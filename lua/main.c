@@ -31,7 +31,7 @@ static mw_context *running_context;
 static void raise_interrupt(lua_State *L, lua_Debug *frame) {
   (void)frame;
   lua_sethook(L, NULL, 0, 0);
-  luaL_error(L, "interrupted");
+  face_error(L, "interrupted");
 }
 
 /* A second one ends the process, for code that does not listen to the first. */

@@ -136,7 +136,10 @@ static int module_error(lua_State *L) {
     lua_settop(L, 1);
     return lua_error(L);
   }
-  return raise_text(L, lua_tostring(L, 1));
+  push_user_line(L);
+  lua_pushvalue(L, 1);
+  lua_concat(L, 2);
+  return lua_error(L);
 }
 
 const char *face_describe(lua_State *L, int index) {
@@ -149,12 +152,31 @@ const char *face_describe(lua_State *L, int index) {
     case LUA_TBOOLEAN: return lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false");
     case LUA_TNUMBER: return luaL_tolstring(L, index, NULL);
     case LUA_TSTRING: {
+      size_t length, shown = strlen(lua_tolstring(L, index, &length));
       snprintf(text, sizeof text, "'%.40s%s'", lua_tostring(L, index),
-               lua_rawlen(L, index) > 40 ? "..." : "");
+               shown > 40 || shown < length ? "..." : "");
       return lua_pushstring(L, text);
     }
     default: return lua_pushfstring(L, "a %s", luaL_typename(L, index));
   }
+}
+
+lua_Integer face_check_integer(lua_State *L, int index, const char *function, const char *name) {
+  int integral = 0;
+  lua_Integer value = 0;
+  if (lua_type(L, index) == LUA_TNUMBER) value = lua_tointegerx(L, index, &integral);
+  if (!integral)
+    face_error(L, "%s: %s is %s, expected an integer", function, name, face_describe(L, index));
+  return value;
+}
+
+const char *face_check_text(lua_State *L, int index, const char *function, const char *name) {
+  if (lua_type(L, index) != LUA_TSTRING)
+    face_error(L, "%s: %s is %s, expected a string", function, name, face_describe(L, index));
+  const char *text = lua_tostring(L, index);
+  if (strlen(text) != lua_rawlen(L, index))
+    face_error(L, "%s: %s has a NUL character: %s", function, name, face_describe(L, index));
+  return text;
 }
 
 /* Levenshtein's distance, of words cut at 32 letters. */
@@ -204,19 +226,10 @@ static int module_near(lua_State *L) {
 
 /* ---- threads and random numbers ---------------------------------------------------------- */
 
-static lua_Integer check_integer(lua_State *L, const char *function, const char *name, int index) {
-  int integral = 0;
-  lua_Integer value = 0;
-  if (lua_type(L, index) == LUA_TNUMBER) value = lua_tointegerx(L, index, &integral);
-  if (!integral)
-    face_error(L, "%s: %s is %s, expected an integer", function, name, face_describe(L, index));
-  return value;
-}
-
 static int module_threads(lua_State *L) {
   mw_context *ctx = face_context(L);
   if (!lua_isnoneornil(L, 1)) {
-    lua_Integer n = check_integer(L, "threads", "n", 1);
+    lua_Integer n = face_check_integer(L, 1, "threads", "n");
     if (n < 1 || n > 1024)
       return face_error(L, "threads: n is %lld, expected 1 to 1024", (long long)n);
     mw_threads_set(ctx, (int)n);
@@ -226,7 +239,7 @@ static int module_threads(lua_State *L) {
 }
 
 static int module_seed(lua_State *L) {
-  mw_seed(face_context(L), (uint64_t)check_integer(L, "seed", "n", 1));
+  mw_seed(face_context(L), (uint64_t)face_check_integer(L, 1, "seed", "n"));
   return 0;
 }
 
@@ -239,8 +252,8 @@ static int module_random_state(lua_State *L) {
 }
 
 static int module_random_restore(lua_State *L) {
-  lua_Integer seed = check_integer(L, "random_restore", "seed", 1);
-  lua_Integer position = check_integer(L, "random_restore", "position", 2);
+  lua_Integer seed = face_check_integer(L, 1, "random_restore", "seed");
+  lua_Integer position = face_check_integer(L, 2, "random_restore", "position");
   mw_random_restore(face_context(L), (uint64_t)seed, (uint64_t)position);
   return 0;
 }

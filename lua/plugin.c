@@ -6,10 +6,8 @@
 
 /* core.plugin_load(path) -> {"name", ...}: the ops that came with it */
 static int plugin_load(lua_State *L) {
-  if (lua_type(L, 1) != LUA_TSTRING)
-    return face_error(L, "plugin: the path is %s, expected a string", face_describe(L, 1));
-  const char *names;
-  if (mw_plugin_load(face_context(L), lua_tostring(L, 1), &names)) return face_raise(L);
+  const char *path = face_check_text(L, 1, "plugin", "the path"), *names;
+  if (mw_plugin_load(face_context(L), path, &names)) return face_raise(L);
   lua_newtable(L);
   for (lua_Integer i = 1; *names; i++) {
     size_t length = strcspn(names, "\n");

@@ -113,9 +113,10 @@ static int core_ops(lua_State *L) {
 
 /* core.op_info(name) -> the same for one op, or nil */
 static int core_op_info(lua_State *L) {
-  const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+  size_t length = 0;
+  const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &length) : "";
   const mw_op *op = mw_op_find(face_context(L), name);
-  if (!op) return 0;
+  if (!op || strlen(name) != length) return 0;
   push_op_info(L, op);
   return 1;
 }
@@ -123,7 +124,8 @@ static int core_op_info(lua_State *L) {
 /* core.kernel_prefer(op, kernel?): programs compiled from now on take that kernel where it can */
 static int core_kernel_prefer(lua_State *L) {
   const char *op = face_check_op(L, 1, "kernel_prefer")->name;
-  const char *kernel = lua_isnoneornil(L, 2) ? NULL : lua_tostring(L, 2);
+  const char *kernel =
+      lua_isnoneornil(L, 2) ? NULL : face_check_text(L, 2, "kernel_prefer", "the kernel");
   if (mw_kernel_prefer(face_context(L), op, kernel)) return face_raise(L);
   return 0;
 }

@@ -3,15 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lauxlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "face.h"
+
 /* core.fsync(path) -> true, or nil and a message: a file's or a folder's data is on the disk. */
 static int face_fsync(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = face_check_text(L, 1, "fsync", "the path");
   int handle = open(path, O_RDONLY | O_CLOEXEC);
   int failed = handle < 0 || fsync(handle) != 0 ? errno : 0;
   if (handle >= 0) close(handle);
@@ -34,9 +35,11 @@ static int face_clock(lua_State *L) {
 
 /* core.terminal("stdout" | "stderr") -> its columns, or nil where it is no terminal */
 static int face_terminal(lua_State *L) {
-  static const char *const names[] = {"stdout", "stderr", NULL};
-  int handle = luaL_checkoption(L, 1, NULL, names) == 0 ? STDOUT_FILENO : STDERR_FILENO;
+  const char *name = face_check_text(L, 1, "terminal", "the stream");
+  int handle = strcmp(name, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO;
   struct winsize size;
+  if (handle == STDERR_FILENO && strcmp(name, "stderr") != 0)
+    return face_error(L, "terminal: the stream is '%.40s', expected 'stdout' or 'stderr'", name);
   if (!isatty(handle)) {
     luaL_pushfail(L);
   } else {

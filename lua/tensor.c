@@ -20,9 +20,13 @@ mw_tensor *face_test(lua_State *L, int index) {
   return slot ? *slot : NULL;
 }
 
-mw_tensor *face_check(lua_State *L, int index) {
+mw_tensor *face_check(lua_State *L, int index, const char *function) {
   mw_tensor *t = face_test(L, index);
-  if (!t) face_error(L, "argument %d is %s, expected a tensor", index, face_describe(L, index));
+  if (!t && luaL_testudata(L, index, FACE_TENSOR))
+    face_error(L, "%s: argument %d is a tensor that was collected", function, index);
+  if (!t)
+    face_error(L, "%s: argument %d is %s, expected a tensor", function, index,
+               face_describe(L, index));
   return t;
 }
 
@@ -35,9 +39,11 @@ const void *face_data(lua_State *L, mw_tensor *t) {
 }
 
 static int tensor_gc(lua_State *L) {
-  mw_tensor **slot = lua_touserdata(L, 1);
-  mw_release(*slot);
+  mw_tensor **slot = luaL_testudata(L, 1, FACE_TENSOR);
+  if (!slot) return 0;
+  mw_tensor *t = *slot;
   *slot = NULL;
+  mw_release(t);
   return 0;
 }
 
@@ -86,8 +92,9 @@ void face_push_element(lua_State *L, mw_dtype dtype, const void *data, int64_t i
 
 mw_dtype face_dtype(lua_State *L, int index, mw_dtype fallback) {
   if (lua_isnoneornil(L, index)) return fallback;
-  mw_dtype dtype =
-      lua_type(L, index) == LUA_TSTRING ? mw_dtype_named(lua_tostring(L, index)) : MW_NONE;
+  size_t length;
+  const char *name = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
+  mw_dtype dtype = name && strlen(name) == length ? mw_dtype_named(name) : MW_NONE;
   if (dtype == MW_NONE && lua_isinteger(L, index))
     face_error(L, "dtype is %s, expected a string; a shape is one table, such as {2, 3}",
                face_describe(L, index));
@@ -141,10 +148,7 @@ mw_spec face_shape(lua_State *L, int index, mw_dtype dtype) {
 /* ---- leaves ------------------------------------------------------------------------------ */
 
 static const char *optional_name(lua_State *L, int index, const char *function) {
-  if (lua_isnoneornil(L, index)) return NULL;
-  if (lua_type(L, index) != LUA_TSTRING)
-    face_error(L, "%s: name is %s, expected a string", function, face_describe(L, index));
-  return lua_tostring(L, index);
+  return lua_isnoneornil(L, index) ? NULL : face_check_text(L, index, function, "name");
 }
 
 /* core.param(value, name?): a parameter that starts with the value of a tensor or a table. */
@@ -154,7 +158,7 @@ static int tensor_param(lua_State *L) {
     face_push_nested(L, 1, MW_NONE);
     lua_replace(L, 1);
   }
-  mw_tensor *from = face_check(L, 1);
+  mw_tensor *from = face_check(L, 1, "param");
   const void *data = face_data(L, from);
   face_push(L, mw_parameter(face_context(L), mw_tensor_spec(from), data, name));
   return 1;
@@ -169,7 +173,7 @@ static int tensor_input(lua_State *L) {
 
 /* core.feed(leaf, value): copies the value of a tensor of the same spec into a leaf. */
 static int tensor_feed(lua_State *L) {
-  mw_tensor *leaf = face_check(L, 1), *value = face_check(L, 2);
+  mw_tensor *leaf = face_check(L, 1, "feed"), *value = face_check(L, 2, "feed");
   const mw_spec *spec = mw_tensor_spec(leaf);
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
   if (!mw_spec_equal(spec, mw_tensor_spec(value)))
@@ -184,20 +188,20 @@ static int tensor_feed(lua_State *L) {
 }
 
 static int tensor_name(lua_State *L) {
-  lua_pushstring(L, mw_tensor_name(face_check(L, 1)));
+  lua_pushstring(L, mw_tensor_name(face_check(L, 1, "name")));
   return 1;
 }
 
 /* core.spec(t) -> "f32[2,3]" */
 static int tensor_spec(lua_State *L) {
   char text[MW_SPEC_TEXT];
-  lua_pushstring(L, mw_spec_text(mw_tensor_spec(face_check(L, 1)), text));
+  lua_pushstring(L, mw_spec_text(mw_tensor_spec(face_check(L, 1, "spec")), text));
   return 1;
 }
 
 static int tensor_set_name(lua_State *L) {
   const char *name = optional_name(L, 2, "set_name");
-  if (mw_tensor_set_name(face_check(L, 1), name ? name : "")) return face_raise(L);
+  if (mw_tensor_set_name(face_check(L, 1, "set_name"), name ? name : "")) return face_raise(L);
   lua_settop(L, 1);
   return 1;
 }
@@ -249,14 +253,14 @@ static int tensor_at(lua_State *L, mw_tensor *t) {
 
 /* __index; its upvalue is the table of methods. An op that was asked for is kept there. */
 static int tensor_index(lua_State *L) {
-  mw_tensor *t = face_check(L, 1);
+  mw_tensor *t = face_check(L, 1, "index");
   if (lua_type(L, 2) == LUA_TNUMBER) return tensor_at(L, t);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-  const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
-  if (!key)
+  if (lua_type(L, 2) != LUA_TSTRING)
     return face_error(L, "a tensor is indexed by %s, expected an integer or a name",
                       face_describe(L, 2));
+  const char *key = face_check_text(L, 2, "a tensor's field", "its name");
   const mw_spec *spec = mw_tensor_spec(t);
   if (strcmp(key, "shape") == 0) return push_shape(L, spec);
   if (strcmp(key, "dtype") == 0) return lua_pushstring(L, mw_dtype_name(spec->dtype)), 1;
@@ -275,12 +279,12 @@ static int tensor_index(lua_State *L) {
 }
 
 static int tensor_newindex(lua_State *L) {
-  return face_error(L, "a tensor cannot be written to at %s: build a new one (mw.where, mw.concat)",
+  return face_error(L, "a tensor cannot be written to at %s: build a new one, for example with mw.concat",
                     face_describe(L, 2));
 }
 
 static int tensor_length(lua_State *L) {
-  const mw_spec *spec = mw_tensor_spec(face_check(L, 1));
+  const mw_spec *spec = mw_tensor_spec(face_check(L, 1, "length"));
   if (spec->rank == 0) return face_error(L, "a scalar has no length");
   lua_pushinteger(L, spec->shape[0]);
   return 1;
@@ -338,5 +342,7 @@ void face_open_tensor(lua_State *L) {
   lua_setfield(L, -4, "methods");
   lua_pushcclosure(L, tensor_index, 1);
   lua_setfield(L, -2, "__index");
+  lua_pushliteral(L, FACE_TENSOR); /* all that getmetatable() gives */
+  lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
 }

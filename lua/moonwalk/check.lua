@@ -63,16 +63,20 @@ end
 ---@param where string
 ---@param options table?
 ---@param known string[]
+---@param positional boolean? whether there may be values without a name, which the caller checks
 ---@return table
-function check.options(where, options, known)
+function check.options(where, options, known, positional)
   if options == nil then return {} end
   if type(options) ~= "table" or core.is_tensor(options) then
     check.fail(where, "the table of options", options, "a table such as {" .. known[1] .. " = ...}")
   end
   local is_known = {}
   for _, name in ipairs(known) do is_known[name] = true end
-  for name in pairs(options) do
-    if type(name) == "string" and not is_known[name] then
+  for name, value in pairs(options) do
+    if type(name) ~= "string" and not positional then
+      core.error(("%s: [%s] is %s; options are given by name: %s"):format(where, check.show(name),
+        check.show(value), #known > 0 and table.concat(known, ", ") or "there are none"))
+    elseif type(name) == "string" and not is_known[name] then
       local near = check.near(name, known)
       core.error(("%s: there is no option %q%s %s"):format(where, name,
         near and (", did you mean %q? It takes"):format(near) or "; it takes",
@@ -155,6 +159,19 @@ end
 function check.text(where, name, value, fallback)
   if value == nil and fallback then return fallback end
   if type(value) ~= "string" then check.fail(where, name, value, "a string") end
+  return value
+end
+
+---The path of a file. A NUL would end it for the system, whatever is behind.
+---@param where string
+---@param name string
+---@param value any
+---@return string
+function check.path(where, name, value)
+  check.text(where, name, value)
+  if value:find("\0", 1, true) then
+    core.error(("%s: %s has a NUL character: %s"):format(where, name, check.show(value)))
+  end
   return value
 end
 

@@ -1,6 +1,7 @@
 -- compile.lua: mw.compile, which builds a function's graph once and then only feeds it.
 
 local core = require "moonwalk.core"
+local check = require "moonwalk.check"
 
 -- What the graph depends on: the specs of tensors, and every other argument's value.
 local function signature(args)
@@ -27,15 +28,15 @@ local function trace(fn, args)
   for i = 1, args.n do
     traced[i] = args[i]
     if core.is_tensor(args[i]) then
-      traced[i] = core.input(args[i].shape, args[i].dtype, "argument " .. i)
+      traced[i] = core.input(args[i].shape, args[i].dtype,
+        ("argument %d, while mw.compile traces"):format(i))
       inputs[i] = traced[i]
     end
   end
   local outputs = table.pack(fn(table.unpack(traced, 1, traced.n)))
   for i = 1, outputs.n do
     if not core.is_tensor(outputs[i]) then
-      core.error(("compile: result %d of the function is a %s, expected a tensor")
-        :format(i, type(outputs[i])))
+      check.fail("compile", ("result %d of the function"):format(i), outputs[i], "a tensor")
     end
   end
   return {inputs = inputs, outputs = outputs.n, program = core.program(outputs)}
@@ -48,9 +49,7 @@ end
 ---@param fn function
 ---@return function
 local function compile(fn)
-  if type(fn) ~= "function" then
-    core.error(("compile: the argument is a %s, expected a function"):format(type(fn)))
-  end
+  if type(fn) ~= "function" then check.fail("compile", "the argument", fn, "a function") end
   local traces = {}
   return function(...)
     local args = table.pack(...)

@@ -37,7 +37,7 @@ function data.mnist(options)
   options = check.options(where, options, {"split", "dir", "n"})
   local split = check.choice(where, "split", options.split, SPLITS, "train")
   local n = options.n and check.integer(where, "n", options.n, 1)
-  local dir = options.dir and check.text(where, "dir", options.dir)
+  local dir = options.dir and check.path(where, "dir", options.dir)
   local folder, message = mnist.folder(dir)
   if not folder then core.error(where .. ": " .. message) end
   local images, labels = mnist.load(folder, split)
@@ -51,7 +51,7 @@ end
 ---@return string?
 ---@return string? message
 function data.mnist_folder(dir)
-  return mnist.folder(dir and check.text("data.mnist_folder", "dir", dir))
+  return mnist.folder(dir and check.path("data.mnist_folder", "dir", dir))
 end
 
 ---Digits that look handwritten, drawn by Moonwalk: no download, and as many as one likes. The
@@ -74,7 +74,7 @@ end
 ---@return moonwalk.Tensor?
 ---@return string? message
 function data.idx(path)
-  return core.idx(check.text("data.idx", "the path", path))
+  return core.idx(check.path("data.idx", "the path", path))
 end
 
 ---A data set of one's own: x [n,...] and labels y [n], i32 or i64.
@@ -82,7 +82,8 @@ end
 ---@param y moonwalk.Tensor
 ---@return moonwalk.Dataset
 function data.dataset(x, y)
-  for name, value in pairs {x = x, y = y} do
+  for i, name in ipairs {"x", "y"} do
+    local value = select(i, x, y)
     if not core.is_tensor(value) or #value.shape == 0 then
       check.fail("data.dataset", name, value, "a tensor of rank 1 or more")
     end

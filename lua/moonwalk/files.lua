@@ -49,7 +49,7 @@ end
 ---@return true?
 ---@return string? message
 function files.save(path, tensors, metadata)
-  check.text("save", "the path", path)
+  check.path("save", "the path", path)
   if is_npy(path) then
     if not core.is_tensor(tensors) then
       check.fail("save", "what goes to .npy", tensors, "a tensor; several go to .safetensors")
@@ -82,7 +82,7 @@ end
 ---@return table<string, moonwalk.Tensor>|moonwalk.Tensor|nil
 ---@return table<string, string>|string message, or metadata
 function files.load(path)
-  check.text("load", "the path", path)
+  check.path("load", "the path", path)
   local file, why = io.open(path, "rb")
   if not file then return nil, why end
   local size = file:seek("end")

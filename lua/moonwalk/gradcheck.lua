@@ -1,6 +1,7 @@
 -- gradcheck.lua: mw.gradcheck, which compares gradients with central differences in float64.
 
 local core = require "moonwalk.core"
+local check = require "moonwalk.check"
 
 local function is_float(t)
   return core.is_tensor(t) and (t.dtype == "f32" or t.dtype == "f64")
@@ -59,8 +60,7 @@ local function place(shape, k)
   return table.concat(parts, ",")
 end
 
-local function check(fn, inputs, options, random)
-  local eps, tolerance = options.eps or 1e-6, options.tolerance or 1e-6
+local function compare(fn, inputs, eps, tolerance, random)
   local args, checked = prepare(inputs)
   if #checked == 0 then core.error("gradcheck: no input is a tensor of f32 or f64") end
   local weights, tensors = {}, {}
@@ -97,19 +97,16 @@ end
 ---@return number error  the largest
 local function gradcheck(fn, inputs, options)
   if type(fn) ~= "function" then
-    core.error(("gradcheck: fn is a %s, expected a function"):format(type(fn)))
+    check.fail("gradcheck", "fn", fn, "a function")
   elseif type(inputs) ~= "table" then
-    core.error("gradcheck: the inputs are no list, expected one such as {x, w}")
+    check.fail("gradcheck", "the list of inputs", inputs, "one such as {x, w}")
   end
-  options = options or {}
-  for name in pairs(options) do
-    if name ~= "eps" and name ~= "tolerance" then
-      core.error(("gradcheck: there is no option '%s'; there are eps and tolerance"):format(name))
-    end
-  end
+  options = check.options("gradcheck", options, {"eps", "tolerance"})
+  local eps = check.number("gradcheck", "eps", options.eps, 2^-1022, math.huge, 1e-6)
+  local tolerance = check.number("gradcheck", "tolerance", options.tolerance, 0, math.huge, 1e-6)
   -- The generator goes on afterwards as if nothing had been drawn.
   local random = {core.random_state()}
-  local succeeded, result = pcall(check, fn, inputs, options, random)
+  local succeeded, result = pcall(compare, fn, inputs, eps, tolerance, random)
   core.random_restore(random[1], random[2])
   if not succeeded then error(result, 0) end
   return result

@@ -70,10 +70,11 @@ end
 
 local function op_text(op)
   local lines = {wrapped("", 4, signature(op)), "", wrapped("", 0, op.doc or ""), ""}
+  local described = #lines
   arg_lines(lines, op.inputs)
   arg_lines(lines, op.outputs)
   attr_lines(lines, op)
-  lines[#lines + 1] = ""
+  if #lines > described then lines[#lines + 1] = "" end
   if op.example then lines[#lines + 1] = wrapped("Example: ", 4, op.example) end
   lines[#lines + 1] = op.twice and "Can be differentiated any number of times."
     or op.differentiable and "Can be differentiated once."

@@ -2,6 +2,7 @@
 -- it is first asked for: a module (mw.nn), or an op by its name (mw.conv2d).
 
 local core = require "moonwalk.core"
+local check = require "moonwalk.check"
 local slice = require "moonwalk.slice"
 
 ---A node of the graph, which may or may not have its value yet. Every op is a method too.
@@ -46,6 +47,9 @@ local slice = require "moonwalk.slice"
 ---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
 ---@field plugin fun(path: string): string[]  loads a plugin; returns the names of its ops
 ---@field ops table<string, table>  every registered op by name, with its schema
+---@field nn moonwalk.nn
+---@field optim moonwalk.optim
+---@field data moonwalk.data
 local mw = {core = core, version = core.version}
 
 for _, name in ipairs {
@@ -78,6 +82,38 @@ function mw.kernel(op, name)
   return (core.kernel_list(op):gsub("\n$", ""))
 end
 
+local function check_tensors(name, list)
+  if type(list) ~= "table" then check.fail("update", name, list, "a list such as {w}") end
+  for i = 1, #list do
+    if not core.is_tensor(list[i]) then
+      check.fail("update", ("%s[%d]"):format(name, i), list[i], "a tensor")
+    end
+  end
+end
+
+---Gives parameters new values, all at once: a training step without an optimizer.
+---
+---    local dw = mw.grad(loss, {w})[1]
+---    loss = mw.update({w}, {w - 0.1 * dw}, loss)
+---
+---What the values are computed from is as it was before the update, and so it is for the other
+---tensors, which are computed in the same program and returned.
+---@param parameters mw.tensor[]
+---@param values mw.tensor[] of the parameters' dtypes and shapes
+---@param ... mw.tensor
+---@return mw.tensor ...
+function mw.update(parameters, values, ...)
+  local others = {...}
+  check_tensors("parameters", parameters)
+  check_tensors("values", values)
+  check_tensors("others", others)
+  if #parameters ~= #values then
+    core.error(("update: there are %d parameters and %d values"):format(#parameters, #values))
+  end
+  core.run(others, parameters, values)
+  return ...
+end
+
 -- Where to find what is loaded on first use: a module, or {a module, the field of it}.
 local lazy = {
   nn = "moonwalk.nn",
@@ -97,12 +133,19 @@ local function find(name)
   if type(name) == "string" and core.op_info(name) then return core.op(name) end
 end
 
+-- What some things are called in other frameworks.
+local elsewhere = {
+  cat = "concat", detach = "stop_gradient", linear = "dense", mm = "matmul", permute = "transpose",
+  rand = "uniform", view = "reshape",
+}
+
 local function unknown(name)
   local known = {}
   for key in pairs(lazy) do known[key] = true end
   for key in pairs(mw) do known[key] = true end
-  local near = core.near(tostring(name), known)
-  core.error(("mw.%s does not exist; %s"):format(tostring(name),
+  local near = elsewhere[name] or core.near(name, known)
+  core.error(("mw%s does not exist; %s"):format(
+    type(name) == "string" and "." .. name or "[" .. check.show(name) .. "]",
     near and ("did you mean mw.%s?"):format(near) or "mw.help() lists the ops"))
 end
 

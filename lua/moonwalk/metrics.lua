@@ -1,6 +1,8 @@
 -- metrics.lua: how well a network classifies.
 
 local core = require "moonwalk.core"
+local check = require "moonwalk.check"
+local Module = require "moonwalk.nn.module"
 
 local metrics = {}
 
@@ -20,6 +22,10 @@ local metrics = {}
 ---@param size integer? samples at a time, 250 when left out
 ---@return moonwalk.Evaluation
 function metrics.evaluate(net, set, size)
+  if not Module.is(net) then check.fail("evaluate", "net", net, "a module") end
+  if type(set) ~= "table" or not set.batches then
+    check.fail("evaluate", "the set", set, "a data set, as data.digits {} gives it")
+  end
   local wrong, confusion, classes = {}, {}, nil
   local was_training = net.training
   net:eval()

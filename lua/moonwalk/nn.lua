@@ -26,12 +26,18 @@ local nn = {
   summary = require "moonwalk.nn.summary",
 }
 
+-- What some layers are called in other frameworks.
+local elsewhere = {
+  AvgPool2d = "MeanPool", Linear = "Dense", SpatialAveragePooling = "MeanPool",
+  SpatialConvolution = "Conv2d", SpatialMaxPooling = "MaxPool", View = "Flatten",
+}
+
 return setmetatable(nn, {
   __index = function(_, name)
     local names = {}
     for known in pairs(nn) do names[#names + 1] = known end
     table.sort(names)
-    local near = check.near(tostring(name), names)
+    local near = elsewhere[name] or check.near(tostring(name), names)
     core.error(("nn: there is no %q%s"):format(tostring(name),
       near and (", did you mean nn.%s?"):format(near) or "; it has " .. table.concat(names, ", ")))
   end,

@@ -83,9 +83,19 @@ local function scalars()
   end
 end
 
-local function slot_name(p, i, name)
-  local own = core.name(p)
-  return ("%s.%s"):format(own ~= "" and own or tostring(i), name)
+-- What parameter i is called in the state: by its name, or its place where that tells nothing. Of
+-- two networks that are trained together, both may have a "1.weight".
+local function state_name(opt, i)
+  local own = core.name(opt.parameters[i])
+  if own == "" then return tostring(i) end
+  for k, other in ipairs(opt.parameters) do
+    if k ~= i and core.name(other) == own then return ("%s#%d"):format(own, i) end
+  end
+  return own
+end
+
+local function slot_name(opt, i, name)
+  return ("%s.%s"):format(state_name(opt, i), name)
 end
 
 -- The slots of parameter i that the rule needs now: zeros at first.
@@ -94,7 +104,7 @@ local function slots_of(opt, i, names)
   opt.slots[i] = slots
   for _, name in ipairs(names) do
     slots[name] = slots[name]
-      or core.param(core.full(p.shape, 0, p.dtype), slot_name(p, i, name))
+      or core.param(core.full(p.shape, 0, p.dtype), slot_name(opt, i, name))
   end
   return slots
 end
@@ -140,15 +150,17 @@ end
 function Optimizer:state()
   local state = {steps = core.tensor(self.steps, "i64")}
   for i, slots in pairs(self.slots) do
-    for name, value in pairs(slots) do state[slot_name(self.parameters[i], i, name)] = value end
+    for name, value in pairs(slots) do state[slot_name(self, i, name)] = value end
   end
   return state
 end
 
 ---Goes on from what state() gave, for the same parameters and kind of optimizer.
 ---@param state table<string, moonwalk.Tensor>
+---@param message string? of a mw.load that failed: opt:load_state(mw.load(path)) raises it
 ---@return moonwalk.Optimizer self
-function Optimizer:load_state(state)
+function Optimizer:load_state(state, message)
+  if state == nil and message then core.error(message) end
   if type(state) ~= "table" then
     check.fail("load_state", "the state", state, "a table of tensors")
   end
@@ -159,7 +171,7 @@ function Optimizer:load_state(state)
   local targets, values, known = {}, {}, {steps = true}
   for i, p in ipairs(self.parameters) do
     for name, target in pairs(slots_of(self, i, self.spec.slots(self))) do
-      local key = slot_name(p, i, name)
+      local key = slot_name(self, i, name)
       local value = state[key]
       if value == nil and steps:item() == 0 then -- taken before the first step
         value = core.full(p.shape, 0, p.dtype)
@@ -190,6 +202,7 @@ local function decayed(opt, p, g, number)
   return opt.weight_decay == 0 and g or g + p * number(opt.weight_decay)
 end
 
+---@class moonwalk.optim
 local optim = {}
 
 ---Stochastic gradient descent, with momentum and Nesterov's variant of it.
@@ -289,4 +302,13 @@ optim.RMSprop = optimizer("RMSprop", {
   end,
 })
 
-return optim
+return setmetatable(optim, {
+  __index = function(_, name)
+    local names = {}
+    for known in pairs(optim) do names[#names + 1] = known end
+    table.sort(names)
+    local near = check.near(tostring(name), names)
+    core.error(("optim: there is no %q%s"):format(tostring(name), near
+      and (", did you mean optim.%s?"):format(near) or "; it has " .. table.concat(names, ", ")))
+  end,
+})

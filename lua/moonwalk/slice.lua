@@ -1,13 +1,10 @@
 -- slice.lua: t:slice {...}, the parts of a tensor in Lua's way of counting.
 
 local core = require "moonwalk.core"
+local show = require "moonwalk.check".show
 
 local function fail(axis, text, ...)
   core.error(("slice: axis %d: "):format(axis) .. text:format(...))
-end
-
-local function show(value)
-  return type(value) == "string" and ("%q"):format(value) or tostring(value)
 end
 
 -- A position from 1, or from -1 at the end, as one from 1.
@@ -58,6 +55,12 @@ local function slice(t, parts)
   local shape = t.shape
   if #parts > #shape then
     core.error(("slice: there are %d parts, but the tensor is %s"):format(#parts, core.spec(t)))
+  end
+  for key in pairs(parts) do
+    if math.type(key) ~= "integer" or key < 1 or key > #shape then
+      core.error(("slice: the parts have the key %s, but the tensor is %s"):format(show(key),
+        core.spec(t)))
+    end
   end
   local start, count, step, kept = {}, {}, {}, {}
   for axis, size in ipairs(shape) do

@@ -107,7 +107,7 @@ for _, case in ipairs {
   {"gzip data cut", put("b19.gz", good_gz:sub(1, -12)), "truncated"},
   {"gzip data without its checksum", put("b20.gz", good_gz:sub(1, -9)), "truncated"},
   {"a wrong checksum", put("b21.gz", good_gz:sub(1, -9) .. ("\1"):rep(4) .. good_gz:sub(-4)),
-    "damaged gzip data"},
+    "damaged gzip data: incorrect data check"},
   {"a folder", FOLDER, "not a regular file"},
   {"a file that is not there", FOLDER .. "/none", "No such file"},
 } do

@@ -89,6 +89,8 @@ wrong(function() return x:reshape(mw.randn {2}) end,
 -- Names
 wrong(function() return mw.conv2 end, "mw.conv2 does not exist; did you mean mw.conv2d?",
   "a misspelt op")
+wrong(function() return mw.cat end, "mw.cat does not exist; did you mean mw.concat?",
+  "what an op is called elsewhere")
 wrong(function() return mw.tensr {1} end, "mw.tensr does not exist; did you mean mw.tensor?",
   "a misspelt function")
 wrong(function() return x:reshap(3, 2) end,
@@ -185,10 +187,77 @@ wrong(function() return mw.grad(x:sum(), {x}, 1) end,
   "grad: dy is 1, expected a tensor of y's shape", "a number for dy")
 wrong(function() return core.run({}, {x}, {x}) end, "", "an update of what is no parameter")
 wrong(function() mw.compile(5) end,
-  "compile: the argument is a number, expected a function", "compile of a number")
+  "compile: the argument is 5, expected a function", "compile of a number")
 wrong(function() mw.compile(print)({}) end,
   "compile: argument 1 is a table, expected a tensor", "a compiled function of a table")
+wrong(function() mw.compile(function(u) return u * u:sum():item() end)(x) end,
+  "input 'argument 1, while mw.compile traces' f32[2,3] has no value yet",
+  "a value that is asked for in a compiled function")
+local metrics = require "moonwalk.metrics"
+wrong(function() metrics.evaluate(mw.nn.ReLU {}) end,
+  "evaluate: the set is nil, expected a data set", "an evaluation without a data set")
+wrong(function() metrics.evaluate(print, {}) end, "evaluate: net is a function, expected a module",
+  "an evaluation of a function")
 wrong(function() return mw.plugin "/no/such/plugin.so" end, "", "a plugin that is not there")
+
+-- Functions that the Lua modules call; strings with a NUL, at which C would take them to end
+wrong(function() return core.permutation() end, "permutation: n is nil, expected an integer",
+  "a permutation of nothing")
+wrong(function() return core.rows(x, nil, 1) end, "rows: count is nil, expected an integer",
+  "rows without a number")
+wrong(function() return core.rows(x, nil, 1, 1, "f32", "1") end,
+  "rows: scale is '1', expected a number", "rows times a string")
+wrong(function() return core.digits(1) end, "digits: seed is nil, expected an integer",
+  "digits without a seed")
+wrong(function() return core.idx() end, "idx: the path is nil, expected a string", "idx of nothing")
+wrong(function() return core.terminal "x" end, "terminal: the stream is 'x', expected 'stdout'",
+  "a stream that there is not")
+wrong(function() return core.kernel_prefer("relu", {}) end,
+  "kernel_prefer: the kernel is a table, expected a string", "a kernel that is a table")
+wrong(function() return x.item(5) end, "item: argument 1 is 5, expected a tensor",
+  "a method of a number")
+wrong(function() return x["shape\0"] end,
+  "a tensor's field: its name has a NUL character: 'shape...'", "a NUL in a field")
+wrong(function() return mw.zeros({1}, "f64\0") end, "dtype is 'f64...', expected",
+  "a NUL in a dtype")
+wrong(function() return x:cast "f64\0" end, "cast: dtype has a NUL character: 'f64...'",
+  "a NUL in an attribute")
+wrong(function() return mw.param({1}, "a\0b") end, "param: name has a NUL character: 'a...'",
+  "a NUL in a parameter's name")
+wrong(function() return mw["relu\0"] end, "mw.relu\0 does not exist; did you mean mw.relu?",
+  "a NUL in an op's name")
+wrong(function() return mw[x] end, "mw[a tensor f32[2,3]] does not exist", "a tensor for a name")
+wrong(function() return core.call("place", x, {shape = {math.mininteger, 3}, start = {-1, 1}}) end,
+  "place: entry 1 of shape is -9223372036854775808, expected 0 or more", "a negative size")
+wrong(function() x:slice {rows = 1} end,
+  'slice: the parts have the key "rows", but the tensor is f32[2,3]', "a slice of what is no axis")
+wrong(function() mw.gradcheck(mw.relu, {x}, {eps = "x"}) end,
+  'gradcheck: eps is "x", expected a number', "an eps that is no number")
+wrong(function() mw.gradcheck(mw.relu, {x}, 3) end,
+  "gradcheck: the table of options is 3, expected", "options that are no table")
+wrong(function() mw.data.dataset(x) end, "data.dataset: y is nil, expected a tensor of rank 1",
+  "a data set without labels")
+wrong(function() mw.data.digits {"test"} end,
+  'data.digits: [1] is "test"; options are given by name: split, n, seed',
+  "an option without its name")
+wrong(function() mw.optim.SGD({mw.param {1}}, {0.1}) end,
+  "optim.SGD: [1] is 0.1; options are given by name: lr", "a learning rate without its name")
+
+wrong(function() mw.gradcheck() end, "gradcheck: fn is nil, expected a function",
+  "a check of nothing")
+wrong(function() mw.gradcheck(mw.relu, x) end,
+  "gradcheck: the list of inputs is a tensor f32[2,3], expected one such as", "a check of no list")
+
+-- Ctrl-C
+local process = io.open "/proc/self/stat"
+if process then
+  local id = process:read "n"
+  process:close()
+  os.execute(("(sleep 0.2; kill -INT %d) &"):format(id))
+  wrong(function() while true do local _ = nil end end, "interrupted", "a loop that Ctrl-C stops")
+else
+  t.skip("a loop that Ctrl-C stops", "there is no /proc")
+end
 
 -- Deep in Lua's own modules the line is still the script's.
 wrong(function() mw.gradcheck(function() return 1 end, {x}) end,

@@ -154,7 +154,9 @@ for i, case in ipairs {
   {"a shape smaller than its data", container("{" .. entry("a", "F32", "[1]", 0, 8) .. "}", data8),
     "takes 4 bytes, its data has 8"},
   {"a shape that overflows", container("{" .. entry("a", "U8", "[4294967296,4294967296,8]", 0, 8)
-    .. "}", data8), "takes more than 2%^63 bytes"},
+    .. "}", data8), "takes more than 2%^46 bytes"},
+  {"an empty shape that overflows", container("{" .. entry("a", "U8",
+    "[0,4294967296,4294967296]", 0, 0) .. "}"), "takes more than 2%^46 bytes"},
   {"a shape that overflows to its size", container("{" .. entry("a", "F64",
     "[2305843009213693953]", 0, 8) .. "}", data8), 'tensor "a"'},
   {"offsets in the wrong order", container("{" .. entry("a", "U8", "[8]", 8, 0) .. "}", data8),
@@ -279,7 +281,8 @@ do
     {"\x93NUMPY\9\0" .. ints, "version 9"},
     {"\x93NUMPY\1\0", "truncated"},
     {"\x93NUMPY\1\0\255\255{", "truncated"},
-    {"\x93NUMPY\2\0\255\255\255\255{", "truncated"},
+    {"\x93NUMPY\2\0\255\255\0\0{", "truncated"},
+    {"\x93NUMPY\2\0" .. string.pack("<s4", ("'shape':("):rep(200000)), "more than 65536"},
     {npy("{'descr': '<i4'}", ints), "header cannot be read"},
     {npy(header:gsub("%(1, 3%)", "(1, x)"), ints), "header cannot be read"},
     {npy(header:gsub("%(1, 3%)", "(-1, 3)"), ints), "header cannot be read"},
@@ -289,7 +292,8 @@ do
     {npy(header:gsub("False", "True"), ints), "Fortran order"},
     {npy(header:gsub("%(1, 3%)", "(1, 4)"), ints), "takes 16 bytes, its data has 12"},
     {npy(header:gsub("%(1, 3%)", "(1, 2)"), ints), "takes 8 bytes, its data has 12"},
-    {npy(header:gsub("%(1, 3%)", "(4294967296, 4294967296)"), ints), "overflows"},
+    {npy(header:gsub("%(1, 3%)", "(4294967296, 4294967296)"), ints), "shape is too large"},
+    {npy(header:gsub("%(1, 3%)", "(0, 4294967296, 4294967296)"), ""), "shape is too large"},
     {npy(header:gsub("%(1, 3%)", "(99999999999999999999,)"), ints), "header cannot be read"},
     {npy(header:gsub("%(1, 3%)", "(1,1,1,1,1,1,1,1,3)"), ints), "rank 9"},
     {npy(header:gsub("<i4", "|b1"), ints), "bool"},
@@ -312,9 +316,24 @@ for _, case in ipairs {
   {function() mw.save(FOLDER .. "/a", {}, "text") end, "the metadata is .*, expected a table"},
   {function() mw.save(FOLDER .. "/a.npy", {a = mw.ones {2}}) end, "goes to .npy is a table"},
   {function() mw.load(nil) end, "load: the path is nil, expected a string"},
+  {function() mw.load "a\0.npy" end, 'load: the path has a NUL character: "a'},
+  {function() mw.save("a\0.npy", mw.ones {2}) end, 'save: the path has a NUL character: "a'},
 } do
   local message = t.error(case[1], case[2], "error: " .. case[2])
   t.ok(message and message:find "^tests/lua/files.lua:%d+: ", "at the user's line")
+end
+
+do -- What a reader would refuse is not written.
+  local path = FOLDER .. "/refused.safetensors"
+  for _, case in ipairs {
+    {{["a\0b"] = mw.ones {2}}, nil, 'the name "a\\0b" has a NUL character'},
+    {{a = mw.ones {2}}, {note = "a\0b"}, 'the metadata "note" has a NUL character'},
+    {{a = mw.ones {2}}, {note = "\255"}, 'the metadata "note" is not UTF-8'},
+  } do
+    local saved, message = mw.save(path, case[1], case[2])
+    t.ok(saved == nil and tostring(message):find(case[3], 1, true), "refused: " .. case[3])
+  end
+  t.is(mw.load(path), nil, "nothing was written")
 end
 
 os.execute(("rm -r '%s'"):format(FOLDER))

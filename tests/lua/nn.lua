@@ -168,6 +168,28 @@ do
   t.ok(tostring(nn.Sequential {block}):find("Residual", 1, true), "and stands in a summary")
   block.alpha = mw.param(mw.tensor(1.0))
   t.is(#block:parameters(), 6, "a parameter that is replaced is not counted twice")
+  local Late = nn.Module:extend "Late"
+  function Late:init()
+    self.scale = 1
+    self.layer = false
+    self.scale = mw.param(mw.tensor(1))
+    self.layer = nn.Dense {2, 2}
+  end
+  t.is(names(Late()), {"scale", "layer.weight", "layer.bias"},
+    "a field that was something else before it became a parameter")
+  local Named = nn.Module:extend "Named"
+  function Named:init()
+    self.parts = {
+      nn.Dense {2, 2, bias = false}, up = mw.param {1}, down = mw.param {2}, note = "text",
+    }
+  end
+  t.is(names(Named()), {"parts.1.weight", "parts.down", "parts.up"}, "a table with names")
+  local Two = nn.Module:extend "Two"
+  function Two.forward(_, a, b) return a + b, a - b end
+  local two = Two()
+  local sum, difference = two(mw.tensor {3, 2}, mw.tensor {1, 1})
+  t.is({sum:totable(), difference and difference:totable(), two:output_shape()},
+    {{4, 3}, {2, 1}, {2}}, "a module of two inputs and two results")
   local Child = Residual:extend "Child"
   t.is(#Child(2):parameters(), 6, "a class of one's own can be extended")
   t.error(function() nn.Module:extend "Empty"()(x) end, "Empty has no method forward",
@@ -226,11 +248,25 @@ do
   t.ok(text:find("Conv2d {6, 16, kernel = 5} +16 x 10 x 10 +2,416\n"),
     "a layer's line: arguments, output shape, parameters")
   t.ok(text:find("6 x 28 x 28", 1, true) and text:find("16 x 5 x 5", 1, true), "output shapes")
+  t.is(nn.Dense({2, 3, dtype = "f64"}):describe(), 'Dense {2, 3, dtype = "f64"}',
+    "a layer is described as it is written")
   net(mw.zeros {7, 1, 28, 28})
   t.is(tostring(net), text, "tostring shows the shapes of the last call")
   local longest = 0
   for line in text:gmatch "[^\n]+" do longest = math.max(longest, #line) end
   t.ok(longest <= 80, "the table fits a terminal")
+
+  local Scaled = nn.Module:extend "Scaled"
+  function Scaled:init()
+    self.layer, self.scale = nn.Dense {4, 4}, mw.param(mw.ones {4})
+  end
+  t.ok(tostring(Scaled()):find("Scaled +4\n.*Dense {4, 4} +20\ntotal +24"),
+    "a module's own parameters beside those of its layers")
+  local first, second = nn.Dense {4, 4}, nn.Dense {4, 4}
+  second.weight = first.weight
+  t.ok(tostring(nn.Sequential {first, second, first}):find(
+    "1  Dense {4, 4} +20\n +2  Dense {4, 4} +4\n +3  Dense {4, 4}\ntotal +24$"),
+    "parameters that are shared count once")
 end
 
 -- Errors -----------------------------------------------------------------------------------------
@@ -260,7 +296,10 @@ for _, case in ipairs {
   {function() nn.Sequential {nn.ReLU {}, 3} end, "item 2 is 3, expected a layer"},
   {function() nn.Sequential {nn.ReLU {}, nil, nn.ReLU {}} end, "item 2 is nil, expected a layer"},
   {function() nn.Sequential {layer = nn.ReLU {}} end, 'a field "layer"'},
+  {function() nn.Sequential(nn.ReLU {}, nn.ReLU {}) end,
+    "its argument is the layer ReLU, expected a list: {layer, ...}"},
   {function() return nn.Relu end, "did you mean nn.ReLU%?"},
+  {function() return nn.Linear end, "did you mean nn.Dense%?"},
   {function() nn.init.uniform(1, -1) end, "nn.init.uniform: high is %-1, expected a number"},
   {function() nn.init.normal(0, -1) end, "deviation is %-1, expected a number of at least 0"},
 } do

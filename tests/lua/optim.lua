@@ -191,16 +191,34 @@ do
   state.other = mw.tensor(1)
   t.error(function() opt:load_state(state) end, '"other" does not belong', "a state with extras")
   t.error(function() opt:load_state {} end, '"steps" is nil, expected a scalar', "an empty state")
+  t.error(function() opt:load_state(mw.load "/nowhere/at/all.safetensors") end, "nowhere",
+    "load_state(mw.load(path)) says why the file could not be read")
   local fresh = optim.SGD({parameters()}, {momentum = 0.9})
   local begun = optim.SGD({parameters()}, {momentum = 0.9})
   begun:load_state(fresh:state())
   t.is(begun.steps, 0, "a state from before the first step")
 end
 
+do -- two networks under one optimizer
+  local function both()
+    return {mw.param({1, 2}, "weight"), mw.param({3, 4}, "weight"), mw.param {5}}
+  end
+  local first = optim.SGD(both(), {momentum = 0.9})
+  local f, g, h = table.unpack(first.parameters)
+  first:step((f + 2 * g + 3 * h):sum())
+  local state = first:state()
+  t.is({state["weight#1.momentum"]:totable(), state["weight#2.momentum"]:totable(),
+    state["3.momentum"]:totable()}, {{1, 1}, {2, 2}, {6}}, "the state of parameters of one name")
+  t.is(optim.SGD(both(), {momentum = 0.9}):load_state(state).slots[2].momentum:totable(), {2, 2},
+    "and back")
+end
+
 -- Errors -----------------------------------------------------------------------------------------
 
 local p, q = parameters()
 for _, case in ipairs {
+  {function() return optim.sgd end, 'optim: there is no "sgd", did you mean optim.SGD%?'},
+  {function() return optim.Lion end, 'no "Lion"; it has Adam, AdamW, RMSprop, SGD'},
   {function() optim.SGD({p}, {momentun = 0.9}) end, 'optim.SGD: .*"momentun", did you mean "mome'},
   {function() optim.SGD({p}, {beta1 = 0.9}) end, 'no option "beta1"'},
   {function() optim.SGD({p}, {lr = "0.1"}) end, 'lr is "0.1", expected a number of at least 0'},

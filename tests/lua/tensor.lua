@@ -176,6 +176,76 @@ for line in tostring(mw.uniform({1, 300}, 1, 2)):gmatch "[^\n]+" do
   if #line > 80 then t.ok(false, "lines are at most 80 wide: " .. line) end
 end
 
+-- update -----------------------------------------------------------------------------------------
+
+do
+  local p, q = mw.param({1, 2}, "p"), mw.param {3, 4}
+  local sum = (p * q):sum()
+  local before = mw.update({p, q}, {q, p - q}, sum)
+  t.is({p:totable(), q:totable()}, {{3, 4}, {-2, -2}}, "parameters get new values all at once")
+  t.is(before:item(), 11, "a tensor that is computed along has its value from before")
+  t.is(table.pack(mw.update({p}, {p * 0})).n, 0, "nothing else is returned")
+  t.error(function() mw.update({p}, {mw.ones {3}}) end,
+    "tests/lua/tensor.lua:%d+: update: parameter 'p' is f32%[2%], its new value is f32%[3%]",
+    "an update of another shape")
+  t.error(function() mw.update({p}, {p, q}) end, "update: there are 1 parameters and 2 values",
+    "an update by too many values")
+  t.error(function() mw.update(p, p) end,
+    "tests/lua/tensor.lua:%d+: update: parameters is a tensor f32%[2%], expected a list such as",
+    "an update of what is no list")
+  t.error(function() mw.update({p}, {0}) end, "update: values%[1%] is 0, expected a tensor",
+    "an update by a number")
+  t.is(p:totable(), {0, 0}, "an update that fails changes nothing")
+end
+
+-- What a script can reach, it can misuse ---------------------------------------------------------
+
+do
+  local pair = mw.tensor {1, 2}
+  t.is(getmetatable(pair), "moonwalk.tensor", "the metatable is out of reach")
+  local meta = debug.getmetatable(pair)
+  for _, value in ipairs {5, "x", io.stdout, {}, print} do
+    for _, event in pairs(meta) do
+      if type(event) == "function" then pcall(event, value, value) end
+    end
+    meta.__gc(value)
+  end
+  meta.__gc()
+  t.is(pair:totable(), {1, 2}, "metamethods of what is no tensor")
+  meta.__gc(pair)
+  t.error(function() return pair:item() end, "index: argument 1 is a tensor that was collected",
+    "a tensor that was collected by hand")
+  local program = debug.getmetatable(mw.core.program {mw.ones {2} * 2})
+  program.__gc(5)
+  program.__gc(io.stdout)
+  t.is(program.__metatable, "moonwalk.program", "a program's metatable is out of reach")
+
+  t.is({mw.core.rows(mw.ones {3, 2}, nil, 1, 0).shape, mw.core.permutation(0).shape,
+    mw.core.digits(0, 1).shape}, {{0, 2}, {0}, {0, 28, 28}}, "no rows are an empty tensor")
+
+  -- A finalizer runs in the middle of a call and takes the tensors out of the caller's list.
+  local list, kept = {}, true
+  local one = mw.ones {}
+  for i = 1, 3000 do list[i] = one * i end
+  local function clear()
+    setmetatable({}, {__gc = function()
+      for i = 1, #list do list[i] = nil end
+      if kept then clear() end
+    end})
+  end
+  clear()
+  local mode = collectgarbage("incremental", 10, 1000)
+  for _ = 1, 20 do
+    for i = 1, 3000 do list[i] = one * i end
+    pcall(mw.grad, one, list)
+    for i = 1, 3000 do list[i] = one * i end
+    pcall(mw.concat, list)
+  end
+  kept = false
+  collectgarbage(mode, 200, 100)
+  t.ok(true, "lists that change while they are read")
+end
+
 -- compile, gradcheck, help, ops -------------------------------------------------------------------
 
 local traced = 0
@@ -213,6 +283,7 @@ for name, op in pairs(mw.ops) do
 end
 t.ok(count > 30, "mw.ops can be listed")
 t.ok(mw.help("conv2d", true):find("stride", 1, true), "help shows attributes")
+t.ok(not mw.help("relu", true):find "\n\n\n", "help of an op without any has no hole")
 t.ok(mw.help(nil, true):find("conv2d", 1, true), "help lists ops")
 t.ok(mw.kernel "conv2d":find("plain", 1, true), "kernels are listed")
 

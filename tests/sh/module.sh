@@ -20,4 +20,40 @@ says "an error is at the user's line" "user.lua:2:" stock -e '
   assert(not succeeded)
   print(message)'
 
+
+# A program that loads the module by a Lua state, and goes on when it has closed the state. OpenMP's
+# threads are still there then.
+host=$(mktemp -d)
+cat >"$host/host.c" <<'END'
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <unistd.h>
+static int run(const char *code) {
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  int failed = luaL_dostring(L, code);
+  if (failed) puts(lua_tostring(L, -1));
+  lua_close(L);
+  usleep(100000);
+  return failed;
+}
+int main(int argc, char **argv) {
+  if (argc != 2 || run(argv[1]) || run(argv[1])) return 1;
+  puts("two states");
+  return 0;
+}
+END
+if "${CC:-cc}" "$host/host.c" -o "$host/host" $(pkg-config --cflags --libs lua5.4) 2>/dev/null; then
+  says "a program closes a state in which threads worked, and opens another" "two states" \
+    env LUA_CPATH="$MOONWALK_BUILD/?.so" OMP_WAIT_POLICY=active "$host/host" '
+    local mw = require "moonwalk"
+    mw.threads(4)
+    x = mw.ones {400, 400}
+    for _ = 1, 20 do x:matmul(x):eval() end'
+else
+  skip "a program closes a state in which threads worked" "no program can be linked with lua5.4"
+fi
+rm -r "$host"
+
 done_testing

@@ -14,6 +14,8 @@ local DESCRIPTIONS = {
 }
 local DTYPES = {["<u1"] = "u8", ["<b1"] = "bool"}
 for dtype, description in pairs(DESCRIPTIONS) do DTYPES[description] = dtype end
+local MOST_HEADER = 1 << 16 -- bytes; what NumPy writes for these elements is far shorter
+local MOST_BYTES = 1 << 46 -- of any tensor; no shape of an empty one may be larger either
 local SIZES = {f32 = 4, f64 = 8, i32 = 4, i64 = 8, u8 = 1, bool = 1}
 
 -- The sizes in "(2, 3)", "(5,)" or "()"; nil when it is none of these.
@@ -63,6 +65,9 @@ function npy.read(file, size)
   local length = file:read(wide and 4 or 2)
   if not length or #length < (wide and 4 or 2) then return nil, "truncated" end
   local header_size = string.unpack(wide and "<I4" or "<I2", length)
+  if header_size > MOST_HEADER then
+    return nil, ("its header would have %d bytes, more than %d"):format(header_size, MOST_HEADER)
+  end
   local left = size - 8 - #length - header_size
   local text = left >= 0 and (header_size == 0 and "" or file:read(header_size))
   if not text then return nil, "truncated" end
@@ -71,7 +76,7 @@ function npy.read(file, size)
   local bytes, empty = SIZES[dtype], false
   for _, n in ipairs(shape) do
     empty = empty or n == 0
-    if n > 0 and bytes > math.maxinteger // n then return nil, "its shape overflows" end
+    if n > MOST_BYTES // bytes then return nil, "its shape is too large" end
     bytes = bytes * math.max(n, 1)
   end
   if empty then bytes = 0 end

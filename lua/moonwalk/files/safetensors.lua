@@ -29,17 +29,17 @@ local function is_list_of_sizes(value)
   return count == #value
 end
 
--- The number of bytes of a tensor, or nil when it is too large to be counted.
+local MOST_BYTES = 1 << 46 -- of any tensor; no shape of an empty one may be larger either
+
+-- The number of bytes of a tensor, or nil when it is too large.
 local function bytes_of(shape, size)
+  local bytes, empty = size, false
   for _, length in ipairs(shape) do
-    if length == 0 then return 0 end
+    empty = empty or length == 0
+    if length > MOST_BYTES // bytes then return nil end
+    bytes = bytes * math.max(length, 1)
   end
-  local bytes = size
-  for _, length in ipairs(shape) do
-    if bytes > math.maxinteger // length then return nil end
-    bytes = bytes * length
-  end
-  return bytes
+  return empty and 0 or bytes
 end
 
 -- Checks what the header says of one tensor; gives a record, or nil and why.
@@ -71,7 +71,7 @@ local function parse_entry(name, entry, data_size)
   local bytes = bytes_of(shape, SIZES[dtype])
   if bytes ~= last - first then
     return bad("%s [%s] takes %s bytes, its data has %d", dtype, table.concat(shape, ","),
-      bytes or "more than 2^63", last - first)
+      bytes or "more than 2^46", last - first)
   end
   return {name = name, dtype = DTYPES[dtype], shape = shape, first = first, last = last}
 end
@@ -159,6 +159,12 @@ local function quote(text)
   end) .. '"'
 end
 
+-- Why a text cannot stand in a header that every reader takes, or nil.
+local function unwritable(text)
+  if text:find("\0", 1, true) then return "has a NUL character" end
+  return not utf8.len(text) and "is not UTF-8" or nil
+end
+
 ---Writes tensors to an open file, those with the widest elements first, so that all are aligned.
 ---@param file file*
 ---@param tensors table<string, moonwalk.Tensor>
@@ -168,7 +174,8 @@ end
 function safetensors.write(file, tensors, metadata)
   local names, sizes = {}, {}
   for name, tensor in pairs(tensors) do
-    if not utf8.len(name) then return nil, ("the name %q is not UTF-8"):format(name) end
+    local why = unwritable(name)
+    if why then return nil, ("the name %q %s"):format(name, why) end
     names[#names + 1], sizes[name] = name, SIZES[FILE_NAMES[tensor.dtype]]
   end
   table.sort(names, function(a, b)
@@ -177,7 +184,11 @@ function safetensors.write(file, tensors, metadata)
   end)
   local parts, position = {}, 0
   local keys = {}
-  for key in pairs(metadata or {}) do keys[#keys + 1] = key end
+  for key, value in pairs(metadata or {}) do
+    local why = unwritable(key) or unwritable(value)
+    if why then return nil, ("the metadata %q %s"):format(key, why) end
+    keys[#keys + 1] = key
+  end
   table.sort(keys)
   for i, key in ipairs(keys) do keys[i] = quote(key) .. ":" .. quote(metadata[key]) end
   if #keys > 0 then parts[1] = '"__metadata__":{' .. table.concat(keys, ",") .. "}" end

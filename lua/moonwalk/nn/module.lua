@@ -1,6 +1,6 @@
 -- module.lua: Module, of which all layers and networks are made.
 --
--- A module has parameters (mw.param), other modules, and lists of them, as fields, and a method
+-- A module has parameters (mw.param), other modules, and tables of them, as fields, and a method
 -- forward. One's own are made like the shipped ones:
 --
 --   local Residual = nn.Module:extend "Residual"
@@ -33,19 +33,22 @@ local function construct(class, ...)
   return module
 end
 
--- Remembers fields in the order in which they are set, which is the order of parameters.
+-- Remembers fields in the order in which they are first set, which is the order of parameters.
+-- All of them: what is a number now may become a parameter, and is not seen here then.
 local function set_field(module, key, value)
   rawset(module, key, value)
-  if type(value) == "table" or core.is_tensor(value) then
-    local order = private[module].order
-    order[#order + 1] = key
-  end
+  local order = private[module].order
+  order[#order + 1] = key
+end
+
+-- Notes the shape of the first result, and passes all on.
+local function noted(module, y, ...)
+  private[module].output = core.is_tensor(y) and y.shape or nil
+  return y, ...
 end
 
 local function call(module, ...)
-  local y = module:forward(...)
-  private[module].output = core.is_tensor(y) and y.shape or nil
-  return y
+  return noted(module, module:forward(...))
 end
 
 local function make_class(class, parent)
@@ -87,19 +90,35 @@ function Module:describe()
   return rawget(self, "description") or self.class
 end
 
+local function is_part(value)
+  return core.is_tensor(value) or Module.is(value)
+end
+
+-- Calls visit(name, value) for what stands in a table: first its list, then what has a name, in
+-- the names' order.
+local function each_entry(prefix, entries, visit)
+  for i, value in ipairs(entries) do
+    if is_part(value) then visit(prefix .. i, value) end
+  end
+  local names = {}
+  for name, value in pairs(entries) do
+    if type(name) == "string" and is_part(value) then names[#names + 1] = name end
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do visit(prefix .. name, entries[name]) end
+end
+
 -- Calls visit(name, value) for each parameter and module that the module itself holds, in the
 -- order in which they became fields.
 local function each_member(module, visit)
   local visited = {}
   for _, key in ipairs(private[module].order) do
     local value = rawget(module, key)
-    if visited[key] or value == nil then -- luacheck: ignore
-    elseif core.is_tensor(value) or Module.is(value) then
+    if visited[key] then -- luacheck: ignore
+    elseif is_part(value) then
       visit(tostring(key), value)
-    elseif not getmetatable(value) then
-      for i, item in ipairs(value) do
-        if core.is_tensor(item) or Module.is(item) then visit(key .. "." .. i, item) end
-      end
+    elseif type(value) == "table" and not getmetatable(value) then
+      each_entry(key .. ".", value, visit)
     end
     visited[key] = true
   end

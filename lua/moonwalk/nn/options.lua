@@ -15,12 +15,12 @@ function options.table(where, given, positions, known)
   if type(given) ~= "table" or core.is_tensor(given) then
     check.fail(where, "its argument", given, "a table: write " .. where .. " {...}")
   end
-  check.options(where, given, known)
+  check.options(where, given, known, true)
   for key in pairs(given) do
     local is_position = math.type(key) == "integer" and key >= 1 and key <= positions
     if type(key) ~= "string" and not is_position then
       core.error(("%s: [%s] is %s; without a name it takes %d values%s"):format(where,
-        tostring(key), check.show(given[key]), positions,
+        check.show(key), check.show(given[key]), positions,
         #known > 0 and ", by name " .. table.concat(known, ", ") or ""))
     end
   end
@@ -65,6 +65,7 @@ function options.pair(value)
 end
 
 local function show(value)
+  if type(value) == "string" then return ("%q"):format(value) end
   if type(value) ~= "table" then return tostring(value) end
   return "{" .. table.concat(value, ", ") .. "}"
 end

@@ -19,7 +19,10 @@ local function check_layer(layer, i)
 end
 
 function Sequential:init(layers)
-  if type(layers) ~= "table" or Module.is(layers) then
+  if Module.is(layers) then
+    core.error(("nn.Sequential: its argument is the layer %s, expected a list: {layer, ...}")
+      :format(layers.class))
+  elseif type(layers) ~= "table" then
     check.fail("nn.Sequential", "its argument", layers, "a list of layers")
   end
   for key in pairs(layers) do

@@ -10,12 +10,14 @@ local function thousands(n)
   return (text:gsub("^,", ""))
 end
 
-local function count(module)
+-- How many numbers the module's parameters have, those in `seen` left out, which it fills.
+local function count(module, seen)
   local total = 0
   for _, parameter in ipairs(module:parameters()) do
-    local size = 1
+    local size = seen[parameter] and 0 or 1
     for _, length in ipairs(parameter.shape) do size = size * length end
     total = total + size
+    seen[parameter] = true
   end
   return total
 end
@@ -26,21 +28,22 @@ local function shape_text(shape)
   return #shape > 1 and table.concat(shape, " x ", 2) or ""
 end
 
--- Adds a line for the module and, where it holds others, one for each of them below.
-local function add_rows(rows, module, name, depth)
-  local children = module:children()
-  local parameters = #children == 0 and count(module) or 0
-  rows[#rows + 1] = {
+-- Adds a line for the module and, where it holds others, one for each of them below. A parameter
+-- counts in one line alone: the module that holds it, the first of them when several do.
+local function add_rows(rows, module, name, depth, seen)
+  local children, width = module:children(), 0
+  local row = {
     ("  "):rep(depth) .. (name and name .. "  " or "") .. module:describe(),
     shape_text(module:output_shape()),
-    parameters > 0 and thousands(parameters) or "",
   }
-  local width = 0
+  rows[#rows + 1] = row
   for _, child in ipairs(children) do width = math.max(width, #child[1]) end
   for _, child in ipairs(children) do
     local child_name = (" "):rep(width - #child[1]) .. child[1]
-    add_rows(rows, child[2], child_name, depth + 1)
+    add_rows(rows, child[2], child_name, depth + 1, seen)
   end
+  local parameters = count(module, seen) -- what is left to the module itself
+  row[3] = parameters > 0 and thousands(parameters) or ""
   return rows
 end
 
@@ -58,8 +61,8 @@ local function summary(net, input)
     local first = net:parameters()[1]
     net(core.full({1, table.unpack(input)}, 0, first and first.dtype or "f32"))
   end
-  local rows = add_rows({{"layer", "output", "parameters"}}, net, nil, 0)
-  rows[#rows + 1] = {"total", "", thousands(count(net))}
+  local rows = add_rows({{"layer", "output", "parameters"}}, net, nil, 0, {})
+  rows[#rows + 1] = {"total", "", thousands(count(net, {}))}
   local widths = {0, 0, 0}
   for _, row in ipairs(rows) do
     for column = 1, 3 do widths[column] = math.max(widths[column], #row[column]) end
