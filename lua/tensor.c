@@ -279,7 +279,8 @@ static int tensor_index(lua_State *L) {
 }
 
 static int tensor_newindex(lua_State *L) {
-  return face_error(L, "a tensor cannot be written to at %s: build a new one, for example with mw.concat",
+  return face_error(L,
+                    "a tensor cannot be written to at %s: build a new one (mw.concat, arithmetic)",
                     face_describe(L, 2));
 }
 
