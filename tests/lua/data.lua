@@ -3,30 +3,14 @@ local mw = require "moonwalk"
 local t = require "tap"
 local data = mw.data
 
-local pipe = assert(io.popen "mktemp -d")
-local FOLDER = pipe:read "l"
-pipe:close()
-
-local function put(name, bytes)
-  local path = FOLDER .. "/" .. name
-  local file = assert(io.open(path, "wb"))
-  assert(file:write(bytes))
-  assert(file:close())
-  return path
-end
+local folder = require "folder"
+local FOLDER, put, contents = folder.path, folder.put, folder.contents
 
 -- The same bytes, gzipped.
 local function put_gzipped(name, bytes)
   local path = put(name, bytes)
   assert(os.execute(("gzip -nf '%s'"):format(path)))
   return path .. ".gz"
-end
-
-local function contents(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read "a"
-  file:close()
-  return bytes
 end
 
 -- An IDX file by its definition.
@@ -271,8 +255,8 @@ do
     for i = 1, 2 * 784 do list[i] = i % 256 end
     return list
   end)())
-  local folder, message = data.mnist_folder(FOLDER)
-  t.ok(folder == nil and message:find(FOLDER, 1, true) and message:find(FOLDER .. "/mnist", 1, true)
+  local found, message = data.mnist_folder(FOLDER)
+  t.ok(found == nil and message:find(FOLDER, 1, true) and message:find(FOLDER .. "/mnist", 1, true)
     and message:find("moonwalk data mnist", 1, true), "where MNIST was looked for")
   t.error(function() data.mnist {dir = FOLDER} end, "data.mnist: there is no MNIST in",
     "data.mnist without the files")
@@ -320,4 +304,5 @@ else
 end
 
 os.execute(("rm -r '%s'"):format(FOLDER))
+folder.remove()
 t.done()

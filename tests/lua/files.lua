@@ -2,24 +2,8 @@
 local mw = require "moonwalk"
 local t = require "tap"
 
-local pipe = assert(io.popen "mktemp -d")
-local FOLDER = pipe:read "l"
-pipe:close()
-
-local function put(name, bytes)
-  local path = FOLDER .. "/" .. name
-  local file = assert(io.open(path, "wb"))
-  assert(file:write(bytes))
-  assert(file:close())
-  return path
-end
-
-local function contents(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read "a"
-  file:close()
-  return bytes
-end
+local folder = require "folder"
+local FOLDER, put, contents = folder.path, folder.put, folder.contents
 
 -- How many files the folder has.
 local function file_count()
@@ -337,4 +321,5 @@ do -- What a reader would refuse is not written.
 end
 
 os.execute(("rm -r '%s'"):format(FOLDER))
+folder.remove()
 t.done()

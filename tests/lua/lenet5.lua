@@ -2,9 +2,8 @@
 local mw = require "moonwalk"
 local t = require "tap"
 
-local pipe = assert(io.popen "mktemp -d")
-local FOLDER = pipe:read "l"
-pipe:close()
+local folder = require "folder"
+local FOLDER, contents = folder.path, folder.contents
 local MOONWALK = arg[-1]
 local EXAMPLE = "lua/examples/lenet5.lua"
 
@@ -17,13 +16,6 @@ local function shell(format, ...)
   local errors = file:read "a"
   file:close()
   return {output = output, errors = errors, status = status}
-end
-
-local function contents(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read "a"
-  file:close()
-  return bytes
 end
 
 local function last_line(text)
@@ -171,4 +163,5 @@ else
 end
 
 os.execute(("rm -r '%s'"):format(FOLDER))
+folder.remove()
 t.done()
