@@ -303,6 +303,5 @@ else
   t.skip("MNIST", "MOONWALK_DATA is not set")
 end
 
-os.execute(("rm -r '%s'"):format(FOLDER))
 folder.remove()
 t.done()

@@ -320,6 +320,5 @@ do -- What a reader would refuse is not written.
   t.is(mw.load(path), nil, "nothing was written")
 end
 
-os.execute(("rm -r '%s'"):format(FOLDER))
 folder.remove()
 t.done()

@@ -162,6 +162,5 @@ else
   t.skip("moonwalk data mnist", "MOONWALK_DATA is not set")
 end
 
-os.execute(("rm -r '%s'"):format(FOLDER))
 folder.remove()
 t.done()
