@@ -1,7 +1,6 @@
 /* graph.c: specs, leaves, nodes, and gradients as more graph. Expected values are arithmetic done
  * by hand: with y = x^3 the first derivative is 3x^2, the second 6x, the third 6. */
 #include <string.h>
-#include <time.h>
 
 #include "tests/tap.h"
 #include "tests/c/testops.h"
@@ -141,7 +140,8 @@ static void test_shared_weight(mw_context *ctx) {
 }
 
 /* x_k is made of x_(k-1), and y is the sum of (w x_k)^3: the second walk meets n backward nodes of
- * dense, and must not go down from each through the x, of which it wants nothing. */
+ * dense, and must not go down from each through the x, of which it wants nothing: this test would
+ * take twenty times as long. */
 static void test_many_second_derivatives(mw_context *ctx) {
   enum { N = 20000 };
   mw_spec s = mw_spec_of(MW_F64, 2, (int64_t[]){1, 1});
@@ -157,10 +157,8 @@ static void test_many_second_derivatives(mw_context *ctx) {
     x = next;
   }
   y = mw_apply(ctx, "accumulate", N, terms, 0, NULL);
-  clock_t start = clock();
   ok(!mw_grad(ctx, y, NULL, 1, &w, &d1) && !mw_grad(ctx, d1, NULL, 1, &w, &d2),
      "%d terms differentiated twice", (int)N);
-  ok(clock() - start < 5 * CLOCKS_PER_SEC, "without visiting the chain under each of them");
   for (int k = 0; k < N; k++) mw_release(terms[k]);
   free(terms);
   mw_tensor *all[] = {w, x, y, d1, d2};

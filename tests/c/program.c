@@ -1,6 +1,5 @@
 /* program.c: programs: what is merged, kept, shared, cached, updated, and refused. */
 #include <string.h>
-#include <time.h>
 
 #include "tests/tap.h"
 #include "tests/c/testops.h"
@@ -263,7 +262,8 @@ static void test_backward_of_other_shapes(mw_context *ctx) {
   release_all(10, (mw_tensor *[]){a, b, dy, y[0], y[1], da, db, both[0], both[1], again});
 }
 
-/* Nodes that differ in their attributes alone, a long chain of views, and many parameters. */
+/* Nodes that differ in their attributes alone, a long chain of views, and many parameters: so many
+ * that a quadratic way through them would be seen at once. */
 static void test_many(mw_context *ctx) {
   enum { N = 40000 };
   mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){N});
@@ -271,7 +271,6 @@ static void test_many(mw_context *ctx) {
   mw_tensor **parts = calloc(N, sizeof *parts), **w = calloc(N, sizeof *w);
   double *values = mw_leaf_write(x);
   if (!parts || !w) return;
-  clock_t start = clock();
   for (int i = 0; i < N; i++) {
     values[i] = 1;
     mw_setting settings[] = {mw_list("start", 1, (int64_t[]){i}),
@@ -280,10 +279,8 @@ static void test_many(mw_context *ctx) {
   }
   y = mw_apply(ctx, "accumulate", N, parts, 0, NULL);
   near(at(y, 0), N, 0, "%d slices of one tensor", (int)N);
-  ok(clock() - start < 5 * CLOCKS_PER_SEC, "are told apart quickly");
   for (int i = 0; i < N; i++) mw_release(parts[i]);
   mw_release(y);
-  start = clock();
   mw_tensor *view = apply1(ctx, "t_cube", cube);
   for (int i = 0; i < N; i++) {
     mw_setting shape = mw_list("shape", 2, (int64_t[]){1 + i % 2, N / (1 + i % 2)});
@@ -302,7 +299,6 @@ static void test_many(mw_context *ctx) {
   for (int i = 0; i < N; i++) parts[i] = w[N - 1 - i];
   ok(!mw_update(ctx, 0, NULL, N, w, parts), "%d parameters updated at once", (int)N);
   near(at(w[0], 0), N - 1, 0, "each has its value");
-  ok(clock() - start < 5 * CLOCKS_PER_SEC, "both quickly");
   release_all(N, w);
   free(parts);
   free(w);
