@@ -217,80 +217,6 @@ static mw_status total(walk *w, const mw_tensor *t, mw_tensor **sum) {
   return MW_OK;
 }
 
-/* ---- nodes built by an op's gradient ------------------------------------------------------- */
-
-typedef struct pool {
-  mw_tensor **tensors;
-  int n, room;
-  bool failed;
-} pool;
-
-static void pool_free(pool *p) {
-  for (int i = 0; i < p->n; i++) mw_release(p->tensors[i]);
-  free(p->tensors);
-}
-
-static mw_tensor *pool_keep(mw_gradient *g, mw_tensor *t) {
-  pool *p = g->pool;
-  if (t && p->n == p->room) {
-    int room = p->room ? 2 * p->room : 16;
-    mw_tensor **grown = realloc(p->tensors, (size_t)room * sizeof(mw_tensor *));
-    if (!grown) {
-      mw_release(t);
-      mw_no_memory(g->context);
-      t = NULL;
-    } else {
-      p->tensors = grown;
-      p->room = room;
-    }
-  }
-  if (t) p->tensors[p->n++] = t;
-  p->failed |= !t;
-  return t;
-}
-
-mw_tensor *mw_host_make(mw_gradient *g, const char *op, int n_inputs, mw_tensor *const *inputs,
-                        int n_settings, const mw_setting *settings) {
-  if (((pool *)g->pool)->failed) return NULL; /* the first message is the one that counts */
-  return pool_keep(g, mw_apply(g->context, op, n_inputs, inputs, n_settings, settings));
-}
-
-mw_tensor *mw_host_make_constant(mw_gradient *g, const mw_spec *spec, double value) {
-  if (((pool *)g->pool)->failed) return NULL;
-  return pool_keep(g, mw_constant_filled(g->context, spec, value));
-}
-
-/* Calls f's op's gradient. din (room for f->n_in, zeroed) is held by the pool afterwards. */
-static mw_status call_gradient(mw_node *f, mw_tensor *const *dout, const bool *wanted,
-                               mw_tensor **din, pool *made) {
-  mw_context *ctx = f->ctx;
-  mw_tensor *outs[MW_MAX_ARGS];
-  for (int j = 0; j < f->n_out; j++) outs[j] = &f->out[j];
-  mw_gradient g = {.host = &mw_host_table,
-                   .context = ctx,
-                   .op = &f->entry->op,
-                   .attrs = f->attrs,
-                   .n_in = f->n_in,
-                   .n_out = f->n_out,
-                   .in = f->in,
-                   .out = outs,
-                   .dout = dout,
-                   .wanted = wanted,
-                   .din = din,
-                   .pool = made};
-  if (g.op->gradient(&g) || made->failed) {
-    mw_prefix_error(ctx, g.op->name);
-    return MW_FAILED;
-  }
-  for (int i = 0; i < f->n_in; i++) {
-    char got[MW_SPEC_TEXT], want[MW_SPEC_TEXT];
-    if (!wanted[i] || !din[i] || mw_spec_equal(&din[i]->spec, &f->in[i]->spec)) continue;
-    return mw_set_error(ctx, "%s: its gradient of input %d is %s, expected %s", g.op->name, i + 1,
-                        mw_spec_text(&din[i]->spec, got), mw_spec_text(&f->in[i]->spec, want));
-  }
-  return MW_OK;
-}
-
 /* ---- one node backward --------------------------------------------------------------------- */
 
 /* What one step of the walk needs for a node of any number of inputs, in one block. */
@@ -316,7 +242,7 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
   const mw_op *op = &node->entry->op;
   for (int i = 0; i < node->n_in; i++) fr->wanted[i] = tensor_leads(w, node->in[i]);
   mw_status status = MW_OK;
-  pool made = {0};
+  mw_build made = {0};
   mw_node *back = NULL;
   if (op->backward) {
     back = mw_node_backward(node, dout, fr->wanted);
@@ -324,14 +250,14 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
     for (int i = 0; i < node->n_in; i++)
       if (fr->wanted[i]) fr->din[i] = &back->out[i];
   } else if (op->gradient) {
-    status = call_gradient(node, dout, fr->wanted, fr->din, &made);
+    status = mw_build_gradient(node, dout, fr->wanted, fr->din, &made);
   } else {
     status = mw_set_error(w->ctx, "%s: it has no derivative", op->name);
   }
   for (int i = 0; i < node->n_in && !status; i++)
     if (fr->wanted[i] && fr->din[i]) status = arrive(w, node->in[i], mw_retain(fr->din[i]));
   if (back) mw_release(&back->out[0]);
-  pool_free(&made);
+  mw_build_free(&made);
   return status;
 }
 
@@ -352,11 +278,37 @@ static int sort_stops(const walk *w, mw_node *f, mw_tensor *const *dout, mw_tens
   return listed;
 }
 
+/* Backward of a linear op is linear in dout, and forward is its derivative: what arrives at B's
+ * outputs is put through the op as if it were the inputs. */
+static mw_status pass_linear_backward(walk *w, mw_node *node, mw_tensor *const *arrived) {
+  mw_node *f = node->forward;
+  mw_tensor *const *dout = node->in + f->n_in + f->n_out + 1;
+  mw_tensor **in = calloc((size_t)f->n_in + 1, sizeof *in);
+  mw_status status = in ? MW_OK : mw_no_memory(w->ctx);
+  for (int i = 0; i < f->n_in && !status; i++) {
+    bool varies = f->in[i] && mw_is_float(f->in[i]->spec.dtype);
+    if (arrived[i]) in[i] = mw_retain(arrived[i]);
+    else if (varies) in[i] = mw_constant_filled(w->ctx, &f->in[i]->spec, 0);
+    else if (f->in[i]) in[i] = mw_retain(f->in[i]);
+    if (f->in[i] && !in[i]) status = MW_FAILED;
+  }
+  mw_node *again = status ? NULL : mw_node_like(f, in);
+  if (!again) status = MW_FAILED;
+  for (int j = 0; j < f->n_out && !status; j++)
+    if (dout[j]) status = arrive(w, dout[j], mw_retain(&again->out[j]));
+  if (again) mw_release(&again->out[0]);
+  for (int i = 0; in && i < f->n_in; i++) mw_release(in[i]);
+  free(in);
+  return status;
+}
+
 /* A backward node B of f: B's outputs, rebuilt by f's gradient out of f's inputs, f's outputs and
  * the dout that B was given, are differentiated in those, each taken as independent: how they
  * depend on each other is the business of the walk that called. */
 static mw_status pass_backward_node(walk *w, mw_node *node, mw_tensor *const *arrived, frame *fr) {
   mw_node *f = node->forward;
+  if (!f->entry->op.gradient && (f->entry->op.flags & MW_LINEAR))
+    return pass_linear_backward(w, node, arrived);
   if (!f->entry->op.gradient)
     return mw_set_error(w->ctx,
                         "%s: it has no second derivative: its backward is a kernel, and it "
@@ -366,8 +318,8 @@ static mw_status pass_backward_node(walk *w, mw_node *node, mw_tensor *const *ar
   mw_tensor *const *dout = node->in + f->n_in + f->n_out + 1;
   for (int i = 0; i < f->n_in; i++) fr->wanted[i] = arrived[i] != NULL;
   int n = 0, n_stops = sort_stops(w, f, dout, fr->stops, &n);
-  pool made = {0};
-  mw_status status = call_gradient(f, dout, fr->wanted, fr->din, &made);
+  mw_build made = {0};
+  mw_status status = mw_build_gradient(f, dout, fr->wanted, fr->din, &made);
   for (int i = 0; i < f->n_in; i++)
     if (!fr->wanted[i]) fr->din[i] = NULL;
   if (!status)
@@ -375,7 +327,7 @@ static mw_status pass_backward_node(walk *w, mw_node *node, mw_tensor *const *ar
   for (int i = 0; i < n && !status; i++)
     if (fr->dstops[i]) status = arrive(w, fr->stops[i], mw_retain(fr->dstops[i]));
   for (int i = 0; i < n; i++) mw_release(fr->dstops[i]);
-  pool_free(&made);
+  mw_build_free(&made);
   return status;
 }
 

@@ -29,4 +29,5 @@ const mw_host mw_host_table = {
     .make_constant = mw_host_make_constant,
     .tensor_spec = mw_tensor_spec,
     .random = mw_philox,
+    .formula = mw_host_formula,
 };

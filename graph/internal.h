@@ -65,6 +65,8 @@ void mw_plugin_abort(mw_plugin *plugin);
 void mw_registry_free(mw_context *ctx);
 
 mw_op_entry *mw_registry_find(const mw_context *ctx, const char *name);
+/* The op that is an operator of n operands in formulas, or NULL. */
+const mw_op *mw_registry_operator(const mw_context *ctx, const char *sign, int n);
 mw_status mw_host_accept(mw_plugin *plugin, uint32_t abi, const char *version);
 mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *op, size_t op_size, mw_dtype real);
 mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *kernel, size_t kernel_size,
@@ -125,6 +127,7 @@ struct mw_node {
   mw_node *forward; /* of a MW_BACKWARD */
   char *name;       /* of a leaf, or NULL */
   uint64_t version; /* of a leaf: how often its value was replaced */
+  int64_t draws;    /* of a random key: how far a new value moves the generator; else 0 */
   uint64_t mark;
   int local;
   mw_node *next; /* in the list of nodes to free */
@@ -135,12 +138,15 @@ mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
                          mw_tensor *const *inputs, int n_settings, const mw_setting *settings);
 /* dout[j] may be NULL; wanted[i] picks the inputs. */
 mw_node *mw_node_backward(mw_node *forward, mw_tensor *const *dout, const bool *wanted);
+/* The same op with the same attributes on other inputs of the same specs. */
+mw_node *mw_node_like(const mw_node *node, mw_tensor *const *inputs);
 /* A constant that shares storage (takes the reference). */
 mw_tensor *mw_constant_sharing(mw_context *ctx, const mw_spec *spec, mw_storage *storage);
 mw_tensor *mw_constant_filled(mw_context *ctx, const mw_spec *spec, double value);
 /* Fails when a parameter was updated after node was built from it. */
 mw_status mw_node_check_fresh(const mw_node *node);
 static inline bool mw_is_leaf(const mw_node *node) { return node->kind <= MW_INPUT; }
+static inline bool mw_is_composed(const mw_op *op) { return op->compose || op->formula; }
 static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
 mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec); /* sizes, rank, overflow */
 
@@ -274,14 +280,28 @@ void mw_prefix_error(mw_context *ctx, const char *name);
 mw_status mw_no_memory(mw_context *ctx);
 extern const mw_host mw_host_table;
 
+/* Gives a random key the generator's next value. */
+mw_status mw_random_key_next(mw_tensor *key);
 void mw_philox(uint64_t seed, uint64_t counter, uint32_t words[4]);
 void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg);
 void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker);
 mw_status mw_threads_prepare(mw_context *ctx, int threads); /* workspaces */
 
-/* gradient.c */
-mw_tensor *mw_host_make(mw_gradient *g, const char *op, int n_inputs, mw_tensor *const *inputs,
+/* build.c: what ops build of other ops. mw_build_gradient() calls f's op's gradient, which fills din
+ * (room for f->n_in, zeroed); b holds what it made until mw_build_free(), also after a failure. */
+mw_status mw_build_gradient(mw_node *f, mw_tensor *const *dout, const bool *wanted, mw_tensor **din,
+                            mw_build *b);
+/* The outputs of a composition; the node holds its inputs and attributes. */
+mw_status mw_build_outputs(const mw_node *node, mw_tensor **out);
+void mw_build_fail(mw_build *b); /* what is made from now on is NULL */
+bool mw_build_failed(const mw_build *b);
+void mw_build_free(mw_build *b);
+mw_tensor *mw_host_make(mw_build *b, const char *op, int n_inputs, mw_tensor *const *inputs,
                         int n_settings, const mw_setting *settings);
-mw_tensor *mw_host_make_constant(mw_gradient *g, const mw_spec *spec, double value);
+mw_tensor *mw_host_make_constant(mw_build *b, const mw_spec *spec, double value);
+
+/* formula.c */
+mw_tensor *mw_host_formula(mw_build *b, const char *text);
+mw_status mw_formula_gradient(mw_build *b); /* by the op's derivative[] */
 
 #endif

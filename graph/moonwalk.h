@@ -100,6 +100,12 @@ MW_EXPORT void mw_random_normal(mw_context *ctx, mw_dtype dtype, int64_t n, void
 /* Fills order with the numbers 0 .. n-1 in random order (Fisher and Yates). */
 MW_EXPORT void mw_random_permutation(mw_context *ctx, int64_t n, int64_t *order);
 
+/* A random key: the words {seed, position} as an i64[2] leaf, after which the generator moves on by
+ * `draws` positions. Random ops take one as an input, so that their values depend on nothing else;
+ * where it is left out they draw it themselves. A program kept by hand gives the keys that its graph
+ * was built with new values at each run. */
+MW_EXPORT mw_tensor *mw_random_key(mw_context *ctx, int64_t draws);
+
 /* Makes a running mw_eval() or mw_program_run() fail with "interrupted" before its next kernel.
  * Safe to call from a signal handler. */
 MW_EXPORT void mw_interrupt(mw_context *ctx);
@@ -300,29 +306,31 @@ typedef struct mw_call {
   size_t worker_stride;
 } mw_call;
 
-/* What gradient reads and fills. Tensors that it makes with mw_make() need no release. */
-typedef struct mw_gradient {
+/* What compose and gradient read and fill. Tensors that they make with mw_make() or mw_formula()
+ * need no release. */
+typedef struct mw_build {
   const mw_host *host;
   mw_context *context;
   const mw_op *op;
   const void *attrs;
   int n_in, n_out;
-  mw_tensor *const *in; /* NULL where an optional input is absent */
-  mw_tensor *const *out;
-  mw_tensor *const *dout; /* NULL where no gradient arrives */
-  const bool *wanted;     /* which of din[] to fill */
-  mw_tensor **din;        /* to fill; NULL means zeros */
+  mw_tensor *const *in;   /* NULL where an optional input is absent */
+  mw_tensor **out;        /* compose fills it; gradient reads it */
+  mw_tensor *const *dout; /* gradient: NULL where no gradient arrives */
+  const bool *wanted;     /* gradient: which of din[] to fill */
+  mw_tensor **din;        /* gradient: to fill; NULL means zeros */
   void *pool;             /* the host's */
-} mw_gradient;
+} mw_build;
 
 /* A declared input or output. */
 typedef struct mw_arg {
   const char *name;
-  unsigned flags; /* MW_OPTIONAL, MW_VARIADIC */
+  unsigned flags; /* MW_OPTIONAL, MW_VARIADIC, MW_KEY */
   const char *doc;
 } mw_arg;
 #define MW_OPTIONAL 1u
 #define MW_VARIADIC 2u /* the last input: one or more tensors */
+#define MW_KEY 4u /* a random key, see mw_random_key(): where it is absent the host draws one */
 
 /* What backward reads, for backward_needs. A variadic input is named by its first position. */
 #define MW_NEEDS_IN(i) (1u << (i))
@@ -335,9 +343,11 @@ typedef struct mw_arg {
 #define MW_ADDS 4u      /* the sum of its inputs: the host adds gradients that meet with it */
 #define MW_IMPURE 8u    /* two equal calls may differ: never merged */
 #define MW_INPLACE \
-  16u                 /* out[0] may be written over in[0] or in[1] of the same spec, also when
+  16u /* out[0] may be written over in[0] or in[1] of the same spec, also when
                             both are one tensor; never over what a later input reads too */
-#define MW_LINEAR 32u /* linear in its float inputs taken together */
+/* Linear in its float inputs taken together. With a backward kernel such an op has derivatives of
+ * every order: the derivative of backward is forward. */
+#define MW_LINEAR 32u
 
 struct mw_op {
   const char *name;    /* the field's term, [a-z][a-z0-9_]* */
@@ -355,8 +365,18 @@ struct mw_op {
   mw_status (*infer)(mw_infer *it);
   mw_status (*forward)(const mw_call *call);
   mw_status (*backward)(const mw_call *call); /* NULL: no kernel; see gradient */
-  mw_status (*gradient)(mw_gradient *g);      /* NULL: cannot be differentiated twice */
+  mw_status (*gradient)(mw_build *g);         /* NULL: cannot be differentiated twice */
   void (*workspace)(const mw_call *call, mw_workspace *need); /* NULL: none. data is not set yet */
+
+  /* A composition stands for other ops and has neither kernel nor derivative of its own: it gives
+   * compose, which fills out[], or a formula for its only output. Its infer may check and is
+   * optional; the outputs' specs come from the ops that it is made of. */
+  mw_status (*compose)(mw_build *b);
+  const char *formula;
+  /* The gradient in each input as a formula, "dy * cos(x)", instead of `gradient`. */
+  const char *derivative[MW_MAX_ARGS];
+  const char *sign;  /* the operator that it is in formulas: "+", "<=", "&&", "?" of three, ... */
+  const char *cases; /* further examples, one a line; with `example` they are what tests check */
 };
 
 /* Another kernel for an op that exists. Programs take the first that supports the call, by
@@ -401,12 +421,13 @@ struct mw_host {
   const char *(*spec_text)(const mw_spec *spec, char text[MW_SPEC_TEXT]);
   void (*parallel)(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg);
   void (*gemm)(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker);
-  mw_tensor *(*make)(mw_gradient *g, const char *op, int n_inputs, mw_tensor *const *inputs,
+  mw_tensor *(*make)(mw_build *g, const char *op, int n_inputs, mw_tensor *const *inputs,
                      int n_settings, const mw_setting *settings);
-  mw_tensor *(*make_constant)(mw_gradient *g, const mw_spec *spec, double value);
+  mw_tensor *(*make_constant)(mw_build *g, const mw_spec *spec, double value);
   const mw_spec *(*tensor_spec)(const mw_tensor *t);
   /* Random words of the generator keyed by (seed, position); counter picks four words. */
   void (*random)(uint64_t seed, uint64_t counter, uint32_t words[4]);
+  mw_tensor *(*formula)(mw_build *b, const char *text); /* see mw_formula() */
 };
 
 /* The element type that this file is being compiled for. The build compiles an op's file once
@@ -493,7 +514,7 @@ static inline mw_status mw_enter_parts(const mw_host *host, mw_plugin *plugin) {
 
 /* ---- helpers for ops: thin inline forms of what the host offers -------------------------- */
 
-/* return mw_fail(it, "stride is %d", n); works on a mw_infer, a mw_call or a mw_gradient. */
+/* return mw_fail(it, "stride is %d", n); works on a mw_infer, a mw_call and a mw_build. */
 #define mw_fail(scope, ...) ((scope)->host->fail((scope)->context, __VA_ARGS__))
 
 #define MW_MAX_SIDE ((int64_t)1 << 28)
@@ -564,23 +585,35 @@ static inline void mw_product(const mw_call *call, mw_dtype dtype, const mw_gemm
   call->host->gemm(call->context, dtype, product, worker);
 }
 
-/* Builds a node inside gradient. NULL after a failure, and NULL in gives NULL out, so that the
- * results need no checking one by one. */
-static inline mw_tensor *mw_make(mw_gradient *g, const char *op, int n_inputs,
+/* Builds a node inside compose or gradient. NULL after a failure, and NULL in gives NULL out, so
+ * that the results need no checking one by one. */
+static inline mw_tensor *mw_make(mw_build *g, const char *op, int n_inputs,
                                  mw_tensor *const *inputs, int n_settings,
                                  const mw_setting *settings) {
   return g->host->make(g, op, n_inputs, inputs, n_settings, settings);
 }
-static inline mw_tensor *mw_make1(mw_gradient *g, const char *op, mw_tensor *x) {
+static inline mw_tensor *mw_make1(mw_build *g, const char *op, mw_tensor *x) {
   return mw_make(g, op, 1, &x, 0, NULL);
 }
-static inline mw_tensor *mw_make2(mw_gradient *g, const char *op, mw_tensor *a, mw_tensor *b) {
+static inline mw_tensor *mw_make2(mw_build *g, const char *op, mw_tensor *a, mw_tensor *b) {
   return mw_make(g, op, 2, (mw_tensor *[]){a, b}, 0, NULL);
 }
 /* A scalar constant of t's dtype, for arithmetic with t. */
-static inline mw_tensor *mw_make_scalar(mw_gradient *g, const mw_tensor *t, double value) {
+static inline mw_tensor *mw_make_scalar(mw_build *g, const mw_tensor *t, double value) {
   mw_spec spec = {.dtype = g->host->tensor_spec(t)->dtype, .rank = 0, .shape = {0}};
   return g->host->make_constant(g, &spec, value);
+}
+/* A tensor by a formula: "x * sigmoid(x)", "dy * (x > 0 ? 1 : slope)", "sum(x, axes=axes)".
+ *
+ * Names are the op's inputs and outputs, the gradients of its outputs ("dy" for an output "y"), and
+ * its attributes, which count as numbers. Functions are ops, whose attributes follow as name=number,
+ * name=true, name='text', or name=attribute of this op. Operators are those of C, with C's
+ * precedence: ?: && || comparisons + - * / and the minus sign; a cast "(real)" is skipped, so that the
+ * same text may be compiled. A number has the dtype of the
+ * tensors beside it, or of the op's first float input. NULL, without an error, when the formula
+ * comes to the number 0, which in a gradient means zeros. */
+static inline mw_tensor *mw_formula(mw_build *b, const char *text) {
+  return b->host->formula(b, text);
 }
 
 #endif

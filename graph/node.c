@@ -278,6 +278,7 @@ static mw_status run_infer(mw_node *node, size_t *saved) {
   if (status) return MW_FAILED;
   if (it.saved > MW_MAX_SCRATCH)
     return mw_set_error(node->ctx, "asks for %zu bytes to save for backward", it.saved);
+  if (mw_is_composed(it.op)) return MW_OK;
   *saved = it.saved;
   for (int i = 0; i < node->n_out; i++) {
     for (int k = outs[i].rank < 0 ? 0 : outs[i].rank; k < MW_MAX_RANK; k++) outs[i].shape[k] = 0;
@@ -291,33 +292,97 @@ static mw_status run_infer(mw_node *node, size_t *saved) {
   return MW_OK;
 }
 
-mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
-                         mw_tensor *const *inputs, int n_settings, const mw_setting *settings) {
+enum { UNFINISHED = -1 };
+
+/* Draws the random key of an op that takes one and was given none. How far the generator moves is
+ * known when the output is: see finish_key. */
+static mw_status draw_key(mw_node *node) {
+  const mw_op_entry *entry = node->entry;
+  for (int i = 0; i < entry->n_in; i++) {
+    if (!(entry->op.inputs[i].flags & MW_KEY) || node->in[i]) continue;
+    mw_tensor *key = mw_random_key(node->ctx, 0);
+    if (!key) return MW_FAILED;
+    key->node->draws = UNFINISHED;
+    set_input(node, i, key);
+    mw_release(key);
+  }
+  return MW_OK;
+}
+
+/* One position for each element of the first output. */
+static void finish_key(mw_node *node, const mw_spec *out) {
+  const mw_op_entry *entry = node->entry;
+  for (int i = 0; i < entry->n_in; i++) {
+    mw_tensor *key = node->in[i];
+    if (!(entry->op.inputs[i].flags & MW_KEY) || key->node->draws != UNFINISHED) continue;
+    key->node->draws = mw_spec_count(out);
+    node->ctx->position += (uint64_t)key->node->draws;
+  }
+}
+
+/* A node with its inputs and attributes, not yet inferred. One more output than declared has room
+ * for the saved bytes. */
+static mw_node *node_with_inputs(mw_context *ctx, mw_op_entry *entry, int n_inputs,
+                                 mw_tensor *const *inputs, int n_settings,
+                                 const mw_setting *settings) {
   const mw_op *op = &entry->op;
-  if (check_inputs(ctx, entry, n_inputs, inputs)) goto failed;
-  /* One more output than declared has room for the saved bytes. */
+  if (check_inputs(ctx, entry, n_inputs, inputs)) return NULL;
   int n_in = n_inputs > entry->n_in ? n_inputs : entry->n_in;
   mw_node *node = node_new(ctx, MW_FORWARD, entry, n_in, entry->n_out + 1);
   if (!node) return NULL;
   node->n_out = entry->n_out;
   if (op->attrs_size) memcpy(node->attrs, entry->defaults, op->attrs_size);
   for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
+  if (!mw_attrs_set(ctx, entry, node->attrs, n_settings, settings) && !draw_key(node)) return node;
+  mw_release(&node->out[0]);
+  return NULL;
+}
+
+mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
+                         mw_tensor *const *inputs, int n_settings, const mw_setting *settings) {
+  const mw_op *op = &entry->op;
+  mw_node *node = node_with_inputs(ctx, entry, n_inputs, inputs, n_settings, settings);
   size_t saved = 0;
   /* Without that input it is infer that says the dtype. */
-  bool known = op->dtype_of < n_in && node->in[op->dtype_of];
-  if (mw_attrs_set(ctx, entry, node->attrs, n_settings, settings) ||
-      (known && check_served(node)) || run_infer(node, &saved) || (!known && check_served(node))) {
-    mw_release(&node->out[0]);
-    goto failed;
+  bool known = node && op->dtype_of < node->n_in && node->in[op->dtype_of];
+  if (!node || (known && check_served(node)) || run_infer(node, &saved) ||
+      (!known && check_served(node))) {
+    if (node) mw_release(&node->out[0]);
+    mw_prefix_error(ctx, op->name);
+    return NULL;
   }
   if (saved) {
     node->saves = true;
     node->out[node->n_out].spec = mw_spec_of(MW_U8, 1, (int64_t[]){(int64_t)saved});
   }
+  finish_key(node, &node->out[0].spec);
   return node;
-failed:
-  mw_prefix_error(ctx, op->name);
-  return NULL;
+}
+
+/* The node of a composition holds its inputs and attributes while it is built, and is dropped. */
+static int apply_composed(mw_context *ctx, mw_op_entry *entry, int n_inputs,
+                          mw_tensor *const *inputs, int n_settings, const mw_setting *settings,
+                          mw_tensor **outputs) {
+  mw_node *node = node_with_inputs(ctx, entry, n_inputs, inputs, n_settings, settings);
+  size_t saved;
+  bool built =
+      node && !(entry->op.infer && run_infer(node, &saved)) && !mw_build_outputs(node, outputs);
+  if (built) finish_key(node, &outputs[0]->spec);
+  if (node) mw_release(&node->out[0]);
+  if (!built) mw_prefix_error(ctx, entry->op.name);
+  return built ? entry->n_out : 0;
+}
+
+mw_node *mw_node_like(const mw_node *like, mw_tensor *const *inputs) {
+  const mw_op *op = &like->entry->op;
+  mw_node *node = node_new(like->ctx, MW_FORWARD, like->entry, like->n_in, like->entry->n_out + 1);
+  if (!node) return NULL;
+  node->n_out = like->n_out;
+  node->saves = like->saves;
+  if (op->attrs_size) memcpy(node->attrs, like->attrs, op->attrs_size);
+  for (int i = 0; i < like->n_in; i++) set_input(node, i, inputs[i]);
+  for (int j = 0; j < like->n_out + like->saves; j++) node->out[j].spec = like->out[j].spec;
+  return node;
 }
 
 mw_node *mw_node_backward(mw_node *forward, mw_tensor *const *dout, const bool *wanted) {
@@ -353,6 +418,8 @@ int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const
                  near);
     return 0;
   }
+  if (mw_is_composed(&entry->op))
+    return apply_composed(ctx, entry, n_inputs, inputs, n_settings, settings, outputs);
   mw_node *node = mw_node_forward(ctx, entry, n_inputs, inputs, n_settings, settings);
   if (!node) return 0;
   for (int i = 0; i < node->n_out; i++) outputs[i] = &node->out[i];

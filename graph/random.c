@@ -36,6 +36,26 @@ void mw_random_restore(mw_context *ctx, uint64_t seed, uint64_t position) {
   ctx->position = position;
 }
 
+mw_status mw_random_key_next(mw_tensor *key) {
+  mw_context *ctx = key->node->ctx;
+  uint64_t *words = mw_leaf_write(key);
+  if (!words) return MW_FAILED;
+  words[0] = ctx->seed;
+  words[1] = ctx->position;
+  ctx->position += (uint64_t)key->node->draws;
+  return MW_OK;
+}
+
+mw_tensor *mw_random_key(mw_context *ctx, int64_t draws) {
+  mw_spec spec = mw_spec_of(MW_I64, 1, (int64_t[]){2});
+  mw_tensor *key = mw_constant(ctx, &spec, NULL);
+  if (!key) return NULL;
+  key->node->draws = draws;
+  if (!mw_random_key_next(key)) return key;
+  mw_release(key);
+  return NULL;
+}
+
 /* A number in [0, 1) with as many random bits as the dtype holds exactly, so that rounding never
  * makes a 1 of it. Each block of four words gives two. */
 static double unit(mw_dtype dtype, uint32_t high, uint32_t low) {

@@ -94,6 +94,14 @@ const mw_op *mw_op_find(const mw_context *ctx, const char *name) {
   return entry ? &entry->op : NULL;
 }
 
+const mw_op *mw_registry_operator(const mw_context *ctx, const char *sign, int n) {
+  for (int i = 0; i < ctx->n_ops; i++) {
+    const mw_op *op = &ctx->ops[i]->op;
+    if (op->sign && ctx->ops[i]->n_in == n && strcmp(op->sign, sign) == 0) return op;
+  }
+  return NULL;
+}
+
 int mw_op_count(const mw_context *ctx) { return ctx->n_ops; }
 
 const mw_op *mw_op_at(const mw_context *ctx, int i) {
@@ -216,6 +224,7 @@ char *mw_kernel_list(mw_context *ctx, const char *op) {
   }
   for (int k = 0; k < entry->n_kernels; k++) {
     const mw_kernel_entry *e = &entry->kernels[k];
+    if (mw_is_composed(&entry->op)) continue; /* no functions: the entry counts dtypes */
     fprintf(out, "%s %s %s %d %s\n", e->kernel.name,
             e->dtype == MW_NONE ? "any" : mw_dtype_name(e->dtype),
             e->kernel.device ? e->kernel.device : "cpu", e->kernel.priority, e->plugin->origin);
@@ -250,12 +259,14 @@ static mw_status check_op(mw_context *ctx, const mw_op *op) {
   if (!name_valid(op->name))
     return mw_set_error(ctx, "an op's name is \"%s\", expected [a-z][a-z0-9_]*",
                         op->name ? op->name : "(null)");
-  const char *lacks = op->version < 1                                ? "a version of 1 or more"
-                      : !op->doc                                     ? "a doc text"
-                      : !op->example                                 ? "an example"
-                      : !op->outputs[0].name                         ? "an output"
-                      : !op->infer                                   ? "an infer function"
-                      : !op->forward && !(op->flags & MW_VIEW)       ? "a forward function"
+  const bool composed = mw_is_composed(op);
+  const char *lacks = op->version < 1           ? "a version of 1 or more"
+                      : !op->doc                ? "a doc text"
+                      : !op->example            ? "an example"
+                      : !op->outputs[0].name    ? "an output"
+                      : !op->infer && !composed ? "an infer function"
+                      : !op->forward && !(op->flags & MW_VIEW) && !composed
+                          ? "a forward function, a composition or a formula"
                       : (op->flags & MW_VIEW) && !op->inputs[0].name ? "an input to view"
                       : op->attrs && !op->attrs_size                 ? "attrs_size"
                                                                      : NULL;
@@ -263,6 +274,11 @@ static mw_status check_op(mw_context *ctx, const mw_op *op) {
   if ((op->flags & MW_VIEW) && ((op->inputs[0].flags & MW_OPTIONAL) || op->outputs[1].name))
     return mw_set_error(ctx, "op %s: a view has one output, and its first input is not optional",
                         op->name);
+  if (composed && (op->forward || op->backward || op->gradient || op->derivative[0]))
+    return mw_set_error(ctx, "op %s: a composition has no forward, backward or gradient of its own",
+                        op->name);
+  if (op->formula && op->outputs[1].name)
+    return mw_set_error(ctx, "op %s: a formula gives one output; use compose", op->name);
   int n = 0;
   while (n < MW_MAX_ARGS && op->inputs[n].name) n++;
   for (int i = 0; i + 1 < n; i++)
@@ -286,6 +302,8 @@ static mw_op_entry *entry_new(mw_plugin *plugin, const mw_op *op) {
   }
   entry->op = *op;
   entry->plugin = plugin;
+  for (int i = 0; i < MW_MAX_ARGS && !entry->op.gradient; i++)
+    if (op->derivative[i]) entry->op.gradient = mw_formula_gradient;
   while (entry->n_in < MW_MAX_ARGS && op->inputs[entry->n_in].name) {
     const mw_arg *input = &op->inputs[entry->n_in++];
     if (!(input->flags & MW_OPTIONAL)) entry->required = entry->n_in;
@@ -382,6 +400,9 @@ mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *given, siz
   mw_op_entry *entry = mw_registry_find(ctx, given->op);
   if (!entry)
     return mw_set_error(ctx, "kernel %s is for op %s, which does not exist", given->name,
+                        given->op);
+  if (mw_is_composed(&entry->op))
+    return mw_set_error(ctx, "kernel %s is for op %s, which is made of other ops", given->name,
                         given->op);
   for (int k = 0; k < entry->n_kernels; k++)
     if (entry->kernels[k].dtype == real && strcmp(entry->kernels[k].kernel.name, given->name) == 0)

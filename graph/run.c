@@ -219,6 +219,8 @@ void mw_program_free(mw_program *p) {
 
 mw_status mw_program_run(mw_program *p, mw_tensor **results) {
   for (int i = 0; i < p->n_results; i++) results[i] = NULL;
+  for (int i = 0; i < p->n_leaves; i++)
+    if (p->leaves[i]->node->draws && mw_random_key_next(p->leaves[i])) return MW_FAILED;
   if (run_steps(p, p->leaves)) return MW_FAILED;
   mw_status status = MW_OK;
   for (int i = 0; i < p->n_results && !status; i++) {

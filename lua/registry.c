@@ -77,15 +77,41 @@ static void push_attr(lua_State *L, const mw_attr *attr) {
   }
 }
 
+/* The example and then the cases, each a Lua expression. */
+static void push_cases(lua_State *L, const mw_op *op) {
+  lua_newtable(L);
+  lua_pushstring(L, op->example);
+  lua_rawseti(L, -2, 1);
+  int n = 1;
+  for (const char *at = op->cases; at && *at;) {
+    size_t length = strcspn(at, "\n");
+    if (length) {
+      lua_pushlstring(L, at, length);
+      lua_rawseti(L, -2, ++n);
+    }
+    at += length + (at[length] != '\0');
+  }
+}
+
 static void push_op_info(lua_State *L, const mw_op *op) {
-  lua_createtable(L, 0, 9);
+  const bool composed = op->compose || op->formula;
+  lua_createtable(L, 0, 14);
   set_text(L, "name", op->name);
   set_text(L, "doc", op->doc);
   set_text(L, "example", op->example);
+  push_cases(L, op);
+  lua_setfield(L, -2, "cases");
+  set_text(L, "formula", op->formula);
+  lua_newtable(L);
+  for (int i = 0; i < MW_MAX_ARGS && op->inputs[i].name; i++)
+    set_text(L, op->inputs[i].name, op->derivative[i]);
+  lua_setfield(L, -2, "derivative");
+  set_flag(L, "composed", composed);
+  set_flag(L, "linear", op->flags & MW_LINEAR);
   lua_pushinteger(L, op->version);
   lua_setfield(L, -2, "version");
-  set_flag(L, "differentiable", op->backward || op->gradient);
-  set_flag(L, "twice", op->gradient != NULL);
+  set_flag(L, "differentiable", composed || op->backward || op->gradient);
+  set_flag(L, "twice", composed || op->gradient || (op->backward && (op->flags & MW_LINEAR)));
   push_args(L, op->inputs);
   lua_setfield(L, -2, "inputs");
   push_args(L, op->outputs);

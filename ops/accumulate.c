@@ -40,7 +40,7 @@ static mw_status forward(const mw_call *call) {
   return MW_OK;
 }
 
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   for (int i = 0; i < g->n_in; i++)
     if (g->wanted[i]) g->din[i] = g->dout[0];
   return MW_OK;

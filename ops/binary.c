@@ -167,7 +167,7 @@ static mw_status comparison_infer(mw_infer *it) { return broadcast(it, MW_BOOL);
 /* ---- gradients ---------------------------------------------------------------------------- */
 
 /* d summed back to the shape of input i, where broadcasting had repeated that. */
-static mw_tensor *fold(mw_gradient *g, mw_tensor *d, int i) {
+static mw_tensor *fold(mw_build *g, mw_tensor *d, int i) {
   if (!d) return NULL;
   const mw_spec *from = g->host->tensor_spec(d), *to = g->host->tensor_spec(g->in[i]);
   bool same = from->rank == to->rank;
@@ -178,7 +178,7 @@ static mw_tensor *fold(mw_gradient *g, mw_tensor *d, int i) {
 }
 
 /* A comparison as 1 or 0 in the dtype that is being compared. */
-static mw_tensor *comparison_of(mw_gradient *g, const char *name, mw_tensor *a, mw_tensor *b) {
+static mw_tensor *comparison_of(mw_build *g, const char *name, mw_tensor *a, mw_tensor *b) {
   const bool single = g->host->tensor_spec(g->in[0])->dtype == MW_F32;
   const mw_setting dtype = mw_text("dtype", single ? "f32" : "f64");
   mw_tensor *holds = mw_make2(g, name, a, b);
@@ -203,7 +203,7 @@ static inline __attribute__((always_inline)) void strip_map(strip s, real (*f)(r
 static inline real add_of(real a, real b) { return (real)((wrap)a + (wrap)b); }
 static void add_loop(strip s) { strip_map(s, add_of); }
 static mw_status add_forward(const mw_call *call) { return zip(call, add_loop); }
-static mw_status add_gradient(mw_gradient *g) {
+static mw_status add_gradient(mw_build *g) {
   if (g->wanted[0]) g->din[0] = fold(g, g->dout[0], 0);
   if (g->wanted[1]) g->din[1] = fold(g, g->dout[0], 1);
   return MW_OK;
@@ -211,6 +211,7 @@ static mw_status add_gradient(mw_gradient *g) {
 
 static const mw_op add_op = {
     .name = "add",
+    .sign = "+",
     .doc = "Sum, with broadcasting: y = a + b.",
     .example = "mw.add(mw.randn{2,3}, mw.randn{3})",
     .flags = MW_INPLACE | MW_LINEAR,
@@ -222,7 +223,7 @@ static const mw_op add_op = {
 static inline real sub_of(real a, real b) { return (real)((wrap)a - (wrap)b); }
 static void sub_loop(strip s) { strip_map(s, sub_of); }
 static mw_status sub_forward(const mw_call *call) { return zip(call, sub_loop); }
-static mw_status sub_gradient(mw_gradient *g) {
+static mw_status sub_gradient(mw_build *g) {
   if (g->wanted[0]) g->din[0] = fold(g, g->dout[0], 0);
   if (g->wanted[1]) g->din[1] = mw_make1(g, "neg", fold(g, g->dout[0], 1));
   return MW_OK;
@@ -230,6 +231,7 @@ static mw_status sub_gradient(mw_gradient *g) {
 
 static const mw_op sub_op = {
     .name = "sub",
+    .sign = "-",
     .doc = "Difference, with broadcasting: y = a - b.",
     .example = "mw.sub(mw.randn{2,3}, mw.randn{2,1})",
     .flags = MW_INPLACE | MW_LINEAR,
@@ -241,7 +243,7 @@ static const mw_op sub_op = {
 static inline real mul_of(real a, real b) { return (real)((wrap)a * (wrap)b); }
 static void mul_loop(strip s) { strip_map(s, mul_of); }
 static mw_status mul_forward(const mw_call *call) { return zip(call, mul_loop); }
-static mw_status mul_gradient(mw_gradient *g) {
+static mw_status mul_gradient(mw_build *g) {
   if (g->wanted[0]) g->din[0] = fold(g, mw_make2(g, "mul", g->dout[0], g->in[1]), 0);
   if (g->wanted[1]) g->din[1] = fold(g, mw_make2(g, "mul", g->dout[0], g->in[0]), 1);
   return MW_OK;
@@ -249,6 +251,7 @@ static mw_status mul_gradient(mw_gradient *g) {
 
 static const mw_op mul_op = {
     .name = "mul",
+    .sign = "*",
     .doc = "Elementwise product, with broadcasting: y = a b.",
     .example = "mw.mul(mw.randn{2,3}, mw.randn{2,1})",
     .flags = MW_INPLACE,
@@ -272,7 +275,7 @@ static void minimum_loop(strip s) { strip_map(s, minimum_of); }
 static mw_status minimum_forward(const mw_call *call) { return zip(call, minimum_loop); }
 
 /* The gradient goes to the operand that was taken; a is where the comparison holds. */
-static mw_status choice_gradient(mw_gradient *g, const char *comparison) {
+static mw_status choice_gradient(mw_build *g, const char *comparison) {
   mw_tensor *dy = g->dout[0], *took_a = comparison_of(g, comparison, g->in[0], g->in[1]);
   if (g->wanted[0]) g->din[0] = fold(g, mw_make2(g, "mul", dy, took_a), 0);
   if (g->wanted[1]) {
@@ -281,8 +284,8 @@ static mw_status choice_gradient(mw_gradient *g, const char *comparison) {
   }
   return MW_OK;
 }
-static mw_status maximum_gradient(mw_gradient *g) { return choice_gradient(g, "ge"); }
-static mw_status minimum_gradient(mw_gradient *g) { return choice_gradient(g, "le"); }
+static mw_status maximum_gradient(mw_build *g) { return choice_gradient(g, "ge"); }
+static mw_status minimum_gradient(mw_build *g) { return choice_gradient(g, "le"); }
 
 static const mw_op maximum_op = {
     .name = "maximum",
@@ -315,7 +318,7 @@ static const mw_op minimum_op = {
 static inline real div_of(real a, real b) { return a / b; }
 static void div_loop(strip s) { strip_map(s, div_of); }
 static mw_status div_forward(const mw_call *call) { return zip(call, div_loop); }
-static mw_status div_gradient(mw_gradient *g) {
+static mw_status div_gradient(mw_build *g) {
   mw_tensor *dy = g->dout[0], *b = g->in[1];
   if (g->wanted[0]) g->din[0] = fold(g, mw_make2(g, "div", dy, b), 0);
   if (g->wanted[1]) {
@@ -327,6 +330,7 @@ static mw_status div_gradient(mw_gradient *g) {
 
 static const mw_op div_op = {
     .name = "div",
+    .sign = "/",
     .doc = "Quotient, with broadcasting: y = a / b.",
     .example = "mw.div(mw.randn{2,3}, mw.uniform({3}, 0.5, 2))",
     .flags = MW_INPLACE,
@@ -345,7 +349,7 @@ static void pow_loop(strip s) {
 static mw_status pow_forward(const mw_call *call) { return zip(call, pow_loop); }
 
 /* da = dy b a^(b - 1), and 0 where b is 0; db = dy y ln(a), and 0 where a is 0. */
-static mw_status pow_gradient(mw_gradient *g) {
+static mw_status pow_gradient(mw_build *g) {
   mw_tensor *a = g->in[0], *b = g->in[1], *dy = g->dout[0], *zero = mw_make_scalar(g, a, 0);
   if (g->wanted[0]) {
     mw_tensor *less = mw_make2(g, "sub", b, comparison_of(g, "ne", b, zero));
@@ -392,6 +396,7 @@ static mw_status eq_forward(const mw_call *call) { return zip(call, eq_loop); }
 
 static const mw_op eq_op = {
     .name = "eq",
+    .sign = "==",
     .doc = "Whether a = b, with broadcasting; NaN equals nothing.",
     .example = "mw.eq(mw.tensor({1,2,3}, \"i64\"), mw.tensor({1,0,3}, \"i64\"))",
     .forward = eq_forward,
@@ -404,6 +409,7 @@ static mw_status ne_forward(const mw_call *call) { return zip(call, ne_loop); }
 
 static const mw_op ne_op = {
     .name = "ne",
+    .sign = "!=",
     .doc = "Whether a and b differ, with broadcasting; NaN differs from everything.",
     .example = "mw.ne(mw.randn{2,3}, mw.randn{3})",
     .forward = ne_forward,
@@ -416,6 +422,7 @@ static mw_status lt_forward(const mw_call *call) { return zip(call, lt_loop); }
 
 static const mw_op lt_op = {
     .name = "lt",
+    .sign = "<",
     .doc = "Whether a < b, with broadcasting.",
     .example = "mw.lt(mw.randn{2,3}, mw.randn{3})",
     .forward = lt_forward,
@@ -428,6 +435,7 @@ static mw_status le_forward(const mw_call *call) { return zip(call, le_loop); }
 
 static const mw_op le_op = {
     .name = "le",
+    .sign = "<=",
     .doc = "Whether a <= b, with broadcasting.",
     .example = "mw.le(mw.randn{2,3}, mw.randn{3})",
     .forward = le_forward,
@@ -440,6 +448,7 @@ static mw_status gt_forward(const mw_call *call) { return zip(call, gt_loop); }
 
 static const mw_op gt_op = {
     .name = "gt",
+    .sign = ">",
     .doc = "Whether a > b, with broadcasting.",
     .example = "mw.gt(mw.randn{2,3}, mw.randn{3})",
     .forward = gt_forward,
@@ -452,6 +461,7 @@ static mw_status ge_forward(const mw_call *call) { return zip(call, ge_loop); }
 
 static const mw_op ge_op = {
     .name = "ge",
+    .sign = ">=",
     .doc = "Whether a >= b, with broadcasting.",
     .example = "mw.ge(mw.randn{2,3}, mw.randn{3})",
     .forward = ge_forward,

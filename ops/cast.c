@@ -80,7 +80,7 @@ static mw_status forward(const mw_call *call) {
 }
 
 /* Between floats the gradient passes; an integer stops it. */
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   const mw_dtype dtype = g->host->tensor_spec(g->in[0])->dtype;
   const mw_setting back = mw_text("dtype", dtype == MW_F32 ? "f32" : "f64");
   g->din[0] = mw_make(g, "cast", 1, g->dout, 1, &back);

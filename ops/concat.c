@@ -62,7 +62,7 @@ static mw_status forward(const mw_call *call) {
   return MW_OK;
 }
 
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   const concat_attrs *attrs = g->attrs;
   int64_t start[MW_MAX_RANK] = {0};
   for (int i = 0; i < g->n_in; i++) {

@@ -251,18 +251,18 @@ static mw_status backward(const mw_call *call) {
 
 /* ---- the gradient out of other ops -------------------------------------------------------- */
 
-static mw_tensor *sum_classes(mw_gradient *g, mw_tensor *t) {
+static mw_tensor *sum_classes(mw_build *g, mw_tensor *t) {
   const cross_entropy_attrs *attrs = g->attrs;
   const mw_setting settings[] = {mw_list("axes", 1, &attrs->axis), mw_bool("keepdims", true)};
   return mw_make(g, "sum", 1, &t, 2, settings);
 }
 
-static mw_tensor *scaled(mw_gradient *g, mw_tensor *t, double by) {
+static mw_tensor *scaled(mw_build *g, mw_tensor *t, double by) {
   return mw_make2(g, "mul", t, mw_make_scalar(g, g->in[0], by));
 }
 
 /* Each class's weight, along the axis of classes; 1 when none are given. */
-static mw_tensor *weights(mw_gradient *g) {
+static mw_tensor *weights(mw_build *g) {
   const cross_entropy_attrs *attrs = g->attrs;
   const mw_spec *x = g->host->tensor_spec(g->in[0]);
   int64_t along[MW_MAX_RANK] = {0};
@@ -273,7 +273,7 @@ static mw_tensor *weights(mw_gradient *g) {
 }
 
 /* Whether c is an element's label, as 1 or 0; only 0 for those that are ignored. */
-static mw_tensor *is_label(mw_gradient *g) {
+static mw_tensor *is_label(mw_build *g) {
   const cross_entropy_attrs *attrs = g->attrs;
   const mw_spec *x = g->host->tensor_spec(g->in[0]);
   const mw_setting settings[] = {mw_int("classes", x->shape[attrs->axis]),
@@ -284,7 +284,7 @@ static mw_tensor *is_label(mw_gradient *g) {
 }
 
 /* dy for each element, with an axis of size 1 for the classes; a scalar broadcasts as it is. */
-static mw_tensor *each_dy(mw_gradient *g, mw_tensor *counted_weight) {
+static mw_tensor *each_dy(mw_build *g, mw_tensor *counted_weight) {
   const cross_entropy_attrs *attrs = g->attrs;
   mw_spec x = *g->host->tensor_spec(g->in[0]);
   if (attrs->reduction == SUM) return g->dout[0];
@@ -296,7 +296,7 @@ static mw_tensor *each_dy(mw_gradient *g, mw_tensor *counted_weight) {
 }
 
 /* dx = dy (p sum(q) - q) */
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   const cross_entropy_attrs *attrs = g->attrs;
   const double e = attrs->label_smoothing;
   const double classes = (double)g->host->tensor_spec(g->in[0])->shape[attrs->axis];

@@ -107,7 +107,7 @@ static mw_status backward(const mw_call *call) {
 }
 
 /* Leading axes become one. */
-static mw_tensor *matrix(mw_gradient *g, mw_tensor *t) {
+static mw_tensor *matrix(mw_build *g, mw_tensor *t) {
   const mw_spec *spec = g->host->tensor_spec(t);
   if (spec->rank == 2) return t;
   const mw_setting shape =
@@ -115,7 +115,7 @@ static mw_tensor *matrix(mw_gradient *g, mw_tensor *t) {
   return mw_make(g, "reshape", 1, &t, 1, &shape);
 }
 
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   mw_tensor *dy = g->dout[0];
   if (g->wanted[0]) g->din[0] = mw_make2(g, "matmul", dy, g->in[1]);
   if (g->wanted[1]) {

@@ -7,7 +7,7 @@ static mw_status infer(mw_infer *it) {
   return MW_OK;
 }
 
-static mw_status identity_gradient(mw_gradient *g) {
+static mw_status identity_gradient(mw_build *g) {
   g->din[0] = g->dout[0];
   return MW_OK;
 }
@@ -24,7 +24,7 @@ static const mw_op identity_op = {
     .gradient = identity_gradient,
 };
 
-static mw_status stop_gradient_gradient(mw_gradient *g) {
+static mw_status stop_gradient_gradient(mw_build *g) {
   g->din[0] = NULL;
   return MW_OK;
 }

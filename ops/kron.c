@@ -65,7 +65,7 @@ static mw_status forward(const mw_call *call) {
 
 /* With y as [a1, b1, a2, b2, ..] and the other operand beside its own axes: products, summed over
  * the other's axes. */
-static mw_tensor *side(mw_gradient *g, const pairs *p, int i) {
+static mw_tensor *side(mw_build *g, const pairs *p, int i) {
   int64_t paired[MW_MAX_RANK], own[MW_MAX_RANK], other[MW_MAX_RANK];
   const mw_spec *spec = g->host->tensor_spec(g->in[i]);
   for (int k = 0; k < p->rank; k++) {
@@ -87,7 +87,7 @@ static mw_tensor *side(mw_gradient *g, const pairs *p, int i) {
   return mw_make(g, "reshape", 1, &sums, 1, &as_input);
 }
 
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   const pairs p = pairs_of(g->host->tensor_spec(g->in[0]), g->host->tensor_spec(g->in[1]));
   for (int i = 0; i < 2; i++)
     if (g->wanted[i]) g->din[i] = side(g, &p, i);

@@ -156,13 +156,13 @@ static bool same_shape(const mw_spec *a, const mw_spec *b) {
   return a->rank == b->rank && memcmp(a->shape, b->shape, sizeof a->shape) == 0;
 }
 
-static mw_tensor *reshape(mw_gradient *g, mw_tensor *x, const mw_spec *to) {
+static mw_tensor *reshape(mw_build *g, mw_tensor *x, const mw_spec *to) {
   if (!x || same_shape(g->host->tensor_spec(x), to)) return x;
   const mw_setting shape = mw_list("shape", to->rank, to->shape);
   return mw_make(g, "reshape", 1, &x, 1, &shape);
 }
 
-static mw_tensor *product(mw_gradient *g, mw_tensor *a, bool transpose_a, mw_tensor *b,
+static mw_tensor *product(mw_build *g, mw_tensor *a, bool transpose_a, mw_tensor *b,
                           bool transpose_b) {
   return mw_make(
       g, "matmul", 2, (mw_tensor *[]){a, b}, 2,
@@ -171,7 +171,7 @@ static mw_tensor *product(mw_gradient *g, mw_tensor *a, bool transpose_a, mw_ten
 
 /* d, for the matrices that input i was broadcast to: summed over batches where there were fewer,
  * and without the axis that a vector was given. */
-static mw_tensor *fold(mw_gradient *g, mw_tensor *d, int i) {
+static mw_tensor *fold(mw_build *g, mw_tensor *d, int i) {
   const mw_spec *in = g->host->tensor_spec(g->in[i]);
   mw_spec matrix = *in;
   if (!d || same_shape(g->host->tensor_spec(d), in)) return d;
@@ -185,7 +185,7 @@ static mw_tensor *fold(mw_gradient *g, mw_tensor *d, int i) {
 }
 
 /* With y = A B, where A is a or its transpose: dA = dy B', dB = A' dy. */
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   const matmul_attrs *attrs = g->attrs;
   const mw_spec *in_a = g->host->tensor_spec(g->in[0]), *in_b = g->host->tensor_spec(g->in[1]);
   const side left = left_of(in_a, attrs->transpose_a), right = right_of(in_b, attrs->transpose_b);

@@ -251,7 +251,7 @@ static mw_status reduce_axes(const mw_call *call, const fold *f, bool mean) {
 }
 
 /* dy with the axes that went back in their places, of size 1. */
-static mw_tensor *with_axes(mw_gradient *g, mw_tensor *dy) {
+static mw_tensor *with_axes(mw_build *g, mw_tensor *dy) {
   const reduce_attrs *attrs = g->attrs;
   mw_spec full;
   if (attrs->keepdims || attrs->axes.count == 0) return dy;
@@ -260,7 +260,7 @@ static mw_tensor *with_axes(mw_gradient *g, mw_tensor *dy) {
   return mw_make(g, "reshape", 1, &dy, 1, &shape);
 }
 
-static mw_tensor *expand_like(mw_gradient *g, mw_tensor *d, mw_tensor *like) {
+static mw_tensor *expand_like(mw_build *g, mw_tensor *d, mw_tensor *like) {
   const mw_spec *spec = g->host->tensor_spec(like);
   const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
   return mw_make(g, "expand", 1, &d, 1, &shape);
@@ -313,7 +313,7 @@ static const fold sum_fold = {.out_size = sizeof(total), .row = sum_row, .rows =
 
 static mw_status sum_forward(const mw_call *call) { return reduce_axes(call, &sum_fold, false); }
 
-static mw_status sum_gradient(mw_gradient *g) {
+static mw_status sum_gradient(mw_build *g) {
   g->din[0] = expand_like(g, with_axes(g, g->dout[0]), g->in[0]);
   return MW_OK;
 }
@@ -363,7 +363,7 @@ static mw_status sum_to_forward(const mw_call *call) {
   return reduce(call, &sum_fold, sum_to_axes(&call->in[0].spec, &call->out[0].spec), false);
 }
 
-static mw_status sum_to_gradient(mw_gradient *g) {
+static mw_status sum_to_gradient(mw_build *g) {
   g->din[0] = expand_like(g, g->dout[0], g->in[0]);
   return MW_OK;
 }
@@ -395,7 +395,7 @@ static mw_status mean_infer(mw_infer *it) { return reduce_infer(it, it->in[0].dt
 
 static mw_status mean_forward(const mw_call *call) { return reduce_axes(call, &sum_fold, true); }
 
-static mw_status mean_gradient(mw_gradient *g) {
+static mw_status mean_gradient(mw_build *g) {
   const reduce_attrs *attrs = g->attrs;
   const mw_spec *x = g->host->tensor_spec(g->in[0]);
   double count = 1;
@@ -514,14 +514,14 @@ static mw_status min_backward(const mw_call *call) {
 }
 
 /* dy where the mask, 1 at the first extremum of each group, lets it through. */
-static mw_status extremum_gradient(mw_gradient *g, const char *mask) {
+static mw_status extremum_gradient(mw_build *g, const char *mask) {
   const reduce_attrs *attrs = g->attrs;
   mw_setting axes = mw_list("axes", (int)attrs->axes.count, attrs->axes.at);
   g->din[0] = mw_make2(g, "mul", mw_make(g, mask, 1, g->in, 1, &axes), with_axes(g, g->dout[0]));
   return MW_OK;
 }
-static mw_status max_gradient(mw_gradient *g) { return extremum_gradient(g, "max_mask"); }
-static mw_status min_gradient(mw_gradient *g) { return extremum_gradient(g, "min_mask"); }
+static mw_status max_gradient(mw_build *g) { return extremum_gradient(g, "max_mask"); }
+static mw_status min_gradient(mw_build *g) { return extremum_gradient(g, "min_mask"); }
 
 static const mw_op max_op = {
     .name = "max",
@@ -565,7 +565,7 @@ static mw_status max_mask_forward(const mw_call *call) {
 static mw_status min_mask_forward(const mw_call *call) {
   return mark(call, call->out[0].data, NULL, smaller);
 }
-static mw_status mask_gradient(mw_gradient *g) { return g->din[0] = NULL, MW_OK; }
+static mw_status mask_gradient(mw_build *g) { return g->din[0] = NULL, MW_OK; }
 
 static const mw_attr mask_schema[] = {{.name = "axes",
                                        .type = MW_AXES,

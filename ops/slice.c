@@ -161,7 +161,7 @@ static mw_status place_forward(const mw_call *call) {
 
 /* ---- gradients: each is the other's ------------------------------------------------------- */
 
-static mw_status slice_gradient(mw_gradient *g) {
+static mw_status slice_gradient(mw_build *g) {
   const slice_attrs *attrs = g->attrs;
   const mw_spec *x = g->host->tensor_spec(g->in[0]);
   const mw_setting settings[] = {mw_list("shape", x->rank, x->shape),
@@ -171,7 +171,7 @@ static mw_status slice_gradient(mw_gradient *g) {
   return MW_OK;
 }
 
-static mw_status place_gradient(mw_gradient *g) {
+static mw_status place_gradient(mw_build *g) {
   const slice_attrs *attrs = g->attrs;
   const int rank = (int)attrs->start.count;
   const mw_setting settings[] = {mw_list("start", rank, attrs->start.at),

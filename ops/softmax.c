@@ -99,13 +99,13 @@ static mw_status softmax_backward(const mw_call *call) {
   return each_line(call, NULL, softmax_back);
 }
 
-static mw_tensor *sum_along(mw_gradient *g, mw_tensor *t) {
+static mw_tensor *sum_along(mw_build *g, mw_tensor *t) {
   const softmax_attrs *attrs = g->attrs;
   const mw_setting settings[] = {mw_list("axes", 1, &attrs->axis), mw_bool("keepdims", true)};
   return mw_make(g, "sum", 1, &t, 2, settings);
 }
 
-static mw_status softmax_gradient(mw_gradient *g) {
+static mw_status softmax_gradient(mw_build *g) {
   mw_tensor *y = g->out[0], *dy = g->dout[0];
   mw_tensor *dot = sum_along(g, mw_make2(g, "mul", dy, y));
   g->din[0] = mw_make2(g, "mul", y, mw_make2(g, "sub", dy, dot));
@@ -151,7 +151,7 @@ static mw_status log_softmax_backward(const mw_call *call) {
   return each_line(call, NULL, log_softmax_back);
 }
 
-static mw_status log_softmax_gradient(mw_gradient *g) {
+static mw_status log_softmax_gradient(mw_build *g) {
   mw_tensor *dy = g->dout[0];
   mw_tensor *share = mw_make2(g, "mul", mw_make1(g, "exp", g->out[0]), sum_along(g, dy));
   g->din[0] = mw_make2(g, "sub", dy, share);

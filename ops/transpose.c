@@ -161,7 +161,7 @@ static mw_status forward(const mw_call *call) {
   return MW_OK;
 }
 
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   const transpose_attrs *attrs = g->attrs;
   int64_t inverse[MW_MAX_RANK] = {0};
   for (int64_t k = 0; k < attrs->perm.count; k++) inverse[attrs->perm.at[k]] = k;

@@ -1,4 +1,4 @@
-/* unary.c: elementwise functions of one tensor. */
+/* unary.c: elementwise functions of one tensor, a row each. */
 /* real: f32 f64 i32 i64 */
 #include "../graph/moonwalk.h"
 
@@ -12,14 +12,104 @@ typedef real wrap;
 #define FLOATS
 #endif
 
-/* To add a function: its loop; forward, which names the loop; its gradient; its row. A backward
- * loop is worth writing where it saves passes over memory. */
+/* To add a function, add a row: name, what backward reads, y, dx, where the tests draw x from, doc.
+ *
+ * y and dx are C, of x, y and dy. dx is compiled into the backward kernel, and its text is also the
+ * formula from which higher derivatives are built (see mw_formula); so it calls nothing but functions
+ * that are ops too. ROW1 and ROW2 have one and two attributes: name, default, doc, before y. A STEP
+ * is constant but for jumps: its derivative is 0. */
+
+/* clang-format off */
+#define OF_ANY_NUMBER(ROW, STEP) \
+  /* 0 - x turns -0 into 0 as well; NaN stays. */ \
+  ROW(abs, X, x <= 0 ? (real)(0 - (wrap)x) : x, dy * sign(x), NORMAL, \
+      "The absolute value: y = |x|. The gradient at 0 is 0.") \
+  ROW(square, X, (real)((wrap)x * (wrap)x), dy * (x + x), NORMAL, "The square: y = x x.") \
+  STEP(sign, sign(x), "The sign: y is 1, 0 or -1; NaN stays. Its gradient is 0.")
+
+#define OF_FLOATS(ROW, ROW1, ROW2, STEP) \
+  STEP(floor, floor(x), "Rounds down, to the next integer. Its gradient is 0.") \
+  STEP(ceil, ceil(x), "Rounds up, to the next integer. Its gradient is 0.") \
+  STEP(round, rint(x), "Rounds to the nearest integer, halves to the even one. Its gradient is 0.") \
+  \
+  ROW(exp, Y, exp(x), dy * y, NORMAL, "Exponential function: y = e^x.") \
+  ROW(expm1, Y, expm1(x), dy * (y + 1), NORMAL, "y = e^x - 1, exact for small x.") \
+  ROW(log, X, log(x), dy / x, POSITIVE, "Natural logarithm: y = ln(x); -inf at 0, NaN below.") \
+  ROW(log1p, X, log1p(x), dy / (1 + x), POSITIVE, \
+      "y = ln(1 + x), exact for small x; -inf at -1, NaN below.") \
+  ROW(sqrt, Y, sqrt(x), dy / (y + y), POSITIVE, "Square root: y = x^(1/2); NaN below 0.") \
+  ROW(rsqrt, Y, 1 / sqrt(x), -dy * y * y * y / 2, POSITIVE, \
+      "Reciprocal of the square root: y = x^(-1/2); inf at 0, NaN below.") \
+  ROW(reciprocal, Y, 1 / x, -dy * y * y, POSITIVE, "y = 1 / x; infinite at 0, with the sign of 0.") \
+  ROW(sin, X, sin(x), dy * cos(x), NORMAL, "Sine of x in radians; NaN at infinity.") \
+  ROW(cos, X, cos(x), -dy * sin(x), NORMAL, "Cosine of x in radians; NaN at infinity.") \
+  ROW(tan, Y, tan(x), dy * (1 + y * y), WITHIN_1, "Tangent of x in radians; NaN at infinity.") \
+  ROW(asin, X, asin(x), dy / sqrt(1 - x * x), WITHIN_1, \
+      "Inverse sine, in radians from -pi/2 to pi/2; NaN outside [-1, 1].") \
+  ROW(acos, X, acos(x), -dy / sqrt(1 - x * x), WITHIN_1, \
+      "Inverse cosine, in radians from 0 to pi; NaN outside [-1, 1].") \
+  ROW(atan, X, atan(x), dy / (1 + x * x), NORMAL, "Inverse tangent, in radians from -pi/2 to pi/2.") \
+  ROW(sinh, X, sinh(x), dy * cosh(x), NORMAL, "Hyperbolic sine: y = (e^x - e^-x) / 2.") \
+  ROW(cosh, X, cosh(x), dy * sinh(x), NORMAL, "Hyperbolic cosine: y = (e^x + e^-x) / 2.") \
+  ROW(tanh, Y, tanh(x), dy * (1 - y * y), NORMAL, "Hyperbolic tangent: y = tanh(x).") \
+  ROW(erf, X, erf(x), dy * (real)1.12837916709551257390 * exp(-x * x), NORMAL, \
+      "Error function: y = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x.") \
+  \
+  ROW(sigmoid, Y, sigmoid(x), dy * (y * (1 - y)), NORMAL, "Logistic function: y = 1 / (1 + exp(-x)).") \
+  /* Written so that NaN stays NaN. */ \
+  ROW(relu, Y, x < 0 ? 0 : x, y == 0 ? 0 : dy, NORMAL, \
+      "Rectified linear unit: y = max(x, 0). The gradient at 0 is 0.") \
+  ROW1(leaky_relu, X, negative_slope, "0.01", "y / x below 0", \
+      x < 0 ? negative_slope * x : x, x > 0 ? dy : negative_slope * dy, NORMAL, \
+      "Leaky rectifier: y = x above 0, negative_slope x below. The gradient at 0 is negative_slope.") \
+  ROW1(elu, XY, alpha, "1", "-alpha is the limit at -inf", \
+      x > 0 ? x : alpha * expm1(x), x > 0 ? dy : dy * (y + alpha), NORMAL, \
+      "Exponential linear unit: y = x above 0, alpha (e^x - 1) below.") \
+  ROW(selu, XY, (real)1.05070098735548049342 * (x > 0 ? x : (real)1.67326324235437728482 * expm1(x)), \
+      x > 0 ? dy * (real)1.05070098735548049342 : dy * (y + (real)1.75809934084737685994), NORMAL, \
+      "Self-normalising unit: y = 1.0507 elu(x, alpha = 1.6733) (Klambauer et al., 2017).") \
+  ROW(gelu_erf, X, x / 2 * (1 + erf(x * (real)0.70710678118654752440)), \
+      dy * ((1 + erf(x * (real)0.70710678118654752440)) / 2 + \
+            x * (real)0.39894228040143267794 * exp(-x * x / 2)), NORMAL, \
+      "Gaussian error linear unit: y = x P(X <= x) for normal X (Hendrycks and Gimpel, 2016).") \
+  ROW(gelu_tanh, X, x / 2 * (1 + tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))), \
+      dy * ((1 + tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))) / 2 + \
+            x * (real)0.39894228040143267794 * (1 + (real)0.134145 * x * x) * \
+            (1 - square(tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))))), NORMAL, \
+      "GELU by its approximation: y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).") \
+  ROW(silu, X, x * sigmoid(x), dy * (sigmoid(x) * (1 + x * (1 - sigmoid(x)))), NORMAL, \
+      "Sigmoid linear unit, also called swish: y = x / (1 + exp(-x)).") \
+  ROW(softplus, X, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)), dy * sigmoid(x), NORMAL, \
+      "A smooth rectifier: y = ln(1 + e^x).") \
+  ROW2(clip, X, min, "-inf", "the least y", max, "inf", "the greatest y", \
+      x < min ? min : x > max ? max : x, x < min ? 0 : x > max ? 0 : dy, NORMAL, \
+      "Keeps y within [min, max]. No gradient passes outside; at the bounds it does.") \
+  ROW2(hardtanh, X, min, "-1", "the least y", max, "1", "the greatest y", \
+      x < min ? min : x > max ? max : x, x <= min ? 0 : x >= max ? 0 : dy, NORMAL, \
+      "A tanh of straight lines: y = x within [min, max], else the bound, where no gradient passes.")
+/* clang-format on */
+
+/* ---- functions that rows call, as they call C's ------------------------------------------- */
+
+static inline real sign(real x) { return x > 0 ? 1 : x < 0 ? (real)-1 : x; }
+#ifdef FLOATS
+/* Where exp(-x) overflows to infinity, the quotient is the 0 that it should be. */
+static inline real sigmoid(real x) { return 1 / (1 + exp(-x)); }
+static inline real square(real x) { return x * x; }
+#endif
+
+/* ---- what all rows share ------------------------------------------------------------------ */
 
 enum { GRAIN = 16384 }; /* elements of a chunk */
 
-typedef void (*map_loop)(int64_t n, const real *x, real *y);
-/* seen is x or y, whichever backward_needs names. */
-typedef void (*back_loop)(int64_t n, const real *seen, const real *dy, real *dx);
+/* The fields of rows that have attributes, whatever the rows call them. */
+typedef struct attrs {
+  double first, second;
+} attrs;
+
+typedef void (*map_loop)(int64_t n, const attrs *a, const real *xs, real *ys);
+typedef void (*back_loop)(int64_t n, const attrs *a, const real *xs, const real *ys,
+                          const real *dys, real *dxs);
 
 typedef struct map_job {
   const mw_call *call;
@@ -37,255 +127,136 @@ static void map_chunk(void *arg, int64_t chunk, int worker) {
   const mw_array *x = &job->call->in[0], *y = &job->call->out[0];
   const int64_t first = chunk * GRAIN, end = mw_chunk_end(x->count, GRAIN, chunk);
   (void)worker;
-  job->loop(end - first, (const real *)x->data + first, (real *)y->data + first);
+  job->loop(end - first, job->call->attrs, (const real *)x->data + first, (real *)y->data + first);
 }
 
-static mw_status map(const mw_call *call, map_loop loop) {
+static inline mw_status map(const mw_call *call, map_loop loop) {
   map_job job = {.call = call, .loop = loop};
   mw_parallel(call, mw_chunks(call->in[0].count, GRAIN), map_chunk, &job);
   return MW_OK;
 }
 
-static mw_status give(mw_gradient *g, mw_tensor *dx) {
-  g->din[0] = dx;
-  return MW_OK;
-}
-
-/* What all rows share. */
-#define UNARY .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .infer = infer
-
-/* ---- of floats and integers --------------------------------------------------------------- */
-
-static void neg_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = (real) - (wrap)x[i];
-}
-static mw_status neg_forward(const mw_call *call) { return map(call, neg_loop); }
-static mw_status neg_gradient(mw_gradient *g) { return give(g, mw_make1(g, "neg", g->dout[0])); }
-
-static const mw_op neg_op = {
-    .name = "neg",
-    .doc = "The negative: y = -x.",
-    .example = "mw.neg(mw.randn{2,3})",
-    .flags = MW_INPLACE | MW_LINEAR,
-    .forward = neg_forward,
-    .gradient = neg_gradient,
-    UNARY,
-};
-
-/* 0 - x turns -0 into 0 as well; NaN stays. */
-static void abs_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = x[i] <= 0 ? (real)(0 - (wrap)x[i]) : x[i];
-}
-static mw_status abs_forward(const mw_call *call) { return map(call, abs_loop); }
-static mw_status abs_gradient(mw_gradient *g) {
-  return give(g, mw_make2(g, "mul", g->dout[0], mw_make1(g, "sign", g->in[0])));
-}
-
-static const mw_op abs_op = {
-    .name = "abs",
-    .doc = "The absolute value: y = |x|. The gradient at 0 is 0.",
-    .example = "mw.abs(mw.randn{2,3})",
-    .flags = MW_INPLACE,
-    .forward = abs_forward,
-    .gradient = abs_gradient,
-    UNARY,
-};
-
-static void square_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = (real)((wrap)x[i] * (wrap)x[i]);
-}
-static mw_status square_forward(const mw_call *call) { return map(call, square_loop); }
-static mw_status square_gradient(mw_gradient *g) {
-  mw_tensor *twice = mw_make2(g, "mul", g->in[0], mw_make_scalar(g, g->in[0], 2));
-  return give(g, mw_make2(g, "mul", g->dout[0], twice));
-}
-
-static const mw_op square_op = {
-    .name = "square",
-    .doc = "The square: y = x x.",
-    .example = "mw.square(mw.randn{2,3})",
-    .flags = MW_INPLACE,
-    .forward = square_forward,
-    .gradient = square_gradient,
-    UNARY,
-};
-
-static void sign_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = x[i] > 0 ? 1 : x[i] < 0 ? (real)-1 : x[i];
-}
-static mw_status sign_forward(const mw_call *call) { return map(call, sign_loop); }
-static mw_status sign_gradient(mw_gradient *g) { return give(g, NULL); }
-
-static const mw_op sign_op = {
-    .name = "sign",
-    .doc = "The sign: y is 1, 0 or -1; NaN stays. Its gradient is 0.",
-    .example = "mw.sign(mw.randn{2,3})",
-    .flags = MW_INPLACE,
-    .forward = sign_forward,
-    .gradient = sign_gradient,
-    UNARY,
-};
-
-/* ---- of floats ---------------------------------------------------------------------------- */
-
-#ifdef FLOATS
-
+/* A loop that does not read x or y is given dy in its place. */
 static void back_chunk(void *arg, int64_t chunk, int worker) {
   const map_job *job = arg;
   const mw_call *call = job->call;
-  const real *seen = call->in[0].data ? call->in[0].data : call->out[0].data;
   const real *dy = call->dout[0].data;
+  const real *x = call->in[0].data ? call->in[0].data : dy;
+  const real *y = call->out[0].data ? call->out[0].data : dy;
   real *dx = call->din[0].data;
   const int64_t first = chunk * GRAIN, end = mw_chunk_end(call->din[0].count, GRAIN, chunk);
   (void)worker;
-  job->back(end - first, seen + first, dy + first, dx + first);
+  job->back(end - first, call->attrs, x + first, y + first, dy + first, dx + first);
 }
 
-static mw_status map_back(const mw_call *call, back_loop back) {
+static inline mw_status map_back(const mw_call *call, back_loop back) {
   map_job job = {.call = call, .back = back};
   mw_parallel(call, mw_chunks(call->din[0].count, GRAIN), back_chunk, &job);
   return MW_OK;
 }
 
-/* Written so that NaN stays NaN. */
-static void relu_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = x[i] < 0 ? 0 : x[i];
-}
-static void relu_back(int64_t n, const real *y, const real *dy, real *dx) {
-  for (int64_t i = 0; i < n; i++) dx[i] = y[i] == 0 ? 0 : dy[i];
-}
-static mw_status relu_forward(const mw_call *call) { return map(call, relu_loop); }
-static mw_status relu_backward(const mw_call *call) { return map_back(call, relu_back); }
-static mw_status relu_gradient(mw_gradient *g) {
-  mw_tensor *y = g->out[0]; /* 0, positive or NaN */
-  mw_tensor *on = mw_make2(g, "ne", y, mw_make_scalar(g, y, 0));
-  const bool single = g->host->tensor_spec(y)->dtype == MW_F32;
-  const mw_setting dtype = mw_text("dtype", single ? "f32" : "f64");
-  return give(g, mw_make2(g, "mul", g->dout[0], mw_make(g, "cast", 1, &on, 1, &dtype)));
-}
+#define NORMAL(shape) "mw.randn" shape
+#define POSITIVE(shape) "mw.uniform(" shape ", 0.5, 2)"
+#define WITHIN_1(shape) "mw.uniform(" shape ", -0.9, 0.9)"
+#define CASE(name, domain, shape) "mw." #name "(" domain(shape) ")"
+#define CASES(name, domain) \
+  CASE(name, domain, "{3,1,5}") "\n" CASE(name, domain, "{7}") "\n" CASE(name, domain, "{0,3}")
 
-static const mw_op relu_op = {
-    .name = "relu",
-    .doc = "Rectified linear unit: y = max(x, 0). The gradient at 0 is 0.",
-    .example = "mw.relu(mw.randn{2,3})",
-    .flags = MW_INPLACE,
-    .backward_needs = MW_NEEDS_OUT(0),
-    .forward = relu_forward,
-    .backward = relu_backward,
-    .gradient = relu_gradient,
-    UNARY,
-};
+#define NEEDS_X MW_NEEDS_IN(0)
+#define NEEDS_Y MW_NEEDS_OUT(0)
+#define NEEDS_XY (MW_NEEDS_IN(0) | MW_NEEDS_OUT(0))
 
-/* Where exp(-x) overflows to infinity, the quotient is the 0 that it should be. */
-static void sigmoid_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = 1 / (1 + exp(-x[i]));
-}
-static void sigmoid_back(int64_t n, const real *y, const real *dy, real *dx) {
-  for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (y[i] * (1 - y[i]));
-}
-static mw_status sigmoid_forward(const mw_call *call) { return map(call, sigmoid_loop); }
-static mw_status sigmoid_backward(const mw_call *call) { return map_back(call, sigmoid_back); }
-static mw_status sigmoid_gradient(mw_gradient *g) {
-  mw_tensor *y = g->out[0];
-  mw_tensor *slope = mw_make2(g, "mul", y, mw_make2(g, "sub", mw_make_scalar(g, y, 1), y));
-  return give(g, mw_make2(g, "mul", g->dout[0], slope));
-}
+/* ---- what a row becomes: loops, kernels, an op. `names` declares the attributes. ----------- */
 
-static const mw_op sigmoid_op = {
-    .name = "sigmoid",
-    .doc = "Logistic function: y = 1 / (1 + exp(-x)).",
-    .example = "mw.sigmoid(mw.randn{2,3})",
-    .flags = MW_INPLACE,
-    .backward_needs = MW_NEEDS_OUT(0),
-    .forward = sigmoid_forward,
-    .backward = sigmoid_backward,
-    .gradient = sigmoid_gradient,
-    UNARY,
-};
+#define FORWARD(row, y_of_x, names)                                             \
+  static void row##_loop(int64_t n, const attrs *a, const real *xs, real *ys) { \
+    names;                                                                      \
+    (void)a;                                                                    \
+    for (int64_t i = 0; i < n; i++) {                                           \
+      const real x = xs[i];                                                     \
+      ys[i] = y_of_x;                                                           \
+    }                                                                           \
+  }                                                                             \
+  static mw_status row##_forward(const mw_call *call) { return map(call, row##_loop); }
 
-static void tanh_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = tanh(x[i]);
-}
-static void tanh_back(int64_t n, const real *y, const real *dy, real *dx) {
-  for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (1 - y[i] * y[i]);
-}
-static mw_status tanh_forward(const mw_call *call) { return map(call, tanh_loop); }
-static mw_status tanh_backward(const mw_call *call) { return map_back(call, tanh_back); }
-static mw_status tanh_gradient(mw_gradient *g) {
-  mw_tensor *y = g->out[0];
-  mw_tensor *slope = mw_make2(g, "sub", mw_make_scalar(g, y, 1), mw_make1(g, "square", y));
-  return give(g, mw_make2(g, "mul", g->dout[0], slope));
-}
-
-static const mw_op tanh_op = {
-    .name = "tanh",
-    .doc = "Hyperbolic tangent: y = tanh(x).",
-    .example = "mw.tanh(mw.randn{2,3})",
-    .flags = MW_INPLACE,
-    .backward_needs = MW_NEEDS_OUT(0),
-    .forward = tanh_forward,
-    .backward = tanh_backward,
-    .gradient = tanh_gradient,
-    UNARY,
-};
-
-static void exp_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = exp(x[i]);
-}
-static mw_status exp_forward(const mw_call *call) { return map(call, exp_loop); }
-static mw_status exp_gradient(mw_gradient *g) {
-  return give(g, mw_make2(g, "mul", g->dout[0], g->out[0]));
-}
-
-static const mw_op exp_op = {
-    .name = "exp",
-    .doc = "Exponential function: y = e^x.",
-    .example = "mw.exp(mw.randn{2,3})",
-    .flags = MW_INPLACE,
-    .forward = exp_forward,
-    .gradient = exp_gradient,
-    UNARY,
-};
-
-static void log_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = log(x[i]);
-}
-static mw_status log_forward(const mw_call *call) { return map(call, log_loop); }
-static mw_status log_gradient(mw_gradient *g) {
-  return give(g, mw_make2(g, "div", g->dout[0], g->in[0]));
-}
-
-static const mw_op log_op = {
-    .name = "log",
-    .doc = "Natural logarithm: y = ln(x); -inf at 0, NaN below.",
-    .example = "mw.log(mw.uniform({2,3}, 0.5, 2))",
-    .flags = MW_INPLACE,
-    .forward = log_forward,
-    .gradient = log_gradient,
-    UNARY,
-};
-
-static void sqrt_loop(int64_t n, const real *x, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = sqrt(x[i]);
-}
-static mw_status sqrt_forward(const mw_call *call) { return map(call, sqrt_loop); }
-static mw_status sqrt_gradient(mw_gradient *g) {
-  mw_tensor *twice = mw_make2(g, "mul", g->out[0], mw_make_scalar(g, g->out[0], 2));
-  return give(g, mw_make2(g, "div", g->dout[0], twice));
-}
-
-static const mw_op sqrt_op = {
-    .name = "sqrt",
-    .doc = "Square root: y = x^(1/2); NaN below 0.",
-    .example = "mw.sqrt(mw.uniform({2,3}, 0.5, 2))",
-    .flags = MW_INPLACE,
-    .forward = sqrt_forward,
-    .gradient = sqrt_gradient,
-    UNARY,
-};
-
-MW_PLUGIN(&neg_op, &abs_op, &square_op, &sign_op, &relu_op, &sigmoid_op, &tanh_op, &exp_op, &log_op,
-          &sqrt_op)
+#ifdef FLOATS
+#define BACKWARD(row, dx_of_x, names)                                               \
+  static void row##_back(int64_t n, const attrs *a, const real *xs, const real *ys, \
+                         const real *dys, real *dxs) {                              \
+    names;                                                                          \
+    (void)a;                                                                        \
+    for (int64_t i = 0; i < n; i++) {                                               \
+      const real x = xs[i], y = ys[i], dy = dys[i];                                 \
+      (void)x;                                                                      \
+      (void)y;                                                                      \
+      dxs[i] = dx_of_x;                                                             \
+    }                                                                               \
+  }                                                                                 \
+  static mw_status row##_backward(const mw_call *call) { return map_back(call, row##_back); }
+#define KERNEL_OF(row) .backward = row##_backward
 #else
-MW_PLUGIN(&neg_op, &abs_op, &square_op, &sign_op)
+#define BACKWARD(row, dx_of_x, names)
+#define KERNEL_OF(row) .backward = NULL
+#endif
+
+#define OP(row, domain, text, ...)           \
+  static const mw_op row##_op = {            \
+      .name = #row,                          \
+      .version = 1,                          \
+      .doc = text,                           \
+      .example = CASE(row, domain, "{2,3}"), \
+      .cases = CASES(row, domain),           \
+      .inputs = {{"x"}},                     \
+      .outputs = {{"y"}},                    \
+      .infer = infer,                        \
+      .forward = row##_forward,              \
+      __VA_ARGS__,                           \
+  };
+
+#define DEFINE_STEP(row, y, text) \
+  FORWARD(row, y, ) OP(row, NORMAL, text, .flags = MW_INPLACE, .derivative = {"0"})
+
+#define DEFINE_ROW(row, needs, y, dx, domain, text)                            \
+  FORWARD(row, y, )                                                            \
+  BACKWARD(row, dx, )                                                          \
+  OP(row, domain, text, .flags = MW_INPLACE | (NEEDS_##needs ? 0 : MW_LINEAR), \
+     .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
+
+#define FIELD(field, title, value, text)                                            \
+  {                                                                                 \
+    .name = title, .type = MW_FLOAT, .offset = offsetof(attrs, field), .doc = text, \
+    .initial = value                                                                \
+  }
+
+#define DEFINE_ROW1(row, needs, p, p_value, p_text, y, dx, domain, text)                         \
+  FORWARD(row, y, const real p = (real)a->first)                                                 \
+  BACKWARD(row, dx, const real p = (real)a->first)                                               \
+  static const mw_attr row##_schema[] = {FIELD(first, #p, p_value, p_text), {0}};                \
+  OP(row, domain, text, .flags = MW_INPLACE, .attrs = row##_schema, .attrs_size = sizeof(attrs), \
+     .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
+
+#define DEFINE_ROW2(row, needs, p, p_value, p_text, q, q_value, q_text, y, dx, domain, text)     \
+  FORWARD(row, y, const real p = (real)a->first; const real q = (real)a->second)                 \
+  BACKWARD(row, dx, const real p = (real)a->first; const real q = (real)a->second)               \
+  static const mw_attr row##_schema[] = {                                                        \
+      FIELD(first, #p, p_value, p_text), FIELD(second, #q, q_value, q_text), {0}};               \
+  OP(row, domain, text, .flags = MW_INPLACE, .attrs = row##_schema, .attrs_size = sizeof(attrs), \
+     .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
+
+/* ---- the ops ------------------------------------------------------------------------------ */
+
+#define LIST_STEP(row, ...) &row##_op,
+#define LIST_ROW(row, ...) &row##_op,
+
+/* The one row that formulas write as a sign. */
+FORWARD(neg, (real) - (wrap)x, )
+OP(neg, NORMAL, "The negative: y = -x.", .flags = MW_INPLACE | MW_LINEAR, .derivative = {"-dy"},
+   .sign = "-")
+OF_ANY_NUMBER(DEFINE_ROW, DEFINE_STEP)
+#ifdef FLOATS
+OF_FLOATS(DEFINE_ROW, DEFINE_ROW1, DEFINE_ROW2, DEFINE_STEP)
+MW_PLUGIN(&neg_op, OF_ANY_NUMBER(LIST_ROW, LIST_STEP)
+                       OF_FLOATS(LIST_ROW, LIST_ROW, LIST_ROW, LIST_STEP) NULL)
+#else
+MW_PLUGIN(&neg_op, OF_ANY_NUMBER(LIST_ROW, LIST_STEP) NULL)
 #endif

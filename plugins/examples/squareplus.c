@@ -31,7 +31,7 @@ static mw_status backward(const mw_call *call) {
 }
 
 /* The same out of other ops: with it squareplus can be differentiated again. */
-static mw_status gradient(mw_gradient *g) {
+static mw_status gradient(mw_build *g) {
   mw_tensor *root = mw_make2(g, "sub", mw_make2(g, "add", g->out[0], g->out[0]), g->in[0]);
   g->din[0] = mw_make2(g, "mul", g->dout[0], mw_make2(g, "div", g->out[0], root));
   return MW_OK;

@@ -35,7 +35,7 @@ static inline mw_status cube_backward(const mw_call *call) {
   for (int64_t i = 0; i < call->din[0].count; i++) dx[i] = 3 * squares[i] * dy[i];
   return MW_OK;
 }
-static inline mw_status cube_gradient(mw_gradient *g) {
+static inline mw_status cube_gradient(mw_build *g) {
   mw_tensor *x = g->in[0];
   mw_tensor *square = mw_make2(g, "mul", x, x);
   g->din[0] = mw_make2(g, "mul", mw_make2(g, "mul", square, mw_make_scalar(g, x, 3)), g->dout[0]);

@@ -35,13 +35,13 @@ static void workspace_huge(const mw_call *call, mw_workspace *need) {
 }
 
 /* A gradient of the wrong shape. */
-static mw_status gradient_shape(mw_gradient *g) {
+static mw_status gradient_shape(mw_build *g) {
   mw_spec spec = {.dtype = g->host->tensor_spec(g->in[0])->dtype, .rank = 1, .shape = {17}};
   g->din[0] = g->host->make_constant(g, &spec, 1);
   return MW_OK;
 }
 /* A gradient by an op that does not exist, whose failure goes unnoticed. */
-static mw_status gradient_unknown(mw_gradient *g) {
+static mw_status gradient_unknown(mw_build *g) {
   g->din[0] = mw_make1(g, "no_such_op", g->dout[0]);
   return MW_OK;
 }

@@ -1,0 +1,153 @@
+/* where.c: a choice between two tensors, element by element. */
+/* real: f32 f64 i32 i64 u8 */
+#include "../graph/moonwalk.h"
+
+enum { GRAIN = 16384 }; /* elements of a chunk */
+
+/* ---- shapes ------------------------------------------------------------------------------- */
+
+/* Numpy's rule; fails where two sizes are neither equal nor 1. */
+static mw_status broadcast(const mw_infer *it, mw_spec *y, int input) {
+  const mw_spec *x = &it->in[input];
+  char text[3][MW_SPEC_TEXT];
+  const int rank = x->rank > y->rank ? x->rank : y->rank;
+  mw_spec merged = {.dtype = y->dtype, .rank = rank};
+  for (int k = 1; k <= rank; k++) {
+    const int64_t a = k <= x->rank ? x->shape[x->rank - k] : 1;
+    const int64_t b = k <= y->rank ? y->shape[y->rank - k] : 1;
+    if (a != b && a != 1 && b != 1)
+      return mw_fail(it,
+                     "condition %s, a %s and b %s do not broadcast: axes are matched from the "
+                     "last, and sizes must be equal or 1",
+                     it->host->spec_text(&it->in[0], text[0]),
+                     it->host->spec_text(&it->in[1], text[1]),
+                     it->host->spec_text(&it->in[2], text[2]));
+    merged.shape[rank - k] = a == 1 ? b : a;
+  }
+  *y = merged;
+  return MW_OK;
+}
+
+static mw_status infer(mw_infer *it) {
+  char text[MW_SPEC_TEXT];
+  if (it->in[0].dtype != MW_BOOL)
+    return mw_fail(it, "condition is %s, expected a bool tensor, which comparisons give",
+                   it->host->spec_text(&it->in[0], text));
+  if (mw_expect_same_dtype(it, 2, 1)) return MW_FAILED;
+  mw_spec y = it->in[0];
+  if (broadcast(it, &y, 1) || broadcast(it, &y, 2)) return MW_FAILED;
+  y.dtype = it->in[1].dtype;
+  it->out[0] = y;
+  return MW_OK;
+}
+
+/* ---- the kernel --------------------------------------------------------------------------- */
+
+/* Axes of the result, innermost first, with each input's step along them: 0 where repeated. */
+typedef struct walk {
+  int rank; /* at least 1 */
+  int64_t size[MW_MAX_RANK], step[3][MW_MAX_RANK];
+} walk;
+
+typedef struct job {
+  const mw_call *call;
+  walk walk;
+} job;
+
+/* Neighbouring axes along which all three go on evenly become one. */
+static walk walk_of(const mw_call *call) {
+  const mw_spec *y = &call->out[0].spec;
+  walk w = {.rank = 0};
+  int64_t step[3] = {1, 1, 1};
+  for (int k = 1; k <= y->rank; k++) {
+    const int64_t size = y->shape[y->rank - k];
+    int64_t along[3];
+    bool even = w.rank > 0;
+    for (int i = 0; i < 3; i++) {
+      const mw_spec *x = &call->in[i].spec;
+      const int64_t size_x = k <= x->rank ? x->shape[x->rank - k] : 1;
+      along[i] = size_x > 1 ? step[i] : 0;
+      step[i] *= size_x;
+      even = even && along[i] == w.step[i][w.rank - 1] * w.size[w.rank - 1];
+    }
+    if (size == 1) continue;
+    if (even) {
+      w.size[w.rank - 1] *= size;
+      continue;
+    }
+    w.size[w.rank] = size;
+    for (int i = 0; i < 3; i++) w.step[i][w.rank] = along[i];
+    w.rank++;
+  }
+  if (w.rank == 0) w = (walk){.rank = 1, .size = {1}};
+  return w;
+}
+
+static void chunk_forward(void *arg, int64_t chunk, int worker) {
+  const job *j = arg;
+  const walk *w = &j->walk;
+  const mw_array *in = j->call->in, *out = &j->call->out[0];
+  const int64_t inner = w->size[0], end = mw_chunk_end(out->count, GRAIN, chunk);
+  (void)worker;
+  for (int64_t at = chunk * GRAIN; at < end;) {
+    const int64_t row = at / inner, column = at - row * inner;
+    const int64_t n = inner - column < end - at ? inner - column : end - at;
+    int64_t offset[3], rest = row;
+    for (int i = 0; i < 3; i++) offset[i] = column * w->step[i][0];
+    for (int k = 1; k < w->rank; k++) {
+      const int64_t position = k == w->rank - 1 ? rest : rest % w->size[k];
+      for (int i = 0; i < 3; i++) offset[i] += position * w->step[i][k];
+      if (k < w->rank - 1) rest /= w->size[k];
+    }
+    const uint8_t *c = (const uint8_t *)in[0].data + offset[0];
+    const real *a = (const real *)in[1].data + offset[1], *b = (const real *)in[2].data + offset[2];
+    real *y = (real *)out->data + at;
+    const int64_t dc = w->step[0][0], da = w->step[1][0], db = w->step[2][0];
+    for (int64_t i = 0; i < n; i++) y[i] = c[i * dc] ? a[i * da] : b[i * db];
+    at += n;
+  }
+}
+
+static mw_status forward(const mw_call *call) {
+  if (call->out[0].count == 0) return MW_OK;
+  job j = {.call = call, .walk = walk_of(call)};
+  mw_parallel(call, mw_chunks(call->out[0].count, GRAIN), chunk_forward, &j);
+  return MW_OK;
+}
+
+/* ---- the op ------------------------------------------------------------------------------- */
+
+/* The gradient goes to the side that was chosen; the other side gets zeros, also where it is
+ * infinite. */
+static mw_status gradient(mw_build *g) {
+  mw_tensor *zero = mw_make_scalar(g, g->dout[0], 0);
+  for (int i = 1; i <= 2; i++) {
+    if (!g->wanted[i]) continue;
+    const mw_spec *x = g->host->tensor_spec(g->in[i]);
+    const mw_setting shape = mw_list("shape", x->rank, x->shape);
+    mw_tensor *sides[] = {g->in[0], i == 1 ? g->dout[0] : zero, i == 1 ? zero : g->dout[0]};
+    mw_tensor *chosen = mw_make(g, "where", 3, sides, 0, NULL);
+    g->din[i] = mw_make(g, "sum_to", 1, &chosen, 1, &shape);
+  }
+  return MW_OK;
+}
+
+static const mw_op where_op = {
+    .name = "where",
+    .version = 1,
+    .doc = "y = a where the condition is true, b where it is false; all three broadcast.",
+    .example = "mw.where(mw.gt(mw.randn{2,3}, 0), mw.randn{2,3}, mw.randn{3})",
+    .cases =
+        "mw.where(mw.gt(mw.randn{3,1}, 0), mw.randn{1,5}, mw.randn{2,3,1})\n"
+        "mw.where(mw.gt(mw.randn{7}, 0), mw.randn{7}, mw.randn{})\n"
+        "mw.where(mw.gt(mw.randn{0,3}, 0), mw.randn{0,3}, mw.randn{3})",
+    .inputs = {{"condition", .doc = "bool"}, {"a"}, {"b"}},
+    .outputs = {{"y"}},
+    .dtype_of = 1,
+    .sign = "?",
+    .infer = infer,
+    .forward = forward,
+    .gradient = gradient,
+};
+
+MW_PLUGIN(&where_op)
