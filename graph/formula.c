@@ -16,10 +16,11 @@ typedef struct value {
 typedef struct parser {
   mw_build *build;
   const char *text, *at;
+  int depth;
   bool failed, skip; /* skip: read on without building, in a branch that is not taken */
 } parser;
 
-enum { MOST_INPUTS = 8, MOST_SETTINGS = 8, LONGEST_NAME = 48 };
+enum { MOST_INPUTS = 8, MOST_SETTINGS = 8, LONGEST_NAME = 48, DEEPEST = 64 };
 
 static value parse_choice(parser *p);
 
@@ -251,6 +252,7 @@ static value parse_call(parser *p, const char *op) {
 static value parse_primary(parser *p) {
   char name[LONGEST_NAME], *end;
   if (p->failed) return number(0);
+  if (p->depth == DEEPEST) return fail(p, "it is nested too deeply");
   take(p, "(real)"); /* a cast for C, where the formula is compiled too */
   if (take(p, "(")) {
     value inner = parse_choice(p);
@@ -265,8 +267,12 @@ static value parse_primary(parser *p) {
 }
 
 static value parse_sign(parser *p) {
+  bool negative = false;
   if (!take(p, "-")) return parse_primary(p);
-  value v = parse_sign(p);
+  do negative = !negative;
+  while (take(p, "-"));
+  value v = parse_primary(p);
+  if (!negative) return v;
   return v.tensor ? operate(p, "-", 1, &v) : number(-v.number);
 }
 
@@ -312,7 +318,9 @@ static value parse_or(parser *p) {
 
 /* condition ? a : b. Where the condition is a number one branch is built and no more. */
 static value parse_choice(parser *p) {
+  p->depth++;
   value condition = parse_or(p);
+  p->depth--;
   if (p->failed || !take(p, "?")) return condition;
   const bool skipped = p->skip, known = !condition.tensor;
   p->skip = skipped || (known && condition.number == 0);
