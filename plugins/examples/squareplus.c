@@ -23,20 +23,6 @@ static mw_status forward(const mw_call *call) {
   return MW_OK;
 }
 
-static mw_status backward(const mw_call *call) {
-  const real *x = call->in[0].data, *y = call->out[0].data, *dy = call->dout[0].data;
-  real *dx = call->din[0].data;
-  for (int64_t i = 0; i < call->in[0].count; i++) dx[i] = dy[i] * y[i] / (2 * y[i] - x[i]);
-  return MW_OK;
-}
-
-/* The same out of other ops: with it squareplus can be differentiated again. */
-static mw_status gradient(mw_build *g) {
-  mw_tensor *root = mw_make2(g, "sub", mw_make2(g, "add", g->out[0], g->out[0]), g->in[0]);
-  g->din[0] = mw_make2(g, "mul", g->dout[0], mw_make2(g, "div", g->out[0], root));
-  return MW_OK;
-}
-
 static const mw_op squareplus = {
     .name = "squareplus",
     .version = 1,
@@ -46,10 +32,8 @@ static const mw_op squareplus = {
     .outputs = {{"y"}},
     .attrs = attrs,
     .attrs_size = sizeof(squareplus_attrs),
-    .backward_needs = MW_NEEDS_IN(0) | MW_NEEDS_OUT(0),
     .infer = infer,
     .forward = forward,
-    .backward = backward,
-    .gradient = gradient,
+    .derivative = {"dy * y / (2 * y - x)"},
 };
 MW_PLUGIN(&squareplus)

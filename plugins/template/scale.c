@@ -30,15 +30,6 @@ static mw_status forward(const mw_call *call) {
   return MW_OK;
 }
 
-/* Writes dx = dy * dy/dx (it does not add to dx). It reads neither x nor y: see backward_needs. */
-static mw_status backward(const mw_call *call) {
-  const scale_attrs *a = call->attrs;
-  const real *dy = call->dout[0].data;
-  real *dx = call->din[0].data;
-  for (int64_t i = 0; i < call->din[0].count; i++) dx[i] = (real)a->factor * dy[i];
-  return MW_OK;
-}
-
 static const mw_op scale = {
     .name = "scale",
     .version = 1,
@@ -48,9 +39,9 @@ static const mw_op scale = {
     .outputs = {{"y"}},
     .attrs = attrs,
     .attrs_size = sizeof(scale_attrs),
-    .backward_needs = 0, /* or MW_NEEDS_IN(0) | MW_NEEDS_OUT(0) | MW_NEEDS_SAVED */
+    .cases = "mw.scale(mw.randn{5})\nmw.scale(mw.randn{3,1}, {factor=-1})",
     .infer = infer,
     .forward = forward,
-    .backward = backward,
+    .derivative = {"dy * factor"}, /* of each input, as a formula; x and y may stand there too */
 };
 MW_PLUGIN(&scale)
