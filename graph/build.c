@@ -7,7 +7,7 @@ typedef struct mw_pool {
   bool failed;
 } mw_pool;
 
-static mw_tensor *keep(mw_build *b, mw_tensor *t) {
+mw_tensor *mw_host_keep(mw_build *b, mw_tensor *t) {
   mw_pool *p = b->pool;
   if (t && p->n == p->room) {
     int room = p->room ? 2 * p->room : 16;
@@ -29,12 +29,12 @@ static mw_tensor *keep(mw_build *b, mw_tensor *t) {
 mw_tensor *mw_host_make(mw_build *b, const char *op, int n_inputs, mw_tensor *const *inputs,
                         int n_settings, const mw_setting *settings) {
   if (((mw_pool *)b->pool)->failed) return NULL; /* the first message is the one that counts */
-  return keep(b, mw_apply(b->context, op, n_inputs, inputs, n_settings, settings));
+  return mw_host_keep(b, mw_apply(b->context, op, n_inputs, inputs, n_settings, settings));
 }
 
 mw_tensor *mw_host_make_constant(mw_build *b, const mw_spec *spec, double value) {
   if (((mw_pool *)b->pool)->failed) return NULL;
-  return keep(b, mw_constant_filled(b->context, spec, value));
+  return mw_host_keep(b, mw_constant_filled(b->context, spec, value));
 }
 
 void mw_build_fail(mw_build *b) { ((mw_pool *)b->pool)->failed = true; }

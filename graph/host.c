@@ -30,4 +30,5 @@ const mw_host mw_host_table = {
     .tensor_spec = mw_tensor_spec,
     .random = mw_philox,
     .formula = mw_host_formula,
+    .keep = mw_host_keep,
 };

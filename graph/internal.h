@@ -298,6 +298,7 @@ bool mw_build_failed(const mw_build *b);
 void mw_build_free(mw_build *b);
 mw_tensor *mw_host_make(mw_build *b, const char *op, int n_inputs, mw_tensor *const *inputs,
                         int n_settings, const mw_setting *settings);
+mw_tensor *mw_host_keep(mw_build *b, mw_tensor *t);
 mw_tensor *mw_host_make_constant(mw_build *b, const mw_spec *spec, double value);
 
 /* formula.c */

@@ -377,6 +377,7 @@ struct mw_op {
   const char *derivative[MW_MAX_ARGS];
   const char *sign;  /* the operator that it is in formulas: "+", "<=", "&&", "?" of three, ... */
   const char *cases; /* further examples, one a line; with `example` they are what tests check */
+  const void *data;  /* the op's own: its functions find it at call->op->data */
 };
 
 /* Another kernel for an op that exists. Programs take the first that supports the call, by
@@ -428,6 +429,7 @@ struct mw_host {
   /* Random words of the generator keyed by (seed, position); counter picks four words. */
   void (*random)(uint64_t seed, uint64_t counter, uint32_t words[4]);
   mw_tensor *(*formula)(mw_build *b, const char *text); /* see mw_formula() */
+  mw_tensor *(*keep)(mw_build *b, mw_tensor *t);        /* see mw_build_keep() */
 };
 
 /* The element type that this file is being compiled for. The build compiles an op's file once
@@ -615,5 +617,9 @@ static inline mw_tensor *mw_make_scalar(mw_build *g, const mw_tensor *t, double 
 static inline mw_tensor *mw_formula(mw_build *b, const char *text) {
   return b->host->formula(b, text);
 }
+
+/* Hands a reference that compose or gradient owns over to the build; returns t. NULL counts as a
+ * failure, whose message is there already. */
+static inline mw_tensor *mw_build_keep(mw_build *b, mw_tensor *t) { return b->host->keep(b, t); }
 
 #endif

@@ -13,6 +13,14 @@
 #define FACE_CHUNK "=moonwalk/"       /* how the chunk names of Moonwalk's own modules begin */
 
 mw_context *face_context(lua_State *L); /* the state's one context */
+/* The thread that last asked for the context: the one to call Lua on from the core. It is NULL when
+ * the Lua state is closed, which the context may outlive. Counted: face_caller gives a reference. */
+typedef struct face_thread {
+  int refs;
+  lua_State *L;
+} face_thread;
+face_thread *face_caller(lua_State *L);
+void face_caller_release(face_thread *caller);
 
 /* Tensors. face_push takes the caller's reference, also when it raises; a NULL tensor raises
  * mw_error(). It tells the collector about the bytes. */
@@ -75,6 +83,7 @@ void face_open_idx(lua_State *L);          /* idx.c: IDX files, gzipped or not *
 void face_open_digits(lua_State *L);       /* digits.c: drawn digits */
 void face_open_batch(lua_State *L);        /* batch.c: rows, permutation, bytes, fsync */
 void face_open_plugin(lua_State *L);       /* plugin.c: loading */
+void face_open_define(lua_State *L);       /* define.c: ops in Lua */
 
 /* The Lua modules, built in: name ("moonwalk.nn"), chunk name ("=moonwalk/nn.lua"), text. */
 typedef struct face_module {

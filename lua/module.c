@@ -14,6 +14,7 @@ typedef struct face_state {
   size_t bytes_limit;    /* collect when tensors hold more than this, */
   int64_t tensors_limit; /* or when there are more of them than this */
   mw_tensor *waiting;    /* see face_push */
+  face_thread *caller;
 } face_state;
 
 static const char state_key = 0; /* its address is the key in Lua's registry */
@@ -28,13 +29,26 @@ static face_state *state_of(lua_State *L) {
 mw_context *face_context(lua_State *L) {
   face_state *state = state_of(L);
   if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
+  state->caller->L = L;
   return state->ctx;
+}
+
+face_thread *face_caller(lua_State *L) {
+  face_thread *caller = state_of(L)->caller;
+  caller->refs++;
+  return caller;
+}
+
+void face_caller_release(face_thread *caller) {
+  if (caller && --caller->refs == 0) free(caller);
 }
 
 static int state_gc(lua_State *L) {
   face_state *state = lua_touserdata(L, 1);
   mw_release(state->waiting);
   state->waiting = NULL;
+  if (state->caller) state->caller->L = NULL;
+  face_caller_release(state->caller);
   mw_context_free(state->ctx); /* tensors collected after this keep what they need alive */
   state->ctx = NULL;
   return 0;
@@ -305,7 +319,9 @@ static void new_state(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   state->ctx = mw_context_new();
-  if (!state->ctx) luaL_error(L, "moonwalk: out of memory");
+  state->caller = malloc(sizeof *state->caller);
+  if (state->caller) *state->caller = (face_thread){.refs = 1, .L = L};
+  if (!state->ctx || !state->caller) luaL_error(L, "moonwalk: out of memory");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
 }
 
@@ -329,6 +345,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_digits(L);
   face_open_batch(L);
   face_open_plugin(L);
+  face_open_define(L);
   lua_setfield(L, -2, "moonwalk.core");
   preload_built_in(L);
   lua_getglobal(L, "require");

@@ -122,6 +122,7 @@ local lazy = {
   compile = "moonwalk.compile",
   gradcheck = "moonwalk.gradcheck",
   help = "moonwalk.help",
+  op = "moonwalk.define",
   save = {"moonwalk.files", "save"},
   load = {"moonwalk.files", "load"},
 }

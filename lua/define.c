@@ -1,0 +1,217 @@
+/* define.c: ops that are written in Lua:
+ *
+ *     mw.op {name = "swish", inputs = {"x"}, attrs = {{"beta", default = 1}},
+ *            define = function(x, attrs) return x * mw.sigmoid(attrs.beta * x) end}
+ *
+ * A definition is a composition: `define` builds the result out of other ops, and derivatives of
+ * every order follow. It is an op like any other: attributes checked, in mw, help and completion. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../plugins/plugin.h"
+#include "face.h"
+
+#define MOST_ATTRS 32
+
+/* What the registry owns of an op in Lua. Its function is in Lua's registry, by this address. */
+typedef struct definition {
+  face_thread *caller;
+  mw_op op;
+  mw_attr attrs[MOST_ATTRS + 1];
+  char *texts[8 * MOST_ATTRS];
+  int n_texts;
+} definition;
+
+static void definition_free(void *owned) {
+  definition *d = owned;
+  for (int i = 0; i < d->n_texts; i++) free(d->texts[i]);
+  face_caller_release(d->caller);
+  free(d);
+}
+
+/* ---- reading the table: checked in Lua already, see lua/moonwalk/define.lua ---------------- */
+
+/* The field of the table on top as a text of the definition's own, or NULL. */
+static const char *text_field(lua_State *L, definition *d, const char *field) {
+  const char *copy = NULL;
+  if (lua_getfield(L, -1, field) == LUA_TSTRING) {
+    if (d->n_texts < (int)(sizeof d->texts / sizeof *d->texts)) copy = strdup(lua_tostring(L, -1));
+    if (!copy) luaL_error(L, "op: out of memory");
+    d->texts[d->n_texts++] = (char *)(uintptr_t)copy;
+  }
+  lua_pop(L, 1);
+  return copy;
+}
+
+static bool flag_field(lua_State *L, const char *field) {
+  lua_getfield(L, -1, field);
+  bool flag = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return flag;
+}
+
+static void read_args(lua_State *L, definition *d, const char *field, mw_arg *args) {
+  lua_getfield(L, -1, field);
+  for (int i = 0; i < MW_MAX_ARGS && lua_rawgeti(L, -1, i + 1) == LUA_TTABLE; i++) {
+    args[i].name = text_field(L, d, "name");
+    args[i].doc = text_field(L, d, "doc");
+    args[i].flags = (flag_field(L, "optional") ? MW_OPTIONAL : 0) |
+                    (flag_field(L, "variadic") ? MW_VARIADIC : 0);
+    lua_pop(L, 1);
+    if (i + 1 == MW_MAX_ARGS) lua_pushnil(L);
+  }
+  lua_pop(L, 2);
+}
+
+static size_t read_type(const char *name, mw_attr_type *type) {
+  static const struct {
+    const char *name;
+    mw_attr_type type;
+    size_t size; /* rounded up, so that every field is aligned */
+  } types[] = {
+      {"int", MW_INT, 8},
+      {"float", MW_FLOAT, 8},
+      {"bool", MW_BOOLEAN, 8},
+      {"choice", MW_CHOICE, 8},
+      {"text", MW_TEXT, MW_MAX_TEXT},
+      {"ints", MW_INTS, sizeof(mw_ints)},
+      {"axis", MW_AXIS, 8},
+      {"axes", MW_AXES, sizeof(mw_ints)},
+  };
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+    if (strcmp(types[i].name, name) != 0) continue;
+    *type = types[i].type;
+    return types[i].size;
+  }
+  return 0;
+}
+
+static void read_attrs(lua_State *L, definition *d) {
+  size_t size = 0;
+  lua_getfield(L, -1, "attrs");
+  int n = (int)lua_rawlen(L, -1);
+  for (int i = 0; i < n && i < MOST_ATTRS; i++) {
+    mw_attr *attr = &d->attrs[i];
+    lua_rawgeti(L, -1, i + 1);
+    attr->name = text_field(L, d, "name");
+    attr->doc = text_field(L, d, "doc");
+    attr->initial = text_field(L, d, "initial");
+    attr->choices = text_field(L, d, "choices");
+    attr->offset = size;
+    size += read_type(text_field(L, d, "type"), &attr->type);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  if (n > 0) {
+    d->op.attrs = d->attrs;
+    d->op.attrs_size = size;
+  }
+}
+
+/* ---- calling Lua --------------------------------------------------------------------------- */
+
+static void push_list(lua_State *L, const mw_ints *list, bool axes) {
+  lua_createtable(L, (int)list->count, 0);
+  for (int i = 0; i < list->count; i++) {
+    lua_pushinteger(L, list->at[i] + (axes && list->at[i] >= 0));
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+static void push_choice(lua_State *L, const char *choices, int position) {
+  for (; position > 0; position--) choices = strchr(choices, '|') + 1;
+  lua_pushlstring(L, choices, strcspn(choices, "|"));
+}
+
+/* The attributes as a table by name, axes counted from 1. */
+static void push_attrs(lua_State *L, const mw_op *op, const char *attrs) {
+  lua_newtable(L);
+  for (const mw_attr *a = op->attrs; a && a->name; a++) {
+    const void *field = attrs + a->offset;
+    const int64_t *integer = field;
+    switch (a->type) {
+      case MW_INT: lua_pushinteger(L, *integer); break;
+      case MW_AXIS: lua_pushinteger(L, *integer + (*integer >= 0)); break;
+      case MW_FLOAT: lua_pushnumber(L, *(const double *)field); break;
+      case MW_BOOLEAN: lua_pushboolean(L, *(const bool *)field); break;
+      case MW_CHOICE: push_choice(L, a->choices, *(const int *)field); break;
+      case MW_TEXT: lua_pushstring(L, field); break;
+      case MW_INTS: push_list(L, field, false); break;
+      case MW_AXES: push_list(L, field, true); break;
+    }
+    lua_setfield(L, -2, a->name);
+  }
+}
+
+static void push_tensor(lua_State *L, mw_tensor *t) {
+  if (t) *face_push_empty(L) = mw_retain(t);
+  else lua_pushnil(L);
+}
+
+/* define(inputs ..., attrs) -> outputs ...; runs protected, on a mw_build. */
+static int call_define(lua_State *L) {
+  mw_build *b = lua_touserdata(L, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, b->op->data);
+  luaL_checkstack(L, b->n_in + MW_MAX_ARGS + 8, NULL);
+  for (int i = 0; i < b->n_in; i++) push_tensor(L, b->in[i]);
+  push_attrs(L, b->op, b->attrs);
+  lua_call(L, b->n_in + 1, b->n_out);
+  for (int j = 0; j < b->n_out; j++) {
+    mw_tensor *t = face_test(L, -b->n_out + j);
+    if (!t)
+      return luaL_error(L, "define returns %s as %s, expected a tensor",
+                        face_describe(L, -b->n_out + j), b->op->outputs[j].name);
+    b->out[j] = mw_build_keep(b, mw_retain(t));
+  }
+  return 0;
+}
+
+static mw_status compose(mw_build *b) {
+  const definition *d = b->op->data;
+  lua_State *L = d->caller->L;
+  if (!L || !lua_checkstack(L, 4))
+    return mw_fail(b, "its Lua state is closed, or the stack is full");
+  lua_pushcfunction(L, call_define);
+  lua_pushlightuserdata(L, b);
+  mw_status status = MW_OK;
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    status = mw_fail(b, "%s", luaL_tolstring(L, -1, NULL));
+    lua_pop(L, 2);
+  }
+  d->caller->L = L; /* define may have run a coroutine of its own */
+  return status;
+}
+
+/* ---- registering --------------------------------------------------------------------------- */
+
+/* core.define(table, origin): the table as lua/moonwalk/define.lua has checked it */
+static int core_define(lua_State *L) {
+  const char *origin = face_check_text(L, 2, "op", "the origin");
+  definition *d = calloc(1, sizeof *d);
+  if (!d) return face_error(L, "op: out of memory");
+  d->caller = face_caller(L);
+  lua_settop(L, 2);
+  lua_pushvalue(L, 1);
+  d->op = (mw_op){.version = 1, .compose = compose, .data = d};
+  d->op.name = text_field(L, d, "name");
+  d->op.doc = text_field(L, d, "doc");
+  d->op.example = text_field(L, d, "example");
+  d->op.cases = text_field(L, d, "cases");
+  read_args(L, d, "inputs", d->op.inputs);
+  read_args(L, d, "outputs", d->op.outputs);
+  read_attrs(L, d);
+  lua_getfield(L, 1, "define");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, d);
+  if (!mw_plugin_add(face_context(L), origin, &d->op, d, definition_free)) return 0;
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, d);
+  definition_free(d);
+  return face_raise(L);
+}
+
+static const luaL_Reg functions[] = {
+    {"define", core_define},
+    {NULL, NULL},
+};
+
+void face_open_define(lua_State *L) { luaL_setfuncs(L, functions, 0); }
