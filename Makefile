@@ -49,10 +49,10 @@ endif
 PKG_CONFIG ?= pkg-config
 LUA_PC ?= $(shell for name in lua5.4 lua-5.4 lua54 lua; do \
   $(PKG_CONFIG) --exists "$$name >= 5.4" 2>/dev/null && echo $$name && break; done)
-LUA_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC) zlib libcjson 2>/dev/null)
+LUA_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC) zlib libcjson libffi 2>/dev/null)
 LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PC) 2>/dev/null)
 FACE_LIBS  := $(shell $(PKG_CONFIG) --libs zlib libcjson 2>/dev/null)
-CORE_LIBS  := -fopenmp -ldl -lm
+CORE_LIBS  := $(shell $(PKG_CONFIG) --libs libffi 2>/dev/null) -fopenmp -ldl -lm
 
 # ---- flags --------------------------------------------------------------------------------
 
@@ -99,6 +99,7 @@ PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUIL
 EXAMPLES := $(patsubst plugins/examples/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/examples/*.c))
 ALONE := $(patsubst %,$(BUILD)/alone/%.so,argmax dense pool)
 HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/hostile/*.c))
+FOREIGN := $(BUILD)/foreign/functions.so
 TEST_PROGRAMS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
 
 .PHONY: all debug plugins check-build test run-tests demo deps lint format install clean help FORCE
@@ -142,7 +143,7 @@ $(BUILD)/objects: FORCE
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(C_FLAGS) $(DEPENDENCIES) $(if $(filter lua/%,$<),$(LUA_CFLAGS)) -c $< -o $@
+	$(Q)$(CC) $(C_FLAGS) $(DEPENDENCIES) $(if $(filter lua/% plugins/%,$<),$(LUA_CFLAGS)) -c $< -o $@
 
 # A kernel file, for one element type (f32) and one instruction level (v3).
 define kernel_rules
@@ -251,6 +252,11 @@ $(BUILD)/hostile/%.so: tests/hostile/%.c graph/moonwalk.h $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(SHARED) -O1 -shared $< -o $@
 
+$(BUILD)/foreign/%.so: tests/foreign/%.c $(BUILD)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -fPIC -O1 -shared $< -o $@
+
 ifeq ($(MOONWALK_DATA),)
 MOONWALK_DATA := $(abspath $(wildcard ../shared/data))
 endif
@@ -260,7 +266,7 @@ test:
 	@$(MAKE) --no-print-directory run-tests
 
 # Tests run side by side: a thread that waits must leave its core to the others.
-run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(HOSTILE)
+run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(HOSTILE) $(FOREIGN)
 	@CC='$(CC)' SANITIZE='$(SANITIZE)' MOONWALK_BUILD='$(abspath $(BUILD))' \
 	  $(if $(MOONWALK_DATA),MOONWALK_DATA='$(MOONWALK_DATA)') LUA_PATH='tests/?.lua;;' \
 	  OMP_WAIT_POLICY=passive ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
@@ -278,7 +284,7 @@ deps:
 # ---- upkeep -------------------------------------------------------------------------------
 
 TIDY_C := $(wildcard graph/*.[ch] ops/*.c plugins/*.[ch] plugins/*/*.c lua/*.[ch] tests/*.h tests/*/*.h \
-  tests/c/*.c tests/hostile/*.c tools/*.c docs/*.c)
+  tests/c/*.c tests/hostile/*.c tests/foreign/*.c tools/*.c docs/*.c)
 
 lint:
 	@CC='$(CC)' sh tools/setup.sh lint

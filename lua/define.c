@@ -168,18 +168,7 @@ static int call_define(lua_State *L) {
 
 static mw_status compose(mw_build *b) {
   const definition *d = b->op->data;
-  lua_State *L = d->caller->L;
-  if (!L || !lua_checkstack(L, 4))
-    return mw_fail(b, "its Lua state is closed, or the stack is full");
-  lua_pushcfunction(L, call_define);
-  lua_pushlightuserdata(L, b);
-  mw_status status = MW_OK;
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-    status = mw_fail(b, "%s", luaL_tolstring(L, -1, NULL));
-    lua_pop(L, 2);
-  }
-  d->caller->L = L; /* define may have run a coroutine of its own */
-  return status;
+  return face_call_back(d->caller, b->host, b->context, call_define, b);
 }
 
 /* ---- registering --------------------------------------------------------------------------- */

@@ -21,6 +21,10 @@ typedef struct face_thread {
 } face_thread;
 face_thread *face_caller(lua_State *L);
 void face_caller_release(face_thread *caller);
+/* Calls run, whose one argument is arg as a light userdata, from a function of an op: an error in it
+ * becomes the op's failure. */
+mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *ctx,
+                         lua_CFunction run, void *arg);
 
 /* Tensors. face_push takes the caller's reference, also when it raises; a NULL tensor raises
  * mw_error(). It tells the collector about the bytes. */
@@ -84,6 +88,7 @@ void face_open_digits(lua_State *L);       /* digits.c: drawn digits */
 void face_open_batch(lua_State *L);        /* batch.c: rows, permutation, bytes, fsync */
 void face_open_plugin(lua_State *L);       /* plugin.c: loading */
 void face_open_define(lua_State *L);       /* define.c: ops in Lua */
+void face_open_ffi(lua_State *L);          /* ffi.c: foreign functions as ops */
 
 /* The Lua modules, built in: name ("moonwalk.nn"), chunk name ("=moonwalk/nn.lua"), text. */
 typedef struct face_module {

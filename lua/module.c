@@ -43,6 +43,22 @@ void face_caller_release(face_thread *caller) {
   if (caller && --caller->refs == 0) free(caller);
 }
 
+mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *ctx,
+                         lua_CFunction run, void *arg) {
+  lua_State *L = caller->L;
+  if (!L || !lua_checkstack(L, 4))
+    return host->fail(ctx, "its Lua state is closed, or the stack is full");
+  lua_pushcfunction(L, run);
+  lua_pushlightuserdata(L, arg);
+  mw_status status = MW_OK;
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    status = host->fail(ctx, "%s", luaL_tolstring(L, -1, NULL));
+    lua_pop(L, 2);
+  }
+  caller->L = L; /* it may have run a coroutine of its own */
+  return status;
+}
+
 static int state_gc(lua_State *L) {
   face_state *state = lua_touserdata(L, 1);
   mw_release(state->waiting);
@@ -346,6 +362,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_batch(L);
   face_open_plugin(L);
   face_open_define(L);
+  face_open_ffi(L);
   lua_setfield(L, -2, "moonwalk.core");
   preload_built_in(L);
   lua_getglobal(L, "require");

@@ -29,6 +29,7 @@ check() { # fills missing, from what was asked for
       library 'lua5.4 >= 5.4' 'lua-5.4' 'lua54' 'lua >= 5.4' || need liblua5.4-dev
       library zlib || need zlib1g-dev
       library libcjson || need libcjson-dev
+      library libffi || need libffi-dev
       has curl || need curl # moonwalk data mnist
       ;;
     test)

@@ -123,6 +123,7 @@ local lazy = {
   gradcheck = "moonwalk.gradcheck",
   help = "moonwalk.help",
   op = "moonwalk.define",
+  ffi = "moonwalk.ffi",
   save = {"moonwalk.files", "save"},
   load = {"moonwalk.files", "load"},
 }

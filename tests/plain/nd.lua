@@ -1,6 +1,6 @@
 -- nd.lua: arrays for the plain formulas that the ops are compared with: {shape = {2, 3}, 1, 2, ...}
--- in row-major order, elements as Lua numbers (bools as true and false). Indices are lists that count
--- from 1.
+-- in row-major order, elements as Lua numbers (bools as true and false). Indices are lists that
+-- count from 1.
 -- Slow and simple on purpose; it shares nothing with the code under test.
 
 local nd = {}
