@@ -183,9 +183,9 @@ $(BUILD)/embed: tools/embed.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O1 $< -o $@
 
-$(BUILD)/lua_modules.c: $(BUILD)/embed $(LUA_FILES) $(BUILD)/objects
+$(BUILD)/lua_modules.c: $(BUILD)/embed $(LUA_FILES) graph/moonwalk.h $(BUILD)/objects
 	$(call say,GEN,$@)
-	$(Q)$(BUILD)/embed lua $(LUA_FILES) >$@
+	$(Q)$(BUILD)/embed graph/moonwalk.h lua $(LUA_FILES) >$@
 
 $(BUILD)/lua_modules.o: $(BUILD)/lua_modules.c $(BUILD)/flags
 	$(call say,CC,$<)

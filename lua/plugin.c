@@ -18,7 +18,14 @@ static int plugin_load(lua_State *L) {
   return 1;
 }
 
+/* core.header() -> the text of moonwalk.h */
+static int header(lua_State *L) {
+  lua_pushstring(L, face_header);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
+    {"header", header},
     {"plugin_load", plugin_load},
     {NULL, NULL},
 };

@@ -45,7 +45,6 @@ local slice = require "moonwalk.slice"
 ---@field stats fun(): table<string, integer>
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
 ---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
----@field plugin fun(path: string): string[]  loads a plugin; returns the names of its ops
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn
 ---@field optim moonwalk.optim
@@ -58,7 +57,6 @@ for _, name in ipairs {
 } do
   mw[name] = core[name]
 end
-mw.plugin = core.plugin_load
 mw.json = {encode = core.json_encode, decode = core.json_decode, null = core.null}
 
 mw.slice = slice
@@ -123,6 +121,7 @@ local lazy = {
   gradcheck = "moonwalk.gradcheck",
   help = "moonwalk.help",
   op = "moonwalk.define",
+  plugin = "moonwalk.plugin",
   ffi = "moonwalk.ffi",
   save = {"moonwalk.files", "save"},
   load = {"moonwalk.files", "load"},

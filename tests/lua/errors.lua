@@ -198,7 +198,7 @@ wrong(function() metrics.evaluate(mw.nn.ReLU {}) end,
   "evaluate: the set is nil, expected a data set", "an evaluation without a data set")
 wrong(function() metrics.evaluate(print, {}) end, "evaluate: net is a function, expected a module",
   "an evaluation of a function")
-wrong(function() return mw.plugin "/no/such/plugin.so" end, "", "a plugin that is not there")
+wrong(function() mw.plugin "/no/such/plugin.so" end, "", "a plugin that is not there")
 
 -- Functions that the Lua modules call; strings with a NUL, at which C would take them to end
 wrong(function() return core.permutation() end, "permutation: n is nil, expected an integer",

@@ -6,6 +6,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local mnist = require "moonwalk.data.mnist"
+local shell = require "moonwalk.shell"
 
 local MIRRORS = {
   "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -29,18 +30,9 @@ local function fail(message)
   os.exit(1, true)
 end
 
--- A word for the shell, whatever is in it.
-local function quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local function has_command(name)
-  return (os.execute(("command -v %s >/dev/null 2>&1"):format(name)))
-end
-
 -- The md5 of what is compressed in a file, or nil when it cannot be had.
 local function md5_inside(path)
-  local pipe = io.popen(("{ gzip -dc <%s | md5sum; } 2>/dev/null"):format(quote(path)))
+  local pipe = io.popen(("{ gzip -dc <%s | md5sum; } 2>/dev/null"):format(shell.quote(path)))
   local digest = pipe and pipe:read("a"):match("^%x+")
   if pipe then pipe:close() end
   return digest
@@ -52,7 +44,7 @@ local function fetch(mirror, file, folder)
   local temporary = ("%s.%s.tmp"):format(path, ("%p"):format({}):gsub("^0x", ""))
   local command = ("curl --fail --location --proto =https --connect-timeout 15 --retry 2 %s %s %s")
     :format(core.terminal "stderr" and "--progress-bar" or "--silent",
-      "--output " .. quote(temporary), quote(mirror .. file.name))
+      "--output " .. shell.quote(temporary), shell.quote(mirror .. file.name))
   local _, kind, status = os.execute(command)
   local why
   if kind ~= "exit" then
@@ -89,16 +81,16 @@ local function get(file, folder)
 end
 
 local function download_mnist()
-  local cache = mnist.cache_folder()
+  local cache = shell.cache_folder()
   if not cache then fail("there is no cache folder: neither HOME nor XDG_CACHE_HOME is set") end
   for _, name in ipairs {"curl", "gzip", "md5sum"} do
-    if not has_command(name) then
+    if not shell.has(name) then
       fail(("the command %s is not there; install it (apt-get install %s), or put MNIST's four "
         .. "files into %s/mnist"):format(name, name == "md5sum" and "coreutils" or name, cache))
     end
   end
   local folder = cache .. "/mnist"
-  if not os.execute("mkdir -p " .. quote(folder)) then fail("cannot make " .. folder) end
+  if not os.execute("mkdir -p " .. shell.quote(folder)) then fail("cannot make " .. folder) end
   for _, file in ipairs(mnist.FILES) do
     local got, why = get(file, folder)
     if not got then

@@ -1,6 +1,7 @@
 -- mnist.lua: MNIST's four files: what they are called, where they are, what is in them.
 
 local core = require "moonwalk.core"
+local shell = require "moonwalk.shell"
 
 local mnist = {}
 
@@ -14,14 +15,6 @@ mnist.FILES = {
 }
 
 local PREFIXES = {train = "train", test = "t10k"}
-
----Moonwalk's part of the user's cache folder, or nil when there is no home.
----@return string?
-function mnist.cache_folder()
-  local cache, home = os.getenv "XDG_CACHE_HOME", os.getenv "HOME"
-  if cache and cache:sub(1, 1) == "/" then return cache .. "/moonwalk" end
-  return home and home ~= "" and home .. "/.cache/moonwalk" or nil
-end
 
 local function exists(path)
   local file = io.open(path, "rb")
@@ -46,7 +39,7 @@ function mnist.folder(dir)
   if dir then
     folders = {dir, dir .. "/mnist"}
   else
-    local given, cache = os.getenv "MOONWALK_DATA", mnist.cache_folder()
+    local given, cache = os.getenv "MOONWALK_DATA", shell.cache_folder()
     if given and given ~= "" then folders[#folders + 1] = given .. "/mnist" end
     if cache then folders[#folders + 1] = cache .. "/mnist" end
   end

@@ -1,0 +1,73 @@
+-- compile_plugin.lua: mw.plugin.compile: ops from C text.
+local t = require "tap"
+local mw = require "moonwalk"
+local folder = require "folder"
+
+-- The command is run again with a cache folder of the test's own.
+if not os.getenv "MOONWALK_CACHE_TEST" then
+  local command = ("XDG_CACHE_HOME='%s' MOONWALK_CACHE_TEST=1 '%s/moonwalk' '%s'"):format(
+    folder.path, os.getenv "MOONWALK_BUILD", arg[0])
+  local done = os.execute(command)
+  folder.remove()
+  os.exit(done or false)
+end
+
+local cube = [[
+#include <moonwalk.h>
+static mw_status infer(mw_infer *it) { return it->out[0] = it->in[0], MW_OK; }
+static mw_status forward(const mw_call *call) {
+  const real *x = call->in[0].data;
+  real *y = call->out[0].data;
+  for (int64_t i = 0; i < call->in[0].count; i++) y[i] = x[i] * x[i] * x[i];
+  return MW_OK;
+}
+static const mw_op cube = {
+    .name = "NAME", .version = 1, .doc = "y = x^3.", .example = "mw.NAME(mw.randn{3})",
+    .inputs = {{"x"}}, .outputs = {{"y"}},
+    .infer = infer, .forward = forward, .derivative = {"dy * 3 * x * x"}};
+MW_PLUGIN(&cube)
+]]
+local function named(name) return (cube:gsub("NAME", name)) end
+
+t.is(table.concat(mw.plugin.compile(named "c_cube"), " "), "c_cube", "it returns the ops' names")
+local x = mw.param(mw.tensor({2, -1}, "f64"))
+t.is(mw.c_cube(x):totable()[1], 8.0, "which compute")
+local dx = mw.grad(mw.c_cube(x):sum(), {x})[1]
+t.is(dx:totable()[1], 12.0, "and have derivatives")
+t.is(mw.grad(dx:sum(), {x})[1]:totable()[1], 12.0, "of every order")
+t.is(mw.c_cube(mw.tensor {2}).dtype, "f32", "for both element types")
+t.is(table.concat(mw.plugin.compile(named "c_cube"), " "), "c_cube", "the same text once more")
+
+local path = folder.put("other.c", named "c_other")
+t.is(table.concat(mw.plugin.compile(path), " "), "c_other", "a file")
+local integers = "/* real: i32 */\n" .. named("c_integer"):gsub("derivative = {.-}", "cases = \"\"")
+mw.plugin.compile(integers)
+t.is(mw.c_integer(mw.tensor({3}, "i32")):totable()[1], 27, "for the types in its line `real:`")
+
+-- The library is found again: a second process needs no compiler.
+local script = folder.put("again.lua", ([[
+local mw = require "moonwalk"
+mw.plugin.compile(%q)
+print(mw.c_cube(mw.tensor {3}):item())]]):format(named "c_cube"))
+local pipe = assert(io.popen(("'%s/moonwalk' '%s'"):format(os.getenv "MOONWALK_BUILD", script)))
+t.is(pipe:read "a", "27.0\n", "another process")
+pipe:close()
+local list = assert(io.popen(("ls '%s/moonwalk/plugins' | wc -l")
+  :format(os.getenv "XDG_CACHE_HOME")))
+t.is(tonumber(list:read "a"), 3, "three libraries are kept, and nothing besides")
+list:close()
+
+local function refused(message, source)
+  local done, problem = pcall(mw.plugin.compile, source)
+  t.ok(not done and problem:find(message, 1, true), message)
+  if done or not problem:find(message, 1, true) then print("# " .. tostring(problem)) end
+end
+refused("C text:5:", (named("c_wrong"):gsub("real %*y", "real *y = oops, *z")))
+refused("does not compile", (named("c_wrong"):gsub("MW_OK;\n}", "")))
+refused("c_add_again lacks", (named("c_add_again"):gsub(".doc = \"y = x^3.\", ", "")))
+refused("op c_cube exists already", named "c_cube" .. "\n/* another text */\n")
+refused("no_such.c: No such file", "no_such.c")
+refused("it does not define moonwalk_plugin", "#include <math.h>\nstatic const int none = 0;\n")
+t.is(mw.c_cube(mw.tensor {2}):item(), 8.0, "and what was there is unharmed")
+folder.remove()
+t.done()
