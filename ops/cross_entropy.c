@@ -1,4 +1,5 @@
-/* cross_entropy.c: the loss of a classifier, from logits and labels. */
+/* cross_entropy.c: the losses of a classifier by labels: from logits, cross_entropy, or from
+ * logarithms of probabilities, nll. */
 #include <stdio.h>
 #include <string.h>
 #include <tgmath.h>
@@ -19,34 +20,39 @@ typedef struct cross_entropy_attrs {
 enum { MEAN, SUM, NONE };
 enum { GRAIN = 4096 }; /* logits of a chunk, about */
 
-static const mw_attr schema[] = {{.name = "axis",
-                                  .type = MW_AXIS,
-                                  .offset = offsetof(cross_entropy_attrs, axis),
-                                  .doc = "the axis of the classes",
-                                  .initial = "1"},
-                                 {.name = "reduction",
-                                  .type = MW_CHOICE,
-                                  .offset = offsetof(cross_entropy_attrs, reduction),
-                                  .doc = "what becomes of the elements' losses",
-                                  .initial = "mean",
-                                  .choices = "mean|sum|none"},
-                                 {.name = "label_smoothing",
-                                  .type = MW_FLOAT,
-                                  .offset = offsetof(cross_entropy_attrs, label_smoothing),
-                                  .doc = "how much of the weight goes to all classes evenly",
-                                  .initial = "0",
-                                  .least = 0,
-                                  .most = 1},
-                                 {.name = "ignore_index",
-                                  .type = MW_INT,
-                                  .offset = offsetof(cross_entropy_attrs, ignore_index),
-                                  .doc = "the label of elements that do not count",
-                                  .initial = "-100"},
-                                 {0}};
+#define AXIS                                                                        \
+  {                                                                                 \
+    .name = "axis", .type = MW_AXIS, .offset = offsetof(cross_entropy_attrs, axis), \
+    .doc = "the axis of the classes", .initial = "1"                                \
+  }
+#define REDUCTION                                                                                \
+  {                                                                                              \
+    .name = "reduction", .type = MW_CHOICE, .offset = offsetof(cross_entropy_attrs, reduction),  \
+    .doc = "what becomes of the elements' losses", .initial = "mean", .choices = "mean|sum|none" \
+  }
+#define IGNORE_INDEX                                                                               \
+  {                                                                                                \
+    .name = "ignore_index", .type = MW_INT, .offset = offsetof(cross_entropy_attrs, ignore_index), \
+    .doc = "the label of elements that do not count", .initial = "-100"                            \
+  }
+
+static const mw_attr cross_entropy_schema[] = {
+    AXIS,
+    REDUCTION,
+    {.name = "label_smoothing",
+     .type = MW_FLOAT,
+     .offset = offsetof(cross_entropy_attrs, label_smoothing),
+     .doc = "how much of the weight goes to all classes evenly",
+     .initial = "0",
+     .least = 0,
+     .most = 1},
+    IGNORE_INDEX,
+    {0}};
+static const mw_attr nll_schema[] = {AXIS, REDUCTION, IGNORE_INDEX, {0}};
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 
-static mw_status infer(mw_infer *it) {
+static mw_status labels_infer(mw_infer *it) {
   cross_entropy_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0], *labels = &it->in[1], *weight = &it->in[2];
   char text_x[MW_SPEC_TEXT], text[MW_SPEC_TEXT];
@@ -74,6 +80,12 @@ static mw_status infer(mw_infer *it) {
   it->out[0] = rest;
   it->out[0].dtype = x->dtype;
   if (attrs->reduction != NONE) it->out[0] = (mw_spec){.dtype = x->dtype};
+  return MW_OK;
+}
+
+static mw_status cross_entropy_infer(mw_infer *it) {
+  const mw_spec *x = &it->in[0];
+  if (labels_infer(it)) return MW_FAILED;
   /* The probabilities; their size was checked when x was made. */
   it->saved = mw_element_size(x->dtype);
   for (int k = 0; k < x->rank; k++) it->saved *= (size_t)x->shape[k];
@@ -85,6 +97,7 @@ static mw_status infer(mw_infer *it) {
 /* x is [outer, classes, inner]; element i is the pair (i / inner, i % inner). */
 typedef struct job {
   const mw_call *call;
+  bool nll; /* x holds the logarithms of probabilities already */
   int64_t classes, inner, elements, grain, ignore_index;
   real smoothing;
   const real *weight; /* of the classes, or NULL */
@@ -99,10 +112,10 @@ static int64_t label_of(const mw_array *labels, int64_t i) {
   return ((const uint8_t *)labels->data)[i];
 }
 
-static job job_of(const mw_call *call) {
+static job job_of(const mw_call *call, bool nll) {
   const cross_entropy_attrs *attrs = call->attrs;
   const mw_spec *x = &call->in[0].spec;
-  job j = {.call = call, .classes = x->shape[attrs->axis], .inner = 1};
+  job j = {.call = call, .nll = nll, .classes = x->shape[attrs->axis], .inner = 1};
   for (int k = (int)attrs->axis + 1; k < x->rank; k++) j.inner *= x->shape[k];
   j.elements = call->in[1].count;
   j.grain = j.classes < GRAIN ? GRAIN / j.classes : 1;
@@ -178,31 +191,47 @@ static real element_loss(const job *j, int64_t label, const real *x, real *p) {
   return loss;
 }
 
+/* Where element i begins in x. */
+static int64_t place_of(const job *j, int64_t i) {
+  return i / j->inner * j->classes * j->inner + i % j->inner;
+}
+
 static void forward_chunk(void *arg, int64_t chunk, int worker) {
   const job *j = arg;
   const mw_call *call = j->call;
   const int64_t end = mw_chunk_end(j->elements, j->grain, chunk);
   (void)worker;
   for (int64_t i = chunk * j->grain; i < end; i++) {
-    const int64_t at = i / j->inner * j->classes * j->inner + i % j->inner;
+    const int64_t at = place_of(j, i);
     j->losses[i] = element_loss(j, label_of(&call->in[1], i), (const real *)call->in[0].data + at,
                                 call->saved ? (real *)call->saved + at : NULL);
   }
 }
 
-static void workspace(const mw_call *call, mw_workspace *need) {
-  const cross_entropy_attrs *attrs = call->attrs;
-  if (!call->backward && attrs->reduction != NONE)
-    need->call = (size_t)call->in[1].count * sizeof(real);
+static void nll_losses(const job *j) {
+  const real *x = j->call->in[0].data;
+  for (int64_t i = 0; i < j->elements; i++) {
+    const int64_t label = label_of(&j->call->in[1], i);
+    if (label == j->ignore_index) j->losses[i] = 0;
+    else j->losses[i] = -(j->weight ? j->weight[label] : 1) * x[place_of(j, i) + label * j->inner];
+  }
 }
 
-static mw_status forward(const mw_call *call) {
+/* Forward: losses that are summed up. Backward: two sums for each class. */
+static void workspace(const mw_call *call, mw_workspace *need) {
+  const cross_entropy_attrs *attrs = call->attrs;
+  if (call->backward) need->call = 2 * sizeof(double) * (size_t)call->in[2].count;
+  else if (attrs->reduction != NONE) need->call = (size_t)call->in[1].count * sizeof(real);
+}
+
+static mw_status forward(const mw_call *call, bool nll) {
   const cross_entropy_attrs *attrs = call->attrs;
   real *y = call->out[0].data;
-  job j = job_of(call);
+  job j = job_of(call, nll);
   if (check_labels(&j)) return MW_FAILED;
   j.losses = attrs->reduction == NONE ? y : call->scratch;
-  mw_parallel(call, mw_chunks(j.elements, j.grain), forward_chunk, &j);
+  if (nll) nll_losses(&j);
+  else mw_parallel(call, mw_chunks(j.elements, j.grain), forward_chunk, &j);
   if (attrs->reduction == NONE) return MW_OK;
   double sum = 0;
   for (int64_t i = 0; i < j.elements; i++) sum += (double)j.losses[i];
@@ -210,7 +239,8 @@ static mw_status forward(const mw_call *call) {
   return MW_OK;
 }
 
-#define NO_WEIGHT_GRADIENT "class_weight has no gradient; pass it through mw.stop_gradient"
+static mw_status cross_entropy_forward(const mw_call *call) { return forward(call, false); }
+static mw_status nll_forward(const mw_call *call) { return forward(call, true); }
 
 /* ---- backward ----------------------------------------------------------------------------- */
 
@@ -222,7 +252,7 @@ static void backward_chunk(void *arg, int64_t chunk, int worker) {
   const int64_t n = j->classes, step = j->inner, end = mw_chunk_end(j->elements, j->grain, chunk);
   (void)worker;
   for (int64_t i = chunk * j->grain; i < end; i++) {
-    const int64_t label = label_of(&call->in[1], i), at = i / step * n * step + i % step;
+    const int64_t label = label_of(&call->in[1], i), at = place_of(j, i);
     const real *p = (const real *)call->saved + at;
     real *dx = (real *)call->din[0].data + at;
     if (label == j->ignore_index) {
@@ -239,15 +269,63 @@ static void backward_chunk(void *arg, int64_t chunk, int worker) {
   }
 }
 
-static mw_status backward(const mw_call *call) {
+static void nll_slopes(const job *j) {
+  const real *dy = j->call->dout[0].data;
+  const cross_entropy_attrs *attrs = j->call->attrs;
+  real *dx = j->call->din[0].data;
+  memset(dx, 0, (size_t)j->call->din[0].count * sizeof(real));
+  for (int64_t i = 0; i < j->elements; i++) {
+    const int64_t label = label_of(&j->call->in[1], i);
+    const real scale = attrs->reduction == NONE ? dy[i] : j->scale;
+    if (label != j->ignore_index)
+      dx[place_of(j, i) + label * j->inner] = -scale * (j->weight ? j->weight[label] : 1);
+  }
+}
+
+/* With u[c] = (1 - e) [c = t] + e / C, the sum of u[c] (-ln p[c]) over the elements, each times its
+ * dy where it has one; and how many elements have the label c. */
+static void class_sums(const job *j, double *costs, double *counts) {
+  const cross_entropy_attrs *attrs = j->call->attrs;
+  const real *dy = j->call->dout[0].data, *p = j->nll ? j->call->in[0].data : j->call->saved;
+  const double e = (double)j->smoothing, even = e / (double)j->classes;
+  for (int64_t c = 0; c < j->classes; c++) costs[c] = counts[c] = 0;
+  for (int64_t i = 0; i < j->elements; i++) {
+    const int64_t label = label_of(&j->call->in[1], i), at = place_of(j, i);
+    if (label == j->ignore_index) continue;
+    const double weight = attrs->reduction == NONE ? (double)dy[i] : 1;
+    counts[label]++;
+    for (int64_t c = even > 0 ? 0 : label; c < (even > 0 ? j->classes : label + 1); c++) {
+      const double v = (double)p[at + c * j->inner], log_p = j->nll ? v : log(v);
+      costs[c] -= weight * ((c == label ? 1 - e : 0) + even) * log_p;
+    }
+  }
+}
+
+static void weight_slopes(const job *j) {
+  const cross_entropy_attrs *attrs = j->call->attrs;
+  double *costs = j->call->scratch, *counts = costs + j->classes, loss = 0;
+  real *dw = j->call->din[2].data;
+  class_sums(j, costs, counts);
+  for (int64_t c = 0; c < j->classes; c++) loss += costs[c] * (double)j->weight[c];
+  const double scale = attrs->reduction == NONE ? 1 : (double)j->scale;
+  const double mean = attrs->reduction == MEAN ? loss / counted(j) : 0;
+  for (int64_t c = 0; c < j->classes; c++) dw[c] = (real)(scale * (costs[c] - mean * counts[c]));
+}
+
+static mw_status backward(const mw_call *call, bool nll) {
   const cross_entropy_attrs *attrs = call->attrs;
-  job j = job_of(call);
-  if (call->din[2].data) return mw_fail(call, NO_WEIGHT_GRADIENT);
-  j.scale = *(const real *)call->dout[0].data;
+  job j = job_of(call, nll);
+  if (attrs->reduction != NONE) j.scale = *(const real *)call->dout[0].data;
   if (attrs->reduction == MEAN) j.scale = (real)((double)j.scale / counted(&j));
-  mw_parallel(call, mw_chunks(j.elements, j.grain), backward_chunk, &j);
+  if (call->din[2].data) weight_slopes(&j);
+  if (!call->din[0].data) return MW_OK;
+  if (nll) nll_slopes(&j);
+  else mw_parallel(call, mw_chunks(j.elements, j.grain), backward_chunk, &j);
   return MW_OK;
 }
+
+static mw_status cross_entropy_backward(const mw_call *call) { return backward(call, false); }
+static mw_status nll_backward(const mw_call *call) { return backward(call, true); }
 
 /* ---- the gradient out of other ops -------------------------------------------------------- */
 
@@ -295,44 +373,111 @@ static mw_tensor *each_dy(mw_build *g, mw_tensor *counted_weight) {
   return mw_make(g, "reshape", 1, g->dout, 1, &shape);
 }
 
+/* Over all axes but that of the classes. */
+static mw_tensor *sum_elements(mw_build *g, mw_tensor *t) {
+  const cross_entropy_attrs *attrs = g->attrs;
+  mw_ints axes = {0};
+  for (int k = 0; k < g->host->tensor_spec(g->in[0])->rank; k++)
+    if (k != attrs->axis) axes.at[axes.count++] = k;
+  const mw_setting settings[] = {mw_list("axes", (int)axes.count, axes.at)};
+  return axes.count > 0 ? mw_make(g, "sum", 1, &t, 1, settings) : t;
+}
+
+/* dw[c] = sum of dy u[c] (-ln p[c]), and less y times the counted labels where the mean divides by
+ * their weights. */
+static mw_tensor *weight_gradient(mw_build *g, mw_tensor *dy, mw_tensor *log_p, mw_tensor *u,
+                                  mw_tensor *label) {
+  const cross_entropy_attrs *attrs = g->attrs;
+  mw_tensor *costs = mw_make2(g, "mul", u, log_p);
+  if (attrs->reduction == MEAN)
+    costs = mw_make2(g, "add", costs, mw_make2(g, "mul", label, g->out[0]));
+  return sum_elements(g, mw_make1(g, "neg", mw_make2(g, "mul", costs, dy)));
+}
+
 /* dx = dy (p sum(q) - q) */
-static mw_status gradient(mw_build *g) {
+static mw_status cross_entropy_gradient(mw_build *g) {
   const cross_entropy_attrs *attrs = g->attrs;
   const double e = attrs->label_smoothing;
   const double classes = (double)g->host->tensor_spec(g->in[0])->shape[attrs->axis];
-  if (g->wanted[2]) return mw_fail(g, NO_WEIGHT_GRADIENT);
   const mw_setting axis = mw_int("axis", attrs->axis);
-  mw_tensor *p = mw_make(g, "softmax", 1, g->in, 1, &axis);
   mw_tensor *label = is_label(g), *weight = weights(g);
-  mw_tensor *hit = mw_make2(g, "mul", label, weight);
-  mw_tensor *element_weight = sum_classes(g, hit), *counts = sum_classes(g, label);
-  mw_tensor *smooth = mw_make2(g, "mul", counts, scaled(g, weight, e / classes));
-  mw_tensor *q =
-      mw_make2(g, "add", mw_make2(g, "mul", label, scaled(g, element_weight, 1 - e)), smooth);
-  mw_tensor *slope = mw_make2(g, "sub", mw_make2(g, "mul", p, sum_classes(g, q)), q);
-  g->din[0] = mw_make2(g, "mul", each_dy(g, element_weight), slope);
+  mw_tensor *element_weight = sum_classes(g, mw_make2(g, "mul", label, weight));
+  mw_tensor *u =
+      mw_make2(g, "add", scaled(g, label, 1 - e), scaled(g, sum_classes(g, label), e / classes));
+  mw_tensor *q = mw_make2(g, "mul", u, weight), *dy = each_dy(g, element_weight);
+  if (g->wanted[0]) {
+    mw_tensor *p = mw_make(g, "softmax", 1, g->in, 1, &axis);
+    mw_tensor *slope = mw_make2(g, "sub", mw_make2(g, "mul", p, sum_classes(g, q)), q);
+    g->din[0] = mw_make2(g, "mul", dy, slope);
+  }
+  if (g->wanted[2])
+    g->din[2] = weight_gradient(g, dy, mw_make(g, "log_softmax", 1, g->in, 1, &axis), u, label);
   return MW_OK;
 }
 
+static mw_status nll_gradient(mw_build *g) {
+  mw_tensor *label = is_label(g), *q = mw_make2(g, "mul", label, weights(g));
+  mw_tensor *dy = each_dy(g, sum_classes(g, q));
+  if (g->wanted[0]) g->din[0] = mw_make1(g, "neg", mw_make2(g, "mul", dy, q));
+  if (g->wanted[2]) g->din[2] = weight_gradient(g, dy, g->in[0], label, label);
+  return MW_OK;
+}
+
+/* ---- the ops ------------------------------------------------------------------------------ */
+
+#define CASES(op)                                                                   \
+  "mw." op                                                                          \
+  "(mw.randn{3,4}, mw.tensor({0,3,1}, 'u8'), mw.uniform({4}, 0.5, 2), "             \
+  "{ignore_index=3})\n"                                                             \
+  "mw." op                                                                          \
+  "(mw.randn{2,3,2}, mw.tensor({{0,-100},{2,1}}, 'i64'), mw.uniform({3}, 0.5, 2), " \
+  "{reduction='sum'})\n"                                                            \
+  "mw." op                                                                          \
+  "(mw.randn{1,3,2}, mw.tensor({{0,2}}, 'i32'), mw.uniform({3}, 0.5, 2), "          \
+  "{reduction='none', axis=-2})\n"                                                  \
+  "mw." op                                                                          \
+  "(mw.randn{5}, mw.tensor(2, 'i64'), {axis=1})\n"                                  \
+  "mw." op                                                                          \
+  "(mw.randn{4,2}, mw.tensor({1,0}, 'i64'), {axis=1, reduction='none'})\n"          \
+  "mw." op "(mw.randn{0,3}, mw.zeros({0}, 'i64'), {reduction='sum'})"
+#define LABELS(title)                                                                            \
+  .name = #title, .version = 1, .outputs = {{"y"}}, .attrs = title##_schema,                     \
+  .attrs_size = sizeof(cross_entropy_attrs), .infer = title##_infer, .forward = title##_forward, \
+  .backward = title##_backward, .gradient = title##_gradient, .workspace = workspace
+
 static const mw_op cross_entropy_op = {
-    .name = "cross_entropy",
-    .version = 1,
+    LABELS(cross_entropy),
     .doc =
         "How badly logits predict labels: -ln softmax(x)[label]. x is [n, classes, ..], labels "
-        "[n, ..] counted from 0; the result is a scalar, or [n, ..] without reduction.",
+        "[n, ..] counted from 0; the result is a scalar, or [n, ..] without reduction. Class "
+        "weights multiply the losses, and the mean divides by the weights of the labels that "
+        "count: without any it is NaN.",
     .example = "mw.cross_entropy(mw.randn{4,5}, mw.tensor({0,2,1,4}, \"i64\"))",
+    .cases = CASES("cross_entropy") "\n"
+        "mw.cross_entropy(mw.randn{3,4}, mw.tensor({0,3,1}, 'u8'), mw.uniform({4}, 0.5, 2), "
+        "{label_smoothing=0.1, ignore_index=3})\n"
+        "mw.cross_entropy(mw.randn{3,4}, mw.tensor({0,2,1}, 'i32'), "
+        "{reduction='none', label_smoothing=0.2})",
     .inputs = {{"x", .doc = "logits"},
                {"labels", .doc = "i64, i32 or u8"},
                {"class_weight", MW_OPTIONAL, "[classes]"}},
-    .outputs = {{"y"}},
-    .attrs = schema,
-    .attrs_size = sizeof(cross_entropy_attrs),
     .backward_needs = MW_NEEDS_IN(1) | MW_NEEDS_IN(2) | MW_NEEDS_SAVED,
-    .infer = infer,
-    .forward = forward,
-    .backward = backward,
-    .gradient = gradient,
-    .workspace = workspace,
 };
 
-MW_PLUGIN(&cross_entropy_op)
+#define nll_infer labels_infer
+static const mw_op nll_op = {
+    LABELS(nll),
+    .doc =
+        "Negative log-likelihood of labels: -x[label], for logarithms of probabilities x, such as "
+        "log_softmax gives. x is [n, classes, ..], labels [n, ..] counted from 0; the result is a "
+        "scalar, or [n, ..] without reduction. Class weights multiply the losses, and the mean "
+        "divides by the weights of the labels that count: without any it is NaN.",
+    .example = "mw.nll(mw.randn{4,5}, mw.tensor({0,2,1,4}, \"i64\"))",
+    .cases = CASES("nll"),
+    .inputs = {{"x", .doc = "logarithms of probabilities"},
+               {"labels", .doc = "i64, i32 or u8"},
+               {"class_weight", MW_OPTIONAL, "[classes]"}},
+    .backward_needs = MW_NEEDS_IN(0) | MW_NEEDS_IN(1) | MW_NEEDS_IN(2),
+};
+
+MW_PLUGIN(&cross_entropy_op, &nll_op)
