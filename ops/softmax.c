@@ -119,8 +119,16 @@ static mw_status softmax_gradient(mw_build *g) {
 
 static const mw_op softmax_op = {
     .name = "softmax",
-    .doc = "Exponentials along an axis, divided by their sum: y = exp(x) / sum(exp(x)).",
+    .doc =
+        "Exponentials along an axis, divided by their sum: y = exp(x) / sum(exp(x)). A line of "
+        "nothing but -inf, or with NaN or inf in it, gives NaN.",
     .example = "mw.softmax(mw.randn{2,3})",
+    .cases =
+        "mw.softmax(mw.randn{2,3,2}, {axis=2})\n"
+        "mw.softmax(mw.randn{5,1}, {axis=1})\n"
+        "mw.softmax(mw.randn{7})\n"
+        "mw.softmax(mw.randn{2,1})\n"
+        "mw.softmax(mw.randn{0,3})",
     .forward = softmax_forward,
     .backward = softmax_backward,
     .gradient = softmax_gradient,
@@ -160,8 +168,16 @@ static mw_status log_softmax_gradient(mw_build *g) {
 
 static const mw_op log_softmax_op = {
     .name = "log_softmax",
-    .doc = "The logarithm of softmax: y = x - log(sum(exp(x))).",
+    .doc =
+        "The logarithm of softmax: y = x - log(sum(exp(x))). A line of nothing but -inf, or with "
+        "NaN or inf in it, gives NaN.",
     .example = "mw.log_softmax(mw.randn{2,3})",
+    .cases =
+        "mw.log_softmax(mw.randn{2,3,2}, {axis=2})\n"
+        "mw.log_softmax(mw.randn{5,1}, {axis=1})\n"
+        "mw.log_softmax(mw.randn{7})\n"
+        "mw.log_softmax(mw.randn{2,1})\n"
+        "mw.log_softmax(mw.randn{0,3})",
     .forward = log_softmax_forward,
     .backward = log_softmax_backward,
     .gradient = log_softmax_gradient,

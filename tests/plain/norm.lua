@@ -1,4 +1,4 @@
--- norm.lua: plain formulas of the normalisations and of attention.
+-- norm.lua: plain formulas of the normalisations, softmax among them, and of attention.
 local nd = require "plain.nd"
 
 -- Mean and biased variance over a set of axes, with sizes of 1 there.
@@ -126,5 +126,83 @@ end
 function norm.instance_norm(args, attrs)
   return scaled(args[1], by_groups(args[1], 1, attrs.eps), {[2] = true}, args[2], args[3])
 end
+
+function norm.causal_mask(_, attrs)
+  return nd.build({attrs.rows, attrs.columns}, function(index) return index[2] <= index[1] end)
+end
+
+-- The softmax of a list; -inf keeps out, and nothing but that gives zeros.
+local function softmax(list)
+  local largest, sum, result = -math.huge, 0, {}
+  for _, v in ipairs(list) do largest = math.max(largest, v) end
+  for i, v in ipairs(list) do
+    result[i] = largest == -math.huge and 0 or math.exp(v - largest)
+    sum = sum + result[i]
+  end
+  for i, v in ipairs(result) do result[i] = sum > 0 and v / sum or 0 end
+  return result
+end
+
+local function before_last_two(shape) return table.move(shape, 1, #shape - 2, 1, {}) end
+
+function norm.scaled_dot_product_attention(args, attrs)
+  local q, k, v, mask = table.unpack(args, 1, 4)
+  local rows, width = q.shape[#q.shape - 1], q.shape[#q.shape]
+  local keys, out = k.shape[#k.shape - 1], v.shape[#v.shape]
+  local scale = attrs.scale ~= 0 and attrs.scale or 1 / math.sqrt(width)
+  local batch = nd.broadcast(before_last_two(q.shape), before_last_two(k.shape),
+    before_last_two(v.shape), mask and before_last_two(mask.shape) or {})
+  local shape = table.move(batch, 1, #batch, 1, {})
+  shape[#shape + 1], shape[#shape + 2] = rows, out
+  local function at(array, index, i, j)
+    local full = table.move(index, 1, #batch, 1, {})
+    full[#full + 1], full[#full + 2] = i, j
+    return nd.spread(array, full)
+  end
+  return nd.build(shape, function(index)
+    local i, scores = index[#index - 1], {}
+    for j = 1, keys do
+      local score = 0
+      for d = 1, width do score = score + at(q, index, i, d) * at(k, index, j, d) end
+      score = score * scale
+      local m = mask and at(mask, index, i, j)
+      if m == false or (attrs.causal and j > i) then score = -math.huge end
+      if type(m) == "number" then score = score + m end
+      scores[j] = score
+    end
+    local sum = 0
+    for j, weight in ipairs(softmax(scores)) do
+      sum = sum + weight * at(v, index, j, index[#index])
+    end
+    return sum
+  end)
+end
+
+---The same along an axis of an array.
+local function along_axis(f)
+  return function(args, attrs)
+    local x, axis = args[1], attrs.axis < 0 and attrs.axis + #args[1].shape + 1 or attrs.axis
+    local y = nd.full(x.shape)
+    for index in nd.each(x.shape) do
+      if index[axis] == 1 then
+        local list, places = {}, {}
+        for i = 1, x.shape[axis] do
+          index[axis] = i
+          places[i] = nd.place(x.shape, index)
+          list[i] = x[places[i]]
+        end
+        for i, value in ipairs(f(list)) do y[places[i]] = value end
+      end
+    end
+    return y
+  end
+end
+
+norm.softmax = along_axis(softmax)
+norm.log_softmax = along_axis(function(list)
+  local result = {}
+  for i, value in ipairs(softmax(list)) do result[i] = math.log(value) end
+  return result
+end)
 
 return norm
