@@ -331,6 +331,92 @@ static mw_status maxpool_backward(const mw_call *call) {
   return run_backward(call, call->saved, maxpool_plane_backward);
 }
 
+/* ---- maxpool's derivatives: v taken from, or put where the maxima are ---------------------- */
+
+/* take: y has for each window the v, shaped as x, at x's maximum; 0 where a window has no cell.
+ * place, its transpose: y, shaped as x, is the sum there of the windows' v. */
+typedef struct maxima_job {
+  geometry g;
+  const real *x, *v;
+  real *y;
+  int64_t grain;
+  bool take;
+} maxima_job;
+
+static void maxima_chunk(void *arg, int64_t chunk, int worker) {
+  (void)worker;
+  const maxima_job *j = arg;
+  const geometry *g = &j->g;
+  const int64_t image = g->h.in * g->w.in, output = g->h.out * g->w.out;
+  const int64_t end = mw_chunk_end(g->planes, j->grain, chunk);
+  for (int64_t p = chunk * j->grain; p < end; p++) {
+    const real *x = j->x + p * image, *v = j->v + p * (j->take ? image : output);
+    real *y = j->y + p * (j->take ? output : image);
+    if (!j->take) memset(y, 0, (size_t)image * sizeof(real));
+    for (int64_t oy = 0; oy < g->h.out; oy++)
+      for (int64_t ox = 0; ox < g->w.out; ox++) {
+        const int32_t at =
+            largest(g, x, oy * g->h.stride - g->h.padding, ox * g->w.stride - g->w.padding);
+        const int64_t window = oy * g->w.out + ox;
+        if (j->take) y[window] = at == NOWHERE ? 0 : v[at];
+        else if (at != NOWHERE) y[at] += v[window];
+      }
+  }
+}
+
+static mw_status maxima_forward(const mw_call *call, bool take) {
+  maxima_job j = {.g = geometry_of(&call->in[0].spec, call->attrs),
+                  .x = call->in[0].data,
+                  .v = call->in[1].data,
+                  .y = call->out[0].data,
+                  .take = take};
+  j.grain = CHUNK / (j.g.h.in * j.g.w.in) + 1;
+  mw_parallel(call, mw_chunks(j.g.planes, j.grain), maxima_chunk, &j);
+  return MW_OK;
+}
+
+static mw_status take_forward(const mw_call *call) { return maxima_forward(call, true); }
+static mw_status place_forward(const mw_call *call) { return maxima_forward(call, false); }
+
+static mw_status maxima_infer(mw_infer *it, bool take) {
+  char text[MW_SPEC_TEXT], wanted[MW_SPEC_TEXT];
+  if (mw_expect_same_dtype(it, 1, 0) || maxpool_infer(it)) return MW_FAILED;
+  const mw_spec windows_spec = it->out[0], *v = &it->in[1];
+  const mw_spec *expected = take ? &it->in[0] : &windows_spec;
+  if (v->rank != 4 || memcmp(v->shape, expected->shape, sizeof v->shape) != 0)
+    return mw_fail(it, "v is %s, expected %s", it->host->spec_text(v, text),
+                   it->host->spec_text(expected, wanted));
+  it->out[0] = take ? windows_spec : it->in[0];
+  it->saved = 0;
+  return MW_OK;
+}
+
+static mw_status take_infer(mw_infer *it) { return maxima_infer(it, true); }
+static mw_status place_infer(mw_infer *it) { return maxima_infer(it, false); }
+
+static mw_tensor *at_maxima(mw_build *g, const char *op, mw_tensor *v) {
+  const pool_attrs *a = g->attrs;
+  const mw_setting settings[] = {
+      mw_list("kernel", 2, a->kernel.at), mw_list("stride", 2, a->stride.at),
+      mw_list("padding", 2, a->padding.at), mw_list("dilation", 2, a->dilation.at),
+      mw_bool("ceil_mode", a->ceil_mode)};
+  return mw_make(g, op, 2, (mw_tensor *[]){g->in[0], v}, 5, settings);
+}
+
+/* Where the maxima are changes by jumps: x has no gradient from it. */
+static mw_status maxpool_gradient(mw_build *g) {
+  g->din[0] = at_maxima(g, "maxpool_place", g->dout[0]);
+  return MW_OK;
+}
+static mw_status take_gradient(mw_build *g) {
+  if (g->wanted[1]) g->din[1] = at_maxima(g, "maxpool_place", g->dout[0]);
+  return MW_OK;
+}
+static mw_status place_gradient(mw_build *g) {
+  if (g->wanted[1]) g->din[1] = at_maxima(g, "maxpool_take", g->dout[0]);
+  return MW_OK;
+}
+
 /* ---- meanpool ---------------------------------------------------------------------------- */
 
 /* The cells of one window along one axis. */
@@ -395,6 +481,12 @@ static const mw_op maxpool = {
         "The largest value of each window of an NCHW tensor. A NaN in a window is its largest "
         "value; of equal ones the first in row-major order gets the gradient.",
     .example = "mw.maxpool(mw.randn{2,3,6,6}, {kernel=3, stride=2})",
+    .cases =
+        "mw.maxpool(mw.randn{1,2,5,4}, {kernel={3,2}, stride={2,1}, padding=1, ceil_mode=true})\n"
+        "mw.maxpool(mw.randn{1,1,7,6}, {kernel=2, stride=3, dilation={2,1}})\n"
+        "mw.maxpool(mw.randn{2,1,5,7}, {kernel=2})\n"
+        "mw.maxpool(mw.randn{1,1,1,1}, {kernel=1})\n"
+        "mw.maxpool(mw.randn{0,2,4,4}, {kernel=2})",
     .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
     .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
     .attrs = maxpool_schema,
@@ -403,6 +495,46 @@ static const mw_op maxpool = {
     .infer = maxpool_infer,
     .forward = maxpool_forward,
     .backward = maxpool_backward,
+    .gradient = maxpool_gradient,
+};
+
+#define AT_MAXIMA \
+  .version = 1, .outputs = {{"y"}}, .attrs = maxpool_schema, .attrs_size = sizeof(pool_attrs)
+
+static const mw_op maxpool_take = {
+    .name = "maxpool_take",
+    .doc =
+        "For each window of maxpool the element of v where x has its maximum: the derivative of "
+        "maxpool at x in the direction v.",
+    .example = "mw.maxpool_take(mw.randn{2,3,6,6}, mw.randn{2,3,6,6}, {kernel=3, stride=2})",
+    .cases =
+        "mw.maxpool_take(mw.randn{1,2,5,4}, mw.randn{1,2,5,4}, "
+        "{kernel={3,2}, stride=2, padding=1, ceil_mode=true})\n"
+        "mw.maxpool_take(mw.randn{1,1,4,5}, mw.randn{1,1,4,5}, {kernel=2, dilation=2})\n"
+        "mw.maxpool_take(mw.randn{0,2,4,4}, mw.randn{0,2,4,4}, {kernel=2})",
+    .inputs = {{"x", .doc = "images"}, {"v", .doc = "of x's shape"}},
+    .infer = take_infer,
+    .forward = take_forward,
+    .gradient = take_gradient,
+    AT_MAXIMA,
+};
+
+static const mw_op maxpool_place = {
+    .name = "maxpool_place",
+    .doc =
+        "Zeros but where the windows of maxpool have their maxima in x; there the sum of the "
+        "windows' v: what maxpool's gradient is.",
+    .example = "mw.maxpool_place(mw.randn{2,3,6,6}, mw.randn{2,3,2,2}, {kernel=3, stride=2})",
+    .cases =
+        "mw.maxpool_place(mw.randn{1,2,5,4}, mw.randn{1,2,3,3}, "
+        "{kernel={3,2}, stride=2, padding=1, ceil_mode=true})\n"
+        "mw.maxpool_place(mw.randn{1,1,4,5}, mw.randn{1,1,1,1}, {kernel=2, stride=3, dilation=2})\n"
+        "mw.maxpool_place(mw.randn{0,2,4,4}, mw.randn{0,2,2,2}, {kernel=2})",
+    .inputs = {{"x", .doc = "images"}, {"v", .doc = "of the shape of maxpool's result"}},
+    .infer = place_infer,
+    .forward = place_forward,
+    .gradient = place_gradient,
+    AT_MAXIMA,
 };
 
 static const mw_op meanpool = {
@@ -410,6 +542,13 @@ static const mw_op meanpool = {
     .version = 1,
     .doc = "The mean of each window of an NCHW tensor.",
     .example = "mw.meanpool(mw.randn{2,3,6,6}, {kernel=3, stride=2, padding=1})",
+    .cases =
+        "mw.meanpool(mw.randn{1,2,5,4}, {kernel={3,2}, stride={2,1}, padding=1, ceil_mode=true})\n"
+        "mw.meanpool(mw.randn{1,2,5,4}, {kernel=3, stride=2, padding=1, ceil_mode=true, "
+        "count_include_pad=false})\n"
+        "mw.meanpool(mw.randn{2,1,4,6}, {kernel=2})\n"
+        "mw.meanpool(mw.randn{1,1,1,1}, {kernel=1})\n"
+        "mw.meanpool(mw.randn{0,2,4,4}, {kernel=2})",
     .inputs = {{"x", .doc = "images [batch, channels, height, width]"}},
     .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
     .attrs = meanpool_schema,
@@ -420,4 +559,4 @@ static const mw_op meanpool = {
     .backward = meanpool_backward,
 };
 
-MW_PLUGIN(&maxpool, &meanpool)
+MW_PLUGIN(&maxpool, &maxpool_take, &maxpool_place, &meanpool)
