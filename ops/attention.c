@@ -117,8 +117,8 @@ static mw_status attention_infer(mw_infer *it) {
   return check_mask(it);
 }
 
-/* Scores that do not take part become this: softmax makes 0 of it beside any other, and no NaN where
- * it is alone. */
+/* What scores that do not take part become: softmax makes 0 of it beside any other, and no NaN
+ * where it is alone. */
 #define NEVER (-1e30)
 
 /* Which scores take part, as bool; NULL for all. An additive mask excludes by -infinity. */

@@ -117,12 +117,14 @@ static mw_tensor *weighted(mw_build *b, mw_tensor *losses) {
   return b->in[WEIGHT] ? mw_make2(b, "mul", losses, b->in[WEIGHT]) : losses;
 }
 
-/* A logarithm is at least -100, as in PyTorch: e^-100 is 3.72e-44. */
+/* A logarithm is at least -100, as in PyTorch: that of e^-100 and of what is below. clip keeps the
+ * branch that is not taken from having an infinite slope. */
+#define LEAST "3.720075976020836e-44"
+#define LOG(x) "(" x " < " LEAST " ? -100 : log(clip(" x ", min=" LEAST ")))"
+
 static mw_status bce_compose(mw_build *b) {
-  return reduced(b, weighted(b, mw_formula(b,
-                                           "-(target * log(clip(x, min=3.720075976020836e-44)) + "
-                                           "(1 - target) * log(clip(1 - x, "
-                                           "min=3.720075976020836e-44)))")));
+  static const char formula[] = "-(target * " LOG("x") " + (1 - target) * " LOG("(1 - x)") ")";
+  return reduced(b, weighted(b, mw_formula(b, formula)));
 }
 
 /* With s(x) = softplus(x): -ln sigmoid(x) = s(-x), and -ln(1 - sigmoid(x)) = s(-x) + x. */

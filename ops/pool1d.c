@@ -2,7 +2,7 @@
 /* real: f32 */
 #include "../graph/moonwalk.h"
 
-/* ---- maxpool1d and meanpool1d ----------------------------------------------------------------- */
+/* ---- maxpool1d and meanpool1d ------------------------------------------------------------ */
 
 /* maxpool1d has no count_include_pad and meanpool1d no dilation. The lists have one entry. */
 typedef struct pool1d_attrs {
@@ -127,7 +127,7 @@ static const mw_op meanpool1d_op = {
         "mw.meanpool1d(mw.randn{0,2,4}, {kernel=2})",
 };
 
-/* ---- global_maxpool and global_meanpool ------------------------------------------------------- */
+/* ---- global_maxpool and global_meanpool -------------------------------------------------- */
 
 typedef struct global_attrs {
   bool keepdims;

@@ -1,4 +1,5 @@
--- pool.lua: maxpool and meanpool against plain loops with PyTorch's rules, and their errors.
+-- pool.lua: maxpool and meanpool against plain loops with PyTorch's rules; the other pools' edges;
+-- derivatives beyond the first; errors.
 local t = require "tap"
 local mw = require "moonwalk"
 local core = mw.core
@@ -222,6 +223,120 @@ for _, op in ipairs {"maxpool", "meanpool"} do
     {kernel = 6})
   fails("its images are empty", "empty images", mw.zeros {1, 2, 0, 6}, {kernel = 1})
   fails("kernal.*kernel", "a misspelt attribute", x, {kernal = 2})
+end
+
+-- Derivatives beyond the first -------------------------------------------------------------------
+
+local function dot(a, b) return (a * b):sum() end
+
+-- Backward of a linear op is its transpose, and what is differentiated again is forward.
+for _, case in ipairs {
+  {"meanpool", {2, 2, 7, 6}, {kernel = {3, 2}, stride = 2, padding = 1}},
+  {"meanpool", {1, 2, 6, 5}, {kernel = 3, stride = 2, padding = 1, ceil_mode = true}},
+  {"meanpool", {1, 2, 6, 5}, {kernel = 3, stride = 2, padding = 1, ceil_mode = true,
+    count_include_pad = false}},
+  {"meanpool", {1, 2, 6, 4}, {kernel = 2}},
+  {"meanpool1d", {2, 2, 7}, {kernel = 3, stride = 2, padding = 1, count_include_pad = false}},
+  {"adaptive_meanpool", {2, 1, 7, 5}, {size = {3, 2}}},
+  {"adaptive_meanpool", {2, 3, 4}, {size = 6}},
+  {"global_meanpool", {2, 3, 4, 3}, {keepdims = true}},
+} do
+  local op, a = case[1], case[3]
+  local x = mw.randn(case[2], "f64")
+  local y = mw[op](x, a)
+  local dy, v = mw.randn(y.shape, "f64"), mw.randn(case[2], "f64")
+  local dx = mw.grad(y, {x}, dy)[1]
+  t.near(dot(mw[op](v, a), dy):item(), dot(v, dx):item(), 1e-12, op .. ": <A v, dy> = <v, A' dy>")
+  t.near(mw.grad(dot(dx, v), {dy})[1]:totable(), mw[op](v, a):totable(), 1e-13,
+    op .. ": the derivative of its gradient in dy is forward")
+  t.near(mw.grad(dot(dx, v), {x})[1]:totable(), (v * 0):totable(), 0, op .. ": ... and in x is 0")
+end
+
+do
+  local x, dy = mw.randn({2, 3, 4, 6}, "f64"), mw.randn({2, 3, 2, 2}, "f64")
+  local dx = mw.grad(mw.meanpool(x, {kernel = {2, 3}}), {x}, dy)[1]
+  t.near(dx:totable(), mw.kron(dy, mw.full({1, 1, 2, 3}, 1 / 6, "f64")):totable(), 1e-15,
+    "windows side by side: meanpool's gradient is a Kronecker product")
+end
+
+do
+  local x = mw.tensor({{{{1, NAN, 3, 3}, {NAN, 2, 3, 3}}}}, "f64")
+  local dy, v = mw.tensor({{{{5, 7}}}}, "f64"), mw.arange(1, 8, 1, "f64"):reshape {1, 1, 2, 4}
+  local dx = mw.grad(mw.maxpool(x, {kernel = 2}), {x}, dy)[1]
+  t.is(mw.grad(dot(dx, v), {dy})[1]:totable(), {{{{2.0, 3.0}}}},
+    "maxpool's second derivative takes the first NaN and the first of equals too")
+  local hole = mw.tensor({{{{4}}}}, "f64")
+  local a = {kernel = 2, padding = 1, dilation = 2}
+  t.is(mw.maxpool_take(hole, hole, a):totable(), {{{{0.0}}}}, "a window without a cell takes 0")
+  t.is(mw.maxpool_place(hole, hole, a):totable(), {{{{0.0}}}}, "... and places nothing")
+  t.error(function() return mw.maxpool_place(x, v, {kernel = 2}) end,
+    "maxpool_place: v is f64%[1,1,2,4%], expected f64%[1,1,1,2%]", "maxpool_place of another shape")
+end
+
+-- The other pools --------------------------------------------------------------------------------
+
+do
+  local x = mw.tensor {{{1, NAN, 3, 3, NAN, NAN}}}
+  local dy = mw.tensor {{{1, 2, 4}}}
+  for name, y in pairs {
+    maxpool1d = mw.maxpool1d(x, {kernel = 2}),
+    adaptive_maxpool = mw.adaptive_maxpool(x, {size = 3}),
+  } do
+    t.near(y:totable(), {{{NAN, 3, NAN}}}, 0, name .. ": a NaN is the largest")
+    t.is(mw.grad(y, {x}, dy)[1]:totable(), {{{0.0, 1.0, 2.0, 0.0, 4.0, 0.0}}},
+      name .. ": the gradient goes to the first NaN, and to the first of equals")
+  end
+  t.near(mw.global_maxpool(x):totable(), {{NAN}}, 0, "global_maxpool: a NaN is the largest")
+  t.near(mw.global_meanpool(x):totable(), {{NAN}}, 0, "global_meanpool: NaN stays")
+  t.near(mw.meanpool1d(x, {kernel = 2}):totable(), {{{NAN, 3, NAN}}}, 0, "meanpool1d: NaN stays")
+end
+t.is(mw.adaptive_meanpool(mw.tensor {{{1, 2, 3, 4, 5}}}, 2):totable(), {{{2.0, 4.0}}},
+  "adaptive windows overlap where the size does not divide")
+t.is(mw.maxpool1d(mw.zeros {2, 3, 9}, {kernel = 2}).shape, {2, 3, 4},
+  "maxpool1d's stride is the kernel's size if it is left out")
+
+for _, op in ipairs {"adaptive_maxpool", "adaptive_meanpool"} do
+  local x, dy = mw.randn {16, 8, 41, 40}, mw.randn {16, 8, 6, 7}
+  x:eval()
+  dy:eval()
+  local function bits(threads)
+    core.threads(threads)
+    local y = mw[op](x, {size = {6, 7}})
+    local all = core.bytes(y) .. core.bytes(mw.grad(y, {x}, dy)[1])
+    core.threads(1)
+    return all
+  end
+  t.ok(bits(1) == bits(2), op .. ": one and two threads give the same bits")
+  local function fails(pattern, name, input, size)
+    t.error(function() mw[op](input, {size = size}) end, op .. ": " .. pattern, op .. ": " .. name)
+  end
+  fails("x is f32%[3%], expected %[batch, channels, height", "a vector", mw.zeros {3}, 1)
+  fails("size has 2 entries, but x is f32%[1,2,5%]", "two sizes for one axis", mw.zeros {1, 2, 5},
+    {1, 2})
+  fails("x is f32%[1,2,0%]: there is nothing to pool", "an empty sequence", mw.zeros {1, 2, 0}, 1)
+  fails("size is 0", "a size of 0", mw.zeros {1, 2, 5}, 0)
+end
+for _, op in ipairs {"maxpool1d", "meanpool1d"} do
+  local function fails(pattern, name, x, a)
+    t.error(function() mw[op](x, a) end, op .. ": " .. pattern, op .. ": " .. name)
+  end
+  local x = mw.zeros {1, 2, 5}
+  fails("x is f32%[1,2,5,5%], expected rank 3 %[batch, channels, length%]", "an image",
+    mw.zeros {1, 2, 5, 5}, {kernel = 2})
+  fails("padding is 2, expected at most half the kernel %(1%)", "too much padding", x,
+    {kernel = 3, padding = 2})
+  fails("the window's 6 is larger than the padded length 5", "a long window", x, {kernel = 6})
+  fails("x is f32%[1,2,0%]: its sequences are empty", "an empty sequence", mw.zeros {1, 2, 0},
+    {kernel = 1})
+  fails(".*kernel", "no kernel", x, {})
+end
+t.error(function() mw.maxpool1d(mw.zeros {1, 2, 5}, {kernel = 3, dilation = 3}) end,
+  "the window's 7 %(dilated%) is larger than the padded length 5", "a dilated window")
+for _, op in ipairs {"global_maxpool", "global_meanpool"} do
+  t.error(function() mw[op](mw.zeros {2, 3}) end,
+    op .. ": x is f32%[2,3%], expected %[batch, channels, ..%] with an axis", op .. ": no axis")
+  t.error(function() mw[op](mw.zeros {2, 3, 0}) end, op .. ": x is f32%[2,3,0%]: there is nothing",
+    op .. ": an empty axis")
 end
 
 t.done()
