@@ -1,4 +1,5 @@
--- conv.lua: conv2d against plain loops, each of its kernels, on one and two threads; its errors.
+-- conv.lua: conv2d and the ops that are its derivatives against plain loops, each of their kernels,
+-- on one and two threads; their errors.
 local t = require "tap"
 local mw = require "moonwalk"
 local core = mw.core
@@ -117,29 +118,186 @@ local function outputs(a, x, w, b, dy)
   return y, table.unpack(mw.grad(y, {x, w, b}, dy))
 end
 
-for number = 1, 30 + #chosen do
-  local a = chosen[number] or random_case()
+local function prefer(kernel)
+  for _, op in ipairs {"conv2d", "conv_transpose2d", "conv2d_weight_gradient"} do
+    core.kernel_prefer(op, kernel)
+  end
+end
+
+-- The attributes of the three ops that belong together.
+local function attributes_of(a)
+  local shared = {stride = a.stride, dilation = a.dilation, padding = a.padding, groups = a.groups,
+    flip = a.flip}
+  local function with(name, value)
+    local result = {[name] = value}
+    for key, own in pairs(shared) do result[key] = own end
+    return result
+  end
+  local rest = {}
+  for k, size in ipairs {a.height, a.width} do
+    rest[k] = size + a.padding[k] + a.padding[k + 2] - (a.kernel[k] - 1) * a.dilation[k] - 1
+      - ((k == 1 and a.oh or a.ow) - 1) * a.stride[k]
+  end
+  return shared, with("output_padding", rest), with("kernel", a.kernel)
+end
+
+-- A case of each kind, its sizes completed, with random tensors.
+local function tensors_of(a)
   a.oh = output_size(a.height, a.padding[1], a.padding[3], a.kernel[1], a.dilation[1], a.stride[1])
   a.ow = output_size(a.width, a.padding[2], a.padding[4], a.kernel[2], a.dilation[2], a.stride[2])
-  local x = mw.randn({a.batch, a.channels, a.height, a.width}, "f64"):eval()
-  local w = mw.randn({a.out, a.channels // a.groups, a.kernel[1], a.kernel[2]}, "f64"):eval()
-  local b = a.bias and mw.randn({a.out}, "f64"):eval() or nil
-  local dy = mw.randn({a.batch, a.out, a.oh, a.ow}, "f64"):eval()
-  local want = {by_hand(a, x:totable(), w:totable(), b and b:totable(), dy:totable())}
-  for _, kernel in ipairs {"plain", "gemm"} do
-    core.kernel_prefer("conv2d", kernel)
-    local got = {outputs(a, x, w, b, dy)}
-    local right = true
-    for i, name in ipairs {"y", "dx", "dw", "db"} do
-      if got[i] then
-        right = t.near(got[i]:totable(), want[i], 1e-11,
-          ("case %d, %s kernel: %s"):format(number, kernel, name)) and right
+  local function random(...) return mw.randn({...}, "f64"):eval() end
+  return random(a.batch, a.channels, a.height, a.width),
+    random(a.out, a.channels // a.groups, a.kernel[1], a.kernel[2]),
+    a.bias and random(a.out) or nil, random(a.batch, a.out, a.oh, a.ow)
+end
+
+-- Sums over all axes but the channels.
+local function sums(images)
+  local list = zeros(#images[1])
+  for _, image in ipairs(images) do
+    for c, plane in ipairs(image) do
+      for _, row in ipairs(plane) do
+        for _, value in ipairs(row) do list[c] = list[c] + value end
       end
     end
+  end
+  return list
+end
+
+for number = 1, 30 + #chosen do
+  local a = chosen[number] or random_case()
+  local x, w, b, dy = tensors_of(a)
+  local want = {by_hand(a, x:totable(), w:totable(), b and b:totable(), dy:totable())}
+  local bare = by_hand(a, x:totable(), w:totable(), nil, dy:totable())
+  local _, transposed, weight = attributes_of(a)
+  for _, kernel in ipairs {"plain", "gemm"} do
+    prefer(kernel)
+    local right = true
+    local function compare(got, wanted, name)
+      right = t.near(got:totable(), wanted, 1e-11,
+        ("case %d, %s kernel: %s"):format(number, kernel, name)) and right
+    end
+    local got = {outputs(a, x, w, b, dy)}
+    for i, name in ipairs {"y", "dx", "dw", "db"} do
+      if got[i] then compare(got[i], want[i], name) end
+    end
+    -- The same sums are the values and the gradients of the other two ops.
+    local zero = mw.zeros({a.channels}, "f64")
+    local u = mw.conv_transpose2d(dy, w, zero, transposed)
+    local back = mw.grad(u, {dy, w, zero}, x)
+    compare(u, want[2], "conv_transpose2d")
+    compare(back[1], bare, "conv_transpose2d's gradient in x")
+    compare(back[2], want[3], "conv_transpose2d's gradient in w")
+    compare(back[3], sums(x:totable()), "conv_transpose2d's gradient in b")
+    local dw = mw.conv2d_weight_gradient(x, dy, weight)
+    back = mw.grad(dw, {x, dy}, w)
+    compare(dw, want[3], "conv2d_weight_gradient")
+    compare(back[1], want[2], "conv2d_weight_gradient's gradient in x")
+    compare(back[2], bare, "conv2d_weight_gradient's gradient in dy")
     if not right then print("# " .. describe(a)) end
   end
 end
-core.kernel_prefer("conv2d", nil)
+prefer(nil)
+
+do
+  local x, w = mw.zeros({1, 2, 2, 3}, "f64"), mw.zeros({2, 1, 2, 2}, "f64")
+  t.is(mw.conv_transpose2d(x, w, mw.tensor({5, 7}, "f64"), {groups = 2}):totable(),
+    {{{{5, 5, 5, 5}, {5, 5, 5, 5}, {5, 5, 5, 5}}, {{7, 7, 7, 7}, {7, 7, 7, 7}, {7, 7, 7, 7}}}},
+    "each channel of conv_transpose2d gets its bias")
+end
+
+-- Adjoints: <conv2d(x, w), y> = <x, conv_transpose2d(y, w)> = <w, conv2d_weight_gradient(x, y)> ---
+
+local function dot(x, y) return (x * y):sum():item() end
+
+for _ = 1, 20 do
+  local a = random_case()
+  local x, w, _, y = tensors_of(a)
+  local shared, transposed, weight = attributes_of(a)
+  local along_y = dot(mw.conv2d(x, w, nil, shared), y)
+  local along_x = dot(x, mw.conv_transpose2d(y, w, nil, transposed))
+  local along_w = dot(w, mw.conv2d_weight_gradient(x, y, weight))
+  -- Rounding grows with the sum of the products' sizes, not with what is left of it.
+  local size = dot(mw.conv2d(mw.abs(x), mw.abs(w), nil, shared), mw.abs(y))
+  t.ok(math.abs(along_y - along_x) <= 1e-12 * size and math.abs(along_y - along_w) <= 1e-12 * size,
+    "the three are adjoints: " .. describe(a))
+end
+
+-- Higher derivatives, by central differences along random directions -----------------------------
+
+local function slope(fn, at, direction)
+  local eps = 1e-5
+  local function moved(by)
+    local list = {}
+    for i, x in ipairs(at) do list[i] = (x + direction[i] * by):eval() end
+    return fn(list):item()
+  end
+  return (moved(eps) - moved(-eps)) / (2 * eps)
+end
+
+local function directions(at)
+  local list = {}
+  for i, x in ipairs(at) do list[i] = mw.randn(x.shape, "f64"):eval() end
+  return list
+end
+
+local function along(list, direction)
+  local total
+  for i, x in ipairs(list) do
+    local term = (x * direction[i]):sum()
+    total = total and total + term or term
+  end
+  return total
+end
+
+-- fn(list) is a scalar: its gradient, that of its slope along a direction, and so on.
+local function check_orders(orders, fn, at, name)
+  for order = 1, orders do
+    local direction = directions(at)
+    local got = along(mw.grad(fn(at), at), direction):item()
+    local want = slope(fn, at, direction)
+    t.ok(math.abs(got - want) <= 1e-6 * math.max(1, math.abs(want)),
+      ("%s: derivative of order %d"):format(name, order))
+    local inner, fixed = fn, directions(at)
+    fn = function(list) return along(mw.grad(inner(list), list), fixed) end
+  end
+end
+
+local curved = { -- stride with leftover rows and columns, dilation, groups, one element, padding
+  {batch = 2, channels = 2, out = 2, groups = 1, height = 6, width = 7, kernel = {2, 3},
+    stride = {3, 3}, dilation = {1, 1}, padding = {0, 0, 0, 0}, bias = true},
+  {batch = 1, channels = 2, out = 4, groups = 2, height = 6, width = 5, kernel = {3, 2},
+    stride = {2, 2}, dilation = {2, 3}, padding = {1, 0, 0, 2}, bias = true},
+  {batch = 1, channels = 3, out = 3, groups = 3, height = 4, width = 4, kernel = {3, 3},
+    stride = {1, 1}, dilation = {1, 1}, padding = {1, 1, 1, 1}, flip = true},
+  {batch = 2, channels = 2, out = 3, groups = 1, height = 3, width = 2, kernel = {1, 1},
+    stride = {1, 1}, dilation = {1, 1}, padding = {0, 0, 0, 0}, bias = true},
+  {batch = 1, channels = 1, out = 1, groups = 1, height = 2, width = 2, kernel = {3, 4},
+    stride = {2, 1}, dilation = {1, 1}, padding = {2, 3, 1, 2}},
+}
+for _, kernel in ipairs {"plain", "gemm"} do
+  prefer(kernel)
+  for _, a in ipairs(curved) do
+    local x, w, b, dy = tensors_of(a)
+    local shared, transposed, weight = attributes_of(a)
+    local function cubed(y) return (y * y * y):mean() end
+    check_orders(3, function(list) return cubed(mw.conv2d(list[1], list[2], list[3], shared)) end,
+      {x, w, b}, kernel .. " conv2d, " .. describe(a))
+    check_orders(3, function(list)
+      return cubed(mw.conv_transpose2d(list[1], list[2], list[3], transposed))
+    end, {dy, w, b and mw.randn({a.channels}, "f64"):eval()}, kernel .. " conv_transpose2d")
+    check_orders(3, function(list)
+      return cubed(mw.conv2d_weight_gradient(list[1], list[2], weight))
+    end, {x, dy}, kernel .. " conv2d_weight_gradient")
+  end
+  local more = {output_padding = {5, 1}, stride = 2}
+  check_orders(2, function(list)
+    local y = mw.conv_transpose2d(list[1], list[2], nil, more)
+    return (y * y * y):mean()
+  end, {mw.randn({1, 2, 2, 3}, "f64"):eval(), mw.randn({2, 1, 2, 2}, "f64"):eval()},
+    kernel .. " conv_transpose2d with more output_padding than a stride")
+end
+prefer(nil)
 
 -- The same bits on one and two threads; only what is wanted --------------------------------------
 
@@ -147,6 +305,13 @@ local function bits_with(threads, a, ...)
   core.threads(threads)
   local bits = {}
   for i, tensor in ipairs {outputs(a, ...)} do bits[i] = core.bytes(tensor) end
+  local x, w, _, dy = ...
+  local same = {padding = a.padding, groups = a.groups}
+  local u = mw.conv_transpose2d(dy, w, nil, same)
+  bits[#bits + 1] = core.bytes(u)
+  for _, tensor in ipairs(mw.grad(u, {dy, w}, x)) do bits[#bits + 1] = core.bytes(tensor) end
+  same.kernel = a.kernel
+  bits[#bits + 1] = core.bytes(mw.conv2d_weight_gradient(x, dy, same))
   core.threads(1)
   return table.concat(bits)
 end
@@ -181,7 +346,12 @@ end
 -- Not finite, and empty --------------------------------------------------------------------------
 
 for _, kernel in ipairs {"plain", "gemm"} do
-  core.kernel_prefer("conv2d", kernel)
+  prefer(kernel)
+  local infinite = mw.tensor {{{{-1 / 0, 1}}}}
+  local padded = mw.conv2d(mw.ones {1, 1, 1, 3}, infinite, nil, {padding = {0, 1}})
+  padded = padded:totable()[1][1][1]
+  t.ok(padded[1] ~= padded[1] and padded[2] == -1 / 0 and padded[4] == -1 / 0,
+    "an infinite weight times the padding's 0 is NaN: " .. kernel)
   local x = mw.tensor {{{{1, 1 / 0}, {0, 0}}}}
   local y = mw.conv2d(x, mw.tensor {{{{0}}}}):totable()[1][1]
   t.ok(y[1][1] == 0 and y[1][2] ~= y[1][2], "a weight of 0 times infinity is NaN: " .. kernel)
@@ -197,8 +367,15 @@ for _, kernel in ipairs {"plain", "gemm"} do
   t.near(blind:totable(), {{{{1}}, {{1}}}}, 0, "without channels only the bias is left: " .. kernel)
   t.is(mw.conv2d(mw.zeros {2, 3, 4, 4}, mw.zeros {0, 3, 2, 2}):eval().shape, {2, 0, 3, 3},
     "without filters there is no output: " .. kernel)
+  local nothing = mw.zeros({1, 0, 2, 2}, "f64")
+  local spread = mw.conv_transpose2d(nothing, mw.zeros({0, 2, 1, 1}, "f64"), b)
+  t.is(spread:totable(), {{{{1, 1}, {1, 1}}, {{1, 1}, {1, 1}}}},
+    "conv_transpose2d without channels is the bias: " .. kernel)
+  t.is(mw.grad(spread:sum(), {b})[1]:totable(), {4, 4}, "which has its gradient: " .. kernel)
+  t.is(mw.conv2d_weight_gradient(empty, mw.zeros({0, 2, 3, 3}, "f64"), {kernel = 3}):totable(),
+    zeros(2, 1, 3, 3), "a batch of none has no weight gradient: " .. kernel)
 end
-core.kernel_prefer("conv2d", nil)
+prefer(nil)
 
 -- Attributes' forms ------------------------------------------------------------------------------
 
@@ -215,9 +392,12 @@ end
 
 -- Errors -----------------------------------------------------------------------------------------
 
+local failing = "conv2d"
 local function fails(pattern, name, ...)
   local arguments = table.pack(...)
-  t.error(function() mw.conv2d(table.unpack(arguments, 1, arguments.n)) end, pattern, name)
+  local op = mw[failing]
+  t.error(function() op(table.unpack(arguments, 1, arguments.n)) end, pattern,
+    failing .. ": " .. name)
 end
 
 local x, w = mw.zeros {2, 3, 8, 8}, mw.zeros {4, 3, 3, 3}
@@ -246,5 +426,60 @@ fails("groups", "groups of 0", x, w, {groups = 0})
 fails("strides.*stride", "a misspelt attribute", x, w, {strides = 2})
 fails("kernel height 0", "an empty kernel", x, mw.zeros {4, 3, 0, 3})
 fails("w", "no filters at all", x)
+
+failing = "conv_transpose2d"
+local spread = mw.zeros {3, 2, 3, 3}
+fails("conv_transpose2d: w is f32%[4,2,3,3%], expected f32%[3,2,3,3%]: x has 3 channels",
+  "channels that differ", x, mw.zeros {4, 2, 3, 3})
+fails("its 3 channels cannot be cut into 2 groups", "groups", x, spread, {groups = 2})
+fails("b is f32%[2%], expected %[6%]", "a bias of another length", x, spread, mw.zeros {2},
+  {groups = 3})
+fails("padding 6 %+ 6 cuts off more than the height 10 that there is: pad by 2 less",
+  "padding beyond the image", x, spread, {padding = 6})
+fails("its images are empty", "empty images", mw.zeros {1, 3, 0, 2}, spread)
+fails("w has kernel width 0", "an empty kernel", x, mw.zeros {3, 2, 3, 0})
+fails("would have height 399000003, expected at most 2^28", "a size that is too large",
+  mw.zeros {1, 1, 400, 1}, mw.zeros {1, 1, 3, 1}, {stride = 1000000})
+fails("w is f64.* but x is f32.*:cast", "dtypes that differ", x, mw.zeros({3, 2, 3, 3}, "f64"))
+fails("output_padding", "negative output_padding", x, spread, {output_padding = -1})
+
+failing = "conv2d_weight_gradient"
+fails("kernel", "no kernel", x, x)
+fails("dy is f32%[2,4,7,6%], expected f32%[2,4,6,6%]: that is what conv2d makes of x",
+  "another size of the output", x, mw.zeros {2, 4, 7, 6}, {kernel = 3})
+fails("dy is f32%[3,4,6,6%], expected f32%[2,4,6,6%]", "another batch", x, mw.zeros {3, 4, 6, 6},
+  {kernel = 3})
+fails("dy is .*: its 4 output channels cannot be cut into 3 groups", "groups", x,
+  mw.zeros {2, 4, 6, 6}, {kernel = 3, groups = 3})
+
+failing = "conv1d"
+local sequence = mw.zeros {2, 3, 8}
+fails("x is f32%[3,8%], expected rank 3 .*: x:reshape{1, 3, 8}", "a sequence without a batch",
+  mw.zeros {3, 8}, mw.zeros {4, 3, 3})
+fails("w is f32%[4,3%], expected rank 3 %[out, in/groups, kernel length%]", "filters of rank 2",
+  sequence, mw.zeros {4, 3})
+fails("^.*conv1d: w is f32%[4,2,3%], expected f32%[4,3,3%]: x has 3 channels in 1 group$",
+  "channels that differ", sequence, mw.zeros {4, 2, 3})
+fails("the kernel's length 9 %(dilated%) is larger than the padded x's 8: pad by 1 more",
+  "a kernel that is too large", sequence, mw.zeros {1, 3, 5}, {dilation = 2})
+fails("b is f32%[3%], expected %[4%]", "a bias of another length", sequence, mw.zeros {4, 3, 1},
+  mw.zeros {3})
+fails("its kernel is empty", "an empty kernel", sequence, mw.zeros {4, 3, 0})
+fails("i32", "integers", mw.zeros({1, 1, 3}, "i32"), mw.zeros({1, 1, 3}, "i32"))
+fails("stride", "two strides", sequence, mw.zeros {4, 3, 1}, {stride = {1, 1}})
+
+failing = "conv_transpose1d"
+fails("w is f32%[4,2,3%], expected f32%[3,2,3%]", "channels that differ", sequence,
+  mw.zeros {4, 2, 3})
+fails("padding 6 %+ 6 cuts off more than the length 10 that there is: pad by 2 less",
+  "padding beyond the sequence", sequence, mw.zeros {3, 1, 3}, {padding = 6})
+
+failing = "conv3d"
+local volume = mw.zeros {1, 2, 4, 5, 6}
+fails("x is f32%[2,3,8%], expected rank 5 %[batch, channels, depth, height, width%]",
+  "a sequence for a volume", sequence, mw.zeros {1, 2, 1, 1, 1})
+fails("the kernel's depth 5 is larger than the padded x's 4", "a kernel that is too deep", volume,
+  mw.zeros {1, 2, 5, 1, 1})
+fails("padding", "four paddings", volume, mw.zeros {1, 2, 1, 1, 1}, {padding = {1, 1, 1, 1}})
 
 t.done()
