@@ -11,12 +11,6 @@ typedef struct upsample_attrs {
   bool align_corners;
 } upsample_attrs;
 
-/* An output row (or column) is (1 - weight) times row low of the image, and weight times high. */
-typedef struct tap {
-  int64_t low, high;
-  real weight;
-} tap;
-
 /* ---- shapes ------------------------------------------------------------------------------ */
 
 static void complete_pair(mw_ints *list) {
@@ -53,29 +47,32 @@ static mw_status infer(mw_infer *it) {
 
 /* ---- kernels ----------------------------------------------------------------------------- */
 
+/* Where the elements of one side of the output come from: element i is (1 - weight[i]) times
+ * element low[i] of the image, and weight[i] times the next one, which there is unless weight[i] is
+ * 0. low never falls. */
+typedef struct side {
+  int64_t in, out;
+  int32_t *low;
+  real *weight;
+} side;
+
 typedef struct job {
-  int64_t h, w, oh, ow; /* x is [.., h, w], y [.., oh, ow] */
-  const tap *rows, *columns;
-  int mode;
+  const mw_call *call;
+  side rows, columns;
   real *x, *y;
 } job;
 
-/* Where the output elements of one side come from; exact, in integers as far as possible. */
-static void fill_taps(tap *taps, int64_t in, int64_t out, const upsample_attrs *a) {
-  for (int64_t i = 0; i < out; i++) {
-    if (a->mode == NEAREST) {
-      taps[i] = (tap){.low = i * in / out, .high = i * in / out};
-      continue;
-    }
+/* In integers as far as possible, so that no rounding picks another pixel. */
+static void fill_side(side *s, const upsample_attrs *a) {
+  for (int64_t i = 0; i < s->out; i++) {
     /* The place in the image is `over` / `under`. */
-    int64_t over = (2 * i + 1) * in - out, under = 2 * out;
-    if (a->align_corners) over = i * (in - 1), under = out > 1 ? out - 1 : 1;
-    if (over < 0) over = 0;
-    const int64_t low = over / under;
-    taps[i] = (tap){.low = low, .high = low, .weight = 0};
-    if (low + 1 >= in) continue;
-    taps[i].high = low + 1;
-    taps[i].weight = (real)(over - low * under) / (real)under;
+    int64_t over = (2 * i + 1) * s->in - s->out, under = 2 * s->out;
+    if (a->mode == NEAREST) over = i * s->in, under = s->out;
+    else if (a->align_corners) over = i * (s->in - 1), under = s->out > 1 ? s->out - 1 : 1;
+    const int64_t low = over < 0 ? 0 : over / under;
+    const bool between = a->mode == BILINEAR && over > 0 && low + 1 < s->in;
+    s->low[i] = (int32_t)low;
+    s->weight[i] = between ? (real)(over - low * under) / (real)under : 0;
   }
 }
 
@@ -84,69 +81,79 @@ static inline real mix(real low, real high, real weight) {
   return weight == 0 ? low : (1 - weight) * low + weight * high;
 }
 
+/* A row of x (or two, mixed) is spread over a row of y. line has room for one more than a row. */
+static void row_forward(const job *j, const real *low, real weight, real *restrict line,
+                        real *restrict y) {
+  const int64_t w = j->columns.in;
+  const int32_t *from = j->columns.low;
+  const real *share = j->columns.weight, *high = low + w;
+  if (weight == 0) memcpy(line, low, (size_t)w * sizeof(real));
+  else
+    for (int64_t i = 0; i < w; i++) line[i] = (1 - weight) * low[i] + weight * high[i];
+  line[w] = 0; /* read with a weight of 0 */
+  for (int64_t i = 0; i < j->columns.out; i++)
+    y[i] = mix(line[from[i]], line[from[i] + 1], share[i]);
+}
+
 static void plane_forward(void *arg, int64_t plane, int worker) {
-  (void)worker;
   const job *j = arg;
-  const real *x = j->x + plane * j->h * j->w;
-  real *y = j->y + plane * j->oh * j->ow;
-  for (int64_t oy = 0; oy < j->oh; oy++, y += j->ow) {
-    const tap row = j->rows[oy];
-    const real *low = x + row.low * j->w, *high = x + row.high * j->w;
-    if (j->mode == NEAREST && oy > 0 && row.low == j->rows[oy - 1].low)
-      memcpy(y, y - j->ow, (size_t)j->ow * sizeof(real));
-    else if (j->mode == NEAREST)
-      for (int64_t ox = 0; ox < j->ow; ox++) y[ox] = low[j->columns[ox].low];
-    else
-      for (int64_t ox = 0; ox < j->ow; ox++) {
-        const tap c = j->columns[ox];
-        y[ox] = mix(mix(low[c.low], low[c.high], c.weight),
-                    mix(high[c.low], high[c.high], c.weight), row.weight);
-      }
+  const side *rows = &j->rows;
+  const int64_t w = j->columns.in, ow = j->columns.out;
+  const real *x = j->x + plane * rows->in * w;
+  real *y = j->y + plane * rows->out * ow, *line = mw_worker_scratch(j->call, worker);
+  for (int64_t i = 0; i < rows->out; i++, y += ow) {
+    const bool again = i > 0 && rows->low[i] == rows->low[i - 1] && rows->weight[i] == 0 &&
+                       rows->weight[i - 1] == 0;
+    if (again) memcpy(y, y - ow, (size_t)ow * sizeof(real));
+    else row_forward(j, x + rows->low[i] * w, rows->weight[i], line, y);
   }
 }
 
-/* Adds value to a row of dx, as the columns of the output share it out. */
-static void spread(real *to, const tap *c, real value) {
-  to[c->low] += c->weight == 0 ? value : (1 - c->weight) * value;
-  if (c->weight != 0) to[c->high] += c->weight * value;
+static void add_line(int64_t n, real *restrict line, const real *restrict dy, real weight) {
+  for (int64_t i = 0; i < n; i++) line[i] += weight * dy[i];
 }
 
+/* A row of dx collects the rows of dy that took from it, and then their columns. The rows of the
+ * output that begin at row i are first .. end-1; those that began above may take from it as well. */
 static void plane_backward(void *arg, int64_t plane, int worker) {
-  (void)worker;
   const job *j = arg;
-  real *dx = j->x + plane * j->h * j->w;
-  const real *dy = j->y + plane * j->oh * j->ow;
-  memset(dx, 0, (size_t)(j->h * j->w) * sizeof(real));
-  for (int64_t oy = 0; oy < j->oh; oy++, dy += j->ow) {
-    const tap row = j->rows[oy];
-    const real weight = 1 - row.weight;
-    for (int64_t ox = 0; ox < j->ow; ox++) {
-      spread(dx + row.low * j->w, &j->columns[ox], row.weight == 0 ? dy[ox] : weight * dy[ox]);
-      if (row.weight != 0) spread(dx + row.high * j->w, &j->columns[ox], row.weight * dy[ox]);
+  const side *rows = &j->rows, *columns = &j->columns;
+  const int64_t w = columns->in, ow = columns->out;
+  real *dx = j->x + plane * rows->in * w, *line = mw_worker_scratch(j->call, worker);
+  const real *dy = j->y + plane * rows->out * ow;
+  memset(dx, 0, (size_t)(rows->in * w) * sizeof(real));
+  for (int64_t i = 0, above = 0, first = 0; i < rows->in; i++, dx += w) {
+    int64_t end = first;
+    memset(line, 0, (size_t)ow * sizeof(real));
+    for (int64_t r = above; r < first; r++)
+      if (rows->weight[r] != 0) add_line(ow, line, dy + r * ow, rows->weight[r]);
+    for (; end < rows->out && rows->low[end] == i; end++)
+      add_line(ow, line, dy + end * ow, 1 - rows->weight[end]);
+    for (int64_t c = 0; c < ow && end > above; c++) {
+      real *to = dx + columns->low[c];
+      to[0] += (1 - columns->weight[c]) * line[c];
+      if (columns->weight[c] != 0) to[1] += columns->weight[c] * line[c];
     }
+    above = first;
+    first = end;
   }
 }
 
 static void workspace(const mw_call *call, mw_workspace *need) {
-  const int64_t *y = call->out[0].spec.shape;
-  need->call = (size_t)(y[2] + y[3]) * sizeof(tap);
+  const int64_t *x = call->in[0].spec.shape, *y = call->out[0].spec.shape;
+  need->call = (size_t)(y[2] + y[3]) * (sizeof(int32_t) + sizeof(real));
+  need->worker = (size_t)(x[3] + y[3] + 1) * sizeof(real);
 }
 
 static mw_status run(const mw_call *call, const mw_array *x, const mw_array *y, mw_chunk plane) {
-  const upsample_attrs *a = call->attrs;
   const int64_t *from = x->spec.shape, *to = y->spec.shape;
-  tap *rows = call->scratch, *columns = rows + to[2];
-  job j = {.h = from[2],
-           .w = from[3],
-           .oh = to[2],
-           .ow = to[3],
-           .rows = rows,
-           .columns = columns,
-           .mode = a->mode,
-           .x = x->data,
-           .y = y->data};
-  fill_taps(rows, j.h, j.oh, a);
-  fill_taps(columns, j.w, j.ow, a);
+  real *weights = call->scratch;
+  int32_t *lows = (int32_t *)(weights + to[2] + to[3]);
+  job j = {.call = call, .x = x->data, .y = y->data};
+  j.rows = (side){.in = from[2], .out = to[2], .low = lows, .weight = weights};
+  j.columns = (side){.in = from[3], .out = to[3], .low = lows + to[2], .weight = weights + to[2]};
+  fill_side(&j.rows, call->attrs);
+  fill_side(&j.columns, call->attrs);
   mw_parallel(call, from[0] * from[1], plane, &j);
   return MW_OK;
 }
