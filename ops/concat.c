@@ -80,6 +80,12 @@ static const mw_op concat_op = {
     .version = 1,
     .doc = "Joins tensors along an axis; all other sizes agree.",
     .example = "mw.concat(mw.randn{2,3}, mw.randn{2,1}, {axis=2})",
+    .cases =
+        "mw.concat(mw.randn{2}, mw.randn{1}, mw.randn{3})\n"
+        "mw.concat(mw.randn{2,3,1}, mw.randn{2,0,1}, mw.randn{2,5,1}, {axis=-2})\n"
+        "mw.concat(mw.randn{3,1}, {axis=1})\n"
+        "mw.concat(mw.randn{0,3}, mw.randn{2,3})\n"
+        "mw.concat(mw.randn{0,3}, mw.randn{0,1}, {axis=2})",
     .inputs = {{"x", MW_VARIADIC}},
     .outputs = {{"y"}},
     .attrs = schema,

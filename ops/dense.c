@@ -137,6 +137,12 @@ static const mw_op dense_op = {
         "Fully connected layer: y = x w' + b, with x [.., in], w [out, in], b [out] and "
         "y [.., out].",
     .example = "mw.dense(mw.randn{3,4}, mw.randn{2,4}, mw.randn{2})",
+    .cases =
+        "mw.dense(mw.randn{2,3,4}, mw.randn{5,4})\n"
+        "mw.dense(mw.randn{4}, mw.randn{2,4}, mw.randn{2})\n"
+        "mw.dense(mw.randn{7,1}, mw.randn{1,1}, mw.randn{1})\n"
+        "mw.dense(mw.randn{0,3}, mw.randn{2,3}, mw.randn{2})\n"
+        "mw.dense(mw.randn{2,0}, mw.randn{3,0}, mw.randn{3})",
     .inputs = {{"x"}, {"w"}, {"b", MW_OPTIONAL}},
     .outputs = {{"y"}},
     .backward_needs = MW_NEEDS_IN(0) | MW_NEEDS_IN(1),

@@ -126,6 +126,12 @@ static const mw_op expand_op = {
     .version = 1,
     .doc = "Repeats x until it has a shape that it broadcasts to.",
     .example = "mw.expand(mw.randn{2,1}, {shape={3,2,4}})",
+    .cases =
+        "mw.expand(mw.randn{3,1,5}, {shape={2,3,2,5}})\n"
+        "mw.expand(mw.randn{}, {shape={2,3}})\n"
+        "mw.expand(mw.randn{7}, {shape={7}})\n"
+        "mw.expand(mw.randn{2,1}, {shape={2,0}})\n"
+        "mw.expand(mw.randn{0,1}, {shape={3,0,2}})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = schema,

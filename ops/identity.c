@@ -17,6 +17,10 @@ static const mw_op identity_op = {
     .version = 1,
     .doc = "The input itself: y = x. As an activation it leaves a layer linear.",
     .example = "mw.identity(mw.randn{2,3})",
+    .cases =
+        "mw.identity(mw.randn{3,1,5})\n"
+        "mw.identity(mw.randn{})\n"
+        "mw.identity(mw.randn{0,3})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .flags = MW_ANY_DTYPE | MW_VIEW | MW_LINEAR,
@@ -34,6 +38,10 @@ static const mw_op stop_gradient_op = {
     .version = 1,
     .doc = "The input as a constant: y = x, and no gradient passes.",
     .example = "mw.stop_gradient(mw.randn{2,3})",
+    .cases =
+        "mw.stop_gradient(mw.randn{3,1,5})\n"
+        "mw.stop_gradient(mw.randn{})\n"
+        "mw.stop_gradient(mw.randn{0,3})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .flags = MW_ANY_DTYPE | MW_VIEW,

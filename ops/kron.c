@@ -101,6 +101,12 @@ static const mw_op kron_op = {
         "The Kronecker product: each number of a, times the whole of b. y[i p + k, j q + l] = "
         "a[i, j] b[k, l], where b is [p, q]; likewise for other ranks up to 4.",
     .example = "mw.kron(mw.randn{2,3}, mw.randn{3,2})",
+    .cases =
+        "mw.kron(mw.randn{5}, mw.randn{2,3})\n"
+        "mw.kron(mw.randn{1,2,3,1}, mw.randn{1,1,2,2})\n"
+        "mw.kron(mw.randn{}, mw.randn{3,1})\n"
+        "mw.kron(mw.randn{}, mw.randn{})\n"
+        "mw.kron(mw.randn{2,0}, mw.randn{3,2})",
     .inputs = {{"a"}, {"b"}},
     .outputs = {{"y"}},
     .infer = infer,

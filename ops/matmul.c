@@ -225,6 +225,21 @@ static const mw_op matmul_op = {
         "The matrix product: a [.., m, k] and b [.., k, n] give y [.., m, n]. Axes before the "
         "last two broadcast; a vector is a row on the left and a column on the right.",
     .example = "mw.matmul(mw.randn{2,3,4}, mw.randn{4,5})",
+    .cases =
+        "mw.matmul(mw.randn{4,3}, mw.randn{4,2}, {transpose_a=true})\n"
+        "mw.matmul(mw.randn{1,5}, mw.randn{3,5}, {transpose_b=true})\n"
+        "mw.matmul(mw.randn{4,3}, mw.randn{2,4}, {transpose_a=true, transpose_b=true})\n"
+        "mw.matmul(mw.randn{3}, mw.randn{3})\n"
+        "mw.matmul(mw.randn{3}, mw.randn{2,3,2})\n"
+        "mw.matmul(mw.randn{2,2,3}, mw.randn{3})\n"
+        "mw.matmul(mw.randn{3}, mw.randn{2,3}, {transpose_b=true})\n"
+        "mw.matmul(mw.randn{2,1,2,3}, mw.randn{3,3,2})\n"
+        "mw.matmul(mw.randn{2,3}, mw.randn{3,3,1})\n"
+        "mw.matmul(mw.randn{3,2,4}, mw.randn{3,5,4}, {transpose_b=true})\n"
+        "mw.matmul(mw.randn{2,4,3}, mw.randn{4,2}, {transpose_a=true})\n"
+        "mw.matmul(mw.randn{0,3}, mw.randn{3,2})\n"
+        "mw.matmul(mw.randn{2,0}, mw.randn{0,3})\n"
+        "mw.matmul(mw.randn{0,2,3}, mw.randn{3,2})",
     .inputs = {{"a"}, {"b"}},
     .outputs = {{"y"}},
     .attrs = schema,

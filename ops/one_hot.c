@@ -91,6 +91,13 @@ static const mw_op one_hot_op = {
         "1 at each label's class, counted from 0, and 0 elsewhere; a label outside the classes "
         "gives only 0.",
     .example = "mw.one_hot(mw.tensor({0,2,1}, \"i64\"), {classes=3})",
+    .cases =
+        "mw.one_hot(mw.tensor({{0,4},{2,2},{-1,9}}, 'i32'), {classes=5, axis=2, dtype='f64'})\n"
+        "mw.one_hot(mw.tensor({1,0,-100}, 'i64'), {classes=2, ignore_index=1, dtype='bool'})\n"
+        "mw.one_hot(mw.tensor(2, 'u8'), {classes=3, axis=1, dtype='i32'})\n"
+        "mw.one_hot(mw.tensor({0,1}, 'u8'), {classes=1, axis=-2, dtype='i64'})\n"
+        "mw.one_hot(mw.tensor({0,1}, 'i64'), {classes=3, dtype='u8'})\n"
+        "mw.one_hot(mw.zeros({0}, 'i64'), {classes=3})",
     .inputs = {{"labels"}},
     .outputs = {{"y"}},
     .attrs = schema,

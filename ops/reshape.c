@@ -84,6 +84,11 @@ static const mw_op reshape_op = {
     .version = 1,
     .doc = "The same values in the same order under another shape. Costs nothing.",
     .example = "mw.reshape(mw.randn{2,6}, {shape={3,-1}})",
+    .cases =
+        "mw.reshape(mw.randn{3,1,5}, {shape={5,3}})\n"
+        "mw.reshape(mw.randn{1,1}, {shape={}})\n"
+        "mw.reshape(mw.randn{7}, {shape={7,1,-1}})\n"
+        "mw.reshape(mw.randn{0,3}, {shape={-1,3,2}})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = reshape_schema,
@@ -105,6 +110,11 @@ static const mw_op flatten_op = {
     .version = 1,
     .doc = "Makes one axis of all from `axis` on: [n, c, h, w] becomes [n, c h w]. Costs nothing.",
     .example = "mw.flatten(mw.randn{2,3,2})",
+    .cases =
+        "mw.flatten(mw.randn{3,1,5}, {axis=1})\n"
+        "mw.flatten(mw.randn{2,3,2,1}, {axis=-2})\n"
+        "mw.flatten(mw.randn{7}, {axis=1})\n"
+        "mw.flatten(mw.randn{0,3,2})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = flatten_schema,

@@ -207,6 +207,13 @@ static const mw_op slice_op = {
         "Takes count elements along each axis, from start on, every step-th; a negative step "
         "goes backward.",
     .example = "mw.slice(mw.randn{3,5}, {start={2,5}, count={2,3}, step={1,-2}})",
+    .cases =
+        "mw.slice(mw.randn{7}, {start=-1, count=4, step=-2})\n"
+        "mw.slice(mw.randn{3,5,2}, {start={2,1}, count={1,3}})\n"
+        "mw.slice(mw.randn{3,1,5}, {start={3,1,5}, count={3,1,2}, step={-1,1,-4}})\n"
+        "mw.slice(mw.randn{2,3}, {start={1,1}, count={0,2}})\n"
+        "mw.slice(mw.randn{}, {start={}, count={}})\n"
+        "mw.slice(mw.randn{0,3}, {start={1,2}, count={0,2}})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = slice_schema,
@@ -240,6 +247,12 @@ static const mw_op place_op = {
         "A tensor of zeros with x's elements where slice would take them: what slice's "
         "gradient is.",
     .example = "mw.place(mw.randn{2,3}, {shape={3,5}, start={2,5}, step={1,-2}})",
+    .cases =
+        "mw.place(mw.randn{4}, {shape=7, start=-1, step=-2})\n"
+        "mw.place(mw.randn{1,3,2}, {shape={3,5,2}, start={2,1}})\n"
+        "mw.place(mw.randn{3,1,2}, {shape={3,1,5}, start={3,1,5}, step={-1,1,-4}})\n"
+        "mw.place(mw.randn{0,2}, {shape={2,3}, start={1,1}})\n"
+        "mw.place(mw.randn{}, {shape={}, start={}})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = place_schema,

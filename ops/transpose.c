@@ -175,6 +175,13 @@ static const mw_op transpose_op = {
     .version = 1,
     .doc = "Puts the axes in another order: axis k of y is axis perm[k] of x.",
     .example = "mw.transpose(mw.randn{2,3,4}, {perm={2,3,1}})",
+    .cases =
+        "mw.transpose(mw.randn{3,5})\n"
+        "mw.transpose(mw.randn{2,3,1,5}, {perm={4,1,-2,2}})\n"
+        "mw.transpose(mw.randn{7}, {perm={1}})\n"
+        "mw.transpose(mw.randn{})\n"
+        "mw.transpose(mw.randn{17,3,2}, {perm={2,1,3}})\n"
+        "mw.transpose(mw.randn{0,3}, {perm={2,1}})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = schema,
