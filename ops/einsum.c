@@ -66,19 +66,21 @@ static mw_status read_operand(plan *p, int i, const char *text, int n) {
   int letters = 0, points = 0;
   bool dots = false;
   for (int k = 0; k < n; k++) {
+    if (!is_letter(text[k]) && text[k] != '.')
+      return mw_fail(p, "the equation has '%c' in \"%.*s\", expected letters, commas, ... and ->",
+                     text[k], n, text);
     letters += is_letter(text[k]);
     points += text[k] == '.';
   }
   const int hidden = x->rank - letters; /* axes that "..." stands for */
   labels *of = &p->of[i];
   if (hidden < 0 || (hidden > 0 && points == 0))
-    return mw_fail(p, "operand %d is %s, but \"%.*s\" names %d axes", i + 1,
-                   p->host->spec_text(x, spec), n, text, letters);
+    return mw_fail(p, "operand %d is %s, but \"%.*s\" names %d %s", i + 1,
+                   p->host->spec_text(x, spec), n, text, letters, letters == 1 ? "axis" : "axes");
   for (int k = 0; k < n; k++) {
     const bool at_dots = n - k >= 3 && memcmp(text + k, "...", 3) == 0;
     if (!at_dots && !is_letter(text[k]))
-      return mw_fail(p, "the equation has '%c' in \"%.*s\", expected letters, commas, ... and ->",
-                     text[k], n, text);
+      return mw_fail(p, "the equation has a dot in \"%.*s\" that is not one of ...", n, text);
     if (at_dots && dots) return mw_fail(p, "the equation has ... twice in \"%.*s\"", n, text);
     const int axes = at_dots ? hidden : 1;
     for (int d = 0; d < axes && of->n < x->rank; d++) {

@@ -55,10 +55,15 @@ static mw_status fail_index(const mw_call *call, int64_t i, int64_t n) {
     rest /= index->spec.shape[k];
   }
   for (int k = 0; k < index->spec.rank && used < sizeof place; k++)
-    used += (size_t)snprintf(place + used, sizeof place - used, "%s%lld", k ? "," : "",
+    used += (size_t)snprintf(place + used, sizeof place - used, "%s%lld", k ? "," : "[",
                              (long long)at[k]);
+  if (used > 0 && used < sizeof place) snprintf(place + used, sizeof place - used, "]");
+  if (n == 0)
+    return mw_fail(call, "%s%s is %lld, but %s has no entries along the axis",
+                   call->op->inputs[1].name, place, (long long)index_at(index, i),
+                   call->op->inputs[0].name);
   return mw_fail(call,
-                 "%s[%s] is %lld, but %s has %lld entries along the axis, so that indices are 0 "
+                 "%s%s is %lld, but %s has %lld entries along the axis, so that indices are 0 "
                  "to %lld (indices and positions count from 0)",
                  call->op->inputs[1].name, place, (long long)index_at(index, i),
                  call->op->inputs[0].name, (long long)n, (long long)n - 1);
