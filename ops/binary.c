@@ -1,4 +1,4 @@
-/* binary.c: elementwise ops of two tensors, arithmetic and comparisons, with numpy's broadcasting. */
+/* binary.c: elementwise functions of two tensors, a row each, with numpy's broadcasting. */
 /* real: f32 f64 i32 i64 u8 */
 #include "../graph/moonwalk.h"
 
@@ -14,8 +14,81 @@ typedef real wrap;
 #define FLOATS
 #endif
 
-/* To add an op: its function of two numbers; its loop, which inlines the function; forward, which
- * names the loop; its gradient; its row. */
+/* To add a function, add a row: name, the operator that it is in formulas or NULL, flags, y, da, db,
+ * where the tests draw a and b from, doc.
+ *
+ * y is C, of a and b. da and db are formulas, of a, b, y and dy (see mw_formula); what they give is
+ * summed to the shape of a and of b. A minus in front of one is that of the whole: it is taken last,
+ * of what is left after summing. A TEST gives bool and has no derivative. */
+
+/* clang-format off */
+#define OF_ANY_NUMBER(ROW) \
+  ROW(add, "+", MW_LINEAR, (real)((wrap)a + (wrap)b), dy, dy, NORMAL, NORMAL, \
+      "Sum: y = a + b. Integers wrap around.") \
+  ROW(sub, "-", MW_LINEAR, (real)((wrap)a - (wrap)b), dy, -dy, NORMAL, NORMAL, \
+      "Difference: y = a - b. Integers wrap around.") \
+  ROW(mul, "*", 0, (real)((wrap)a * (wrap)b), dy * b, dy * a, NORMAL, NORMAL, \
+      "Elementwise product: y = a b. Integers wrap around.") \
+  /* Choices and no products with 0: what is infinite on one side stays there. */ \
+  ROW(maximum, NULL, 0, a >= b || is_nan(a) ? a : b, a < b ? 0 : dy, a < b ? dy : 0, NORMAL, NORMAL, \
+      "The larger of two: y = max(a, b). NaN wins. Where the two are equal, or one is NaN, a gets " \
+      "the gradient.") \
+  ROW(minimum, NULL, 0, a <= b || is_nan(a) ? a : b, a > b ? 0 : dy, a > b ? dy : 0, NORMAL, NORMAL, \
+      "The smaller of two: y = min(a, b). NaN wins. Where the two are equal, or one is NaN, a gets " \
+      "the gradient.")
+
+#define OF_FLOATS(ROW) \
+  ROW(div, "/", 0, a / b, dy / b, -dy * y / b, NORMAL, POSITIVE, "Quotient: y = a / b.") \
+  ROW(pow, NULL, 0, power(a, b), dy * pow_slope(a, b), dy * (y * log(a == 0 ? 1 : a)), \
+      POSITIVE, NORMAL, \
+      "Power: y = a^b; 1 where b is 0, NaN where a is negative and b not whole. The gradient in b " \
+      "is 0 where a is 0, NaN where a is negative.") \
+  ROW(pow_slope, NULL, 0, b == 0 ? 0 : b * power(a, b - 1), \
+      dy * b * pow_slope(a == 0 && b == 0 ? 1 : a, b - 1), \
+      dy * (a == 0 ? 0 : pow(a == 0 ? 1 : a, b - 1) + y * log(a == 0 ? 1 : a)), POSITIVE, NORMAL, \
+      "The derivative of a^b in a: y = b a^(b - 1), 0 where b is 0. What pow's gradient is.") \
+  ROW(atan2, NULL, 0, atan2(a, b), dy * b / (a * a + b * b), -dy * a / (a * a + b * b), \
+      NORMAL, POSITIVE, \
+      "The angle from the positive b axis to the point (b, a), in radians from -pi to pi: the " \
+      "inverse tangent of a / b in the right quadrant. The gradient at (0, 0) is NaN.")
+
+#define TESTS(TEST) \
+  TEST(eq, "==", a == b, "Whether a = b; NaN equals nothing.") \
+  TEST(ne, "!=", a != b, "Whether a and b differ; NaN differs from everything.") \
+  TEST(lt, "<", a < b, "Whether a < b; false where one is NaN.") \
+  TEST(le, "<=", a <= b, "Whether a <= b; false where one is NaN.") \
+  TEST(gt, ">", a > b, "Whether a > b; false where one is NaN.") \
+  TEST(ge, ">=", a >= b, "Whether a >= b; false where one is NaN.")
+
+#define OF_BOOL(TEST) \
+  TEST(logical_and, "&&", a && b, "Whether both are true.") \
+  TEST(logical_or, "||", a || b, "Whether one of two is true, or both.") \
+  TEST(logical_xor, NULL, a != b, "Whether one of two is true, and not both.")
+/* clang-format on */
+
+/* ---- functions that rows call, as they call C's ------------------------------------------- */
+
+#ifdef FLOATS
+static inline bool is_nan(real x) { return x != x; }
+/* Exponents that are written as numbers are the same all along a strip, and most need no pow(). */
+static inline real power(real a, real b) {
+  return b == 2 ? a * a : b == 1 ? a : b == 0 ? 1 : pow(a, b);
+}
+static inline real modulo(real a, real b) {
+  const real rest = fmod(a, b);
+  if (rest == 0) return copysign(rest, b);
+  return (rest < 0) != (b < 0) ? rest + b : rest;
+}
+#else
+static inline bool is_nan(real x) { return (void)x, false; }
+/* b is not 0. The least number divided by -1 overflows, though no rest is left. */
+static inline real modulo(real a, real b) {
+  const real rest = (wrap)b + 1 == 0 ? 0 : (real)(a % b);
+  return rest != 0 && (rest < 1) != (b < 1) ? (real)(rest + b) : rest;
+}
+#endif
+
+/* ---- walking ------------------------------------------------------------------------------ */
 
 enum { GRAIN = 16384 }; /* elements of a chunk */
 
@@ -157,12 +230,16 @@ static mw_status arithmetic_infer(mw_infer *it) {
 
 static mw_status comparison_infer(mw_infer *it) { return broadcast(it, MW_BOOL); }
 
-#define ARITHMETIC \
-  .version = 1, .inputs = {{"a"}, {"b"}}, .outputs = {{"y"}}, .infer = arithmetic_infer
-
-#define COMPARISON                                                           \
-  .version = 1, .inputs = {{"a"}, {"b"}}, .outputs = {{"y", .doc = "bool"}}, \
-  .infer = comparison_infer
+#ifdef MW_REAL_U8
+static mw_status logical_infer(mw_infer *it) {
+  char text[MW_SPEC_TEXT];
+  for (int i = 0; i < 2; i++)
+    if (it->in[i].dtype != MW_BOOL)
+      return mw_fail(it, "%s is %s, expected bool, which comparisons give", it->op->inputs[i].name,
+                     it->host->spec_text(&it->in[i], text));
+  return broadcast(it, MW_BOOL);
+}
+#endif
 
 /* ---- gradients ---------------------------------------------------------------------------- */
 
@@ -177,17 +254,19 @@ static mw_tensor *fold(mw_build *g, mw_tensor *d, int i) {
   return mw_make(g, "sum_to", 1, &d, 1, &shape);
 }
 
-/* A comparison as 1 or 0 in the dtype that is being compared. */
-static mw_tensor *comparison_of(mw_build *g, const char *name, mw_tensor *a, mw_tensor *b) {
-  const bool single = g->host->tensor_spec(g->in[0])->dtype == MW_F32;
-  const mw_setting dtype = mw_text("dtype", single ? "f32" : "f64");
-  mw_tensor *holds = mw_make2(g, name, a, b);
-  return mw_make(g, "cast", 1, &holds, 1, &dtype);
+static mw_status gradient(mw_build *g) {
+  for (int i = 0; i < 2; i++) {
+    if (!g->wanted[i]) continue;
+    const char *text = g->op->derivative[i];
+    const bool minus = *text == '-';
+    mw_tensor *d = fold(g, mw_formula(g, text + minus), i);
+    g->din[i] = d && minus ? mw_make1(g, "neg", d) : d;
+  }
+  return MW_OK;
 }
 
-/* ---- arithmetic --------------------------------------------------------------------------- */
+/* ---- loops along a strip: f is known where these are inlined, and they are vectorised ------ */
 
-/* y = f(a, b) along a strip. f is known where this is inlined, and the loops are vectorised. */
 static inline __attribute__((always_inline)) void strip_map(strip s, real (*f)(real, real)) {
   const real first_a = *s.a, first_b = *s.b;
   real *y = s.y;
@@ -199,184 +278,6 @@ static inline __attribute__((always_inline)) void strip_map(strip s, real (*f)(r
     for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
   }
 }
-
-static inline real add_of(real a, real b) { return (real)((wrap)a + (wrap)b); }
-static void add_loop(strip s) { strip_map(s, add_of); }
-static mw_status add_forward(const mw_call *call) { return zip(call, add_loop); }
-static mw_status add_gradient(mw_build *g) {
-  if (g->wanted[0]) g->din[0] = fold(g, g->dout[0], 0);
-  if (g->wanted[1]) g->din[1] = fold(g, g->dout[0], 1);
-  return MW_OK;
-}
-
-static const mw_op add_op = {
-    .name = "add",
-    .sign = "+",
-    .doc = "Sum, with broadcasting: y = a + b.",
-    .example = "mw.add(mw.randn{2,3}, mw.randn{3})",
-    .flags = MW_INPLACE | MW_LINEAR,
-    .forward = add_forward,
-    .gradient = add_gradient,
-    ARITHMETIC,
-};
-
-static inline real sub_of(real a, real b) { return (real)((wrap)a - (wrap)b); }
-static void sub_loop(strip s) { strip_map(s, sub_of); }
-static mw_status sub_forward(const mw_call *call) { return zip(call, sub_loop); }
-static mw_status sub_gradient(mw_build *g) {
-  if (g->wanted[0]) g->din[0] = fold(g, g->dout[0], 0);
-  if (g->wanted[1]) g->din[1] = mw_make1(g, "neg", fold(g, g->dout[0], 1));
-  return MW_OK;
-}
-
-static const mw_op sub_op = {
-    .name = "sub",
-    .sign = "-",
-    .doc = "Difference, with broadcasting: y = a - b.",
-    .example = "mw.sub(mw.randn{2,3}, mw.randn{2,1})",
-    .flags = MW_INPLACE | MW_LINEAR,
-    .forward = sub_forward,
-    .gradient = sub_gradient,
-    ARITHMETIC,
-};
-
-static inline real mul_of(real a, real b) { return (real)((wrap)a * (wrap)b); }
-static void mul_loop(strip s) { strip_map(s, mul_of); }
-static mw_status mul_forward(const mw_call *call) { return zip(call, mul_loop); }
-static mw_status mul_gradient(mw_build *g) {
-  if (g->wanted[0]) g->din[0] = fold(g, mw_make2(g, "mul", g->dout[0], g->in[1]), 0);
-  if (g->wanted[1]) g->din[1] = fold(g, mw_make2(g, "mul", g->dout[0], g->in[0]), 1);
-  return MW_OK;
-}
-
-static const mw_op mul_op = {
-    .name = "mul",
-    .sign = "*",
-    .doc = "Elementwise product, with broadcasting: y = a b.",
-    .example = "mw.mul(mw.randn{2,3}, mw.randn{2,1})",
-    .flags = MW_INPLACE,
-    .forward = mul_forward,
-    .gradient = mul_gradient,
-    ARITHMETIC,
-};
-
-#ifdef FLOATS
-static inline bool is_nan(real x) { return x != x; }
-#else
-static inline bool is_nan(real x) { return (void)x, false; }
-#endif
-
-static inline real maximum_of(real a, real b) { return a >= b || is_nan(a) ? a : b; }
-static void maximum_loop(strip s) { strip_map(s, maximum_of); }
-static mw_status maximum_forward(const mw_call *call) { return zip(call, maximum_loop); }
-
-static inline real minimum_of(real a, real b) { return a <= b || is_nan(a) ? a : b; }
-static void minimum_loop(strip s) { strip_map(s, minimum_of); }
-static mw_status minimum_forward(const mw_call *call) { return zip(call, minimum_loop); }
-
-/* The gradient goes to the operand that was taken; a is where the comparison holds. */
-static mw_status choice_gradient(mw_build *g, const char *comparison) {
-  mw_tensor *dy = g->dout[0], *took_a = comparison_of(g, comparison, g->in[0], g->in[1]);
-  if (g->wanted[0]) g->din[0] = fold(g, mw_make2(g, "mul", dy, took_a), 0);
-  if (g->wanted[1]) {
-    mw_tensor *took_b = mw_make2(g, "sub", mw_make_scalar(g, dy, 1), took_a);
-    g->din[1] = fold(g, mw_make2(g, "mul", dy, took_b), 1);
-  }
-  return MW_OK;
-}
-static mw_status maximum_gradient(mw_build *g) { return choice_gradient(g, "ge"); }
-static mw_status minimum_gradient(mw_build *g) { return choice_gradient(g, "le"); }
-
-static const mw_op maximum_op = {
-    .name = "maximum",
-    .doc =
-        "The larger of two, with broadcasting: y = max(a, b). NaN wins; of equals a gets the "
-        "gradient.",
-    .example = "mw.maximum(mw.randn{2,3}, mw.randn{3})",
-    .flags = MW_INPLACE,
-    .forward = maximum_forward,
-    .gradient = maximum_gradient,
-    ARITHMETIC,
-};
-
-static const mw_op minimum_op = {
-    .name = "minimum",
-    .doc =
-        "The smaller of two, with broadcasting: y = min(a, b). NaN wins; of equals a gets the "
-        "gradient.",
-    .example = "mw.minimum(mw.randn{2,3}, mw.randn{3})",
-    .flags = MW_INPLACE,
-    .forward = minimum_forward,
-    .gradient = minimum_gradient,
-    ARITHMETIC,
-};
-
-/* ---- arithmetic of floats ----------------------------------------------------------------- */
-
-#ifdef FLOATS
-
-static inline real div_of(real a, real b) { return a / b; }
-static void div_loop(strip s) { strip_map(s, div_of); }
-static mw_status div_forward(const mw_call *call) { return zip(call, div_loop); }
-static mw_status div_gradient(mw_build *g) {
-  mw_tensor *dy = g->dout[0], *b = g->in[1];
-  if (g->wanted[0]) g->din[0] = fold(g, mw_make2(g, "div", dy, b), 0);
-  if (g->wanted[1]) {
-    mw_tensor *d = mw_make2(g, "div", mw_make2(g, "mul", dy, g->out[0]), b);
-    g->din[1] = mw_make1(g, "neg", fold(g, d, 1));
-  }
-  return MW_OK;
-}
-
-static const mw_op div_op = {
-    .name = "div",
-    .sign = "/",
-    .doc = "Quotient, with broadcasting: y = a / b.",
-    .example = "mw.div(mw.randn{2,3}, mw.uniform({3}, 0.5, 2))",
-    .flags = MW_INPLACE,
-    .forward = div_forward,
-    .gradient = div_gradient,
-    ARITHMETIC,
-};
-
-static inline real pow_of(real a, real b) { return pow(a, b); }
-/* The exponents that are written as numbers most often need no pow(). */
-static void pow_loop(strip s) {
-  if (!s.steps_b && *s.b == 2) s.b = s.a, s.steps_b = true, strip_map(s, mul_of);
-  else if (!s.steps_b && *s.b == 1) strip_map(s, mul_of); /* a times the 1 that b is */
-  else strip_map(s, pow_of);
-}
-static mw_status pow_forward(const mw_call *call) { return zip(call, pow_loop); }
-
-/* da = dy b a^(b - 1), and 0 where b is 0; db = dy y ln(a), and 0 where a is 0. */
-static mw_status pow_gradient(mw_build *g) {
-  mw_tensor *a = g->in[0], *b = g->in[1], *dy = g->dout[0], *zero = mw_make_scalar(g, a, 0);
-  if (g->wanted[0]) {
-    mw_tensor *less = mw_make2(g, "sub", b, comparison_of(g, "ne", b, zero));
-    mw_tensor *slope = mw_make2(g, "mul", b, mw_make2(g, "pow", a, less));
-    g->din[0] = fold(g, mw_make2(g, "mul", dy, slope), 0);
-  }
-  if (g->wanted[1]) {
-    mw_tensor *base = mw_make2(g, "add", a, comparison_of(g, "eq", a, zero));
-    mw_tensor *slope = mw_make2(g, "mul", g->out[0], mw_make1(g, "log", base));
-    g->din[1] = fold(g, mw_make2(g, "mul", dy, slope), 1);
-  }
-  return MW_OK;
-}
-
-static const mw_op pow_op = {
-    .name = "pow",
-    .doc = "Power, with broadcasting: y = a^b; NaN where a is negative and b not whole.",
-    .example = "mw.pow(mw.uniform({2,3}, 0.5, 2), mw.randn{3})",
-    .flags = MW_INPLACE,
-    .forward = pow_forward,
-    .gradient = pow_gradient,
-    ARITHMETIC,
-};
-
-#endif
-
-/* ---- comparisons -------------------------------------------------------------------------- */
 
 static inline __attribute__((always_inline)) void strip_test(strip s, bool (*f)(real, real)) {
   const real first_a = *s.a, first_b = *s.b;
@@ -390,88 +291,89 @@ static inline __attribute__((always_inline)) void strip_test(strip s, bool (*f)(
   }
 }
 
-static inline bool eq_of(real a, real b) { return a == b; }
-static void eq_loop(strip s) { strip_test(s, eq_of); }
-static mw_status eq_forward(const mw_call *call) { return zip(call, eq_loop); }
+/* ---- what a row becomes: a function, a loop, a kernel, an op ------------------------------- */
 
-static const mw_op eq_op = {
-    .name = "eq",
-    .sign = "==",
-    .doc = "Whether a = b, with broadcasting; NaN equals nothing.",
-    .example = "mw.eq(mw.tensor({1,2,3}, \"i64\"), mw.tensor({1,0,3}, \"i64\"))",
-    .forward = eq_forward,
-    COMPARISON,
-};
+#define NORMAL(shape) "mw.randn" shape
+#define POSITIVE(shape) "mw.uniform(" shape ", 0.5, 2)"
+#define DIGITS(shape) "mw.cast(mw.uniform(" shape ", 0, 3), {dtype='i64'})"
+#define BOOLS(shape) "mw.gt(mw.randn" shape ", 0)"
+#define CASE(name, of_a, of_b, a, b) "mw." #name "(" of_a(a) ", " of_b(b) ")"
+#define CASES(name, of_a, of_b)                                                            \
+  CASE(name, of_a, of_b, "{3,1,5}", "{7,1}")                                               \
+  "\n" CASE(name, of_a, of_b, "{}", "{7}") "\n" CASE(                                      \
+      name, of_a, of_b, "{1,3}", "{5,1,3}") "\n" CASE(name, of_a, of_b, "{2,3}",           \
+                                                      "{2,3}") "\n" CASE(name, of_a, of_b, \
+                                                                         "{0,3}", "{3}")
 
-static inline bool ne_of(real a, real b) { return a != b; }
-static void ne_loop(strip s) { strip_test(s, ne_of); }
-static mw_status ne_forward(const mw_call *call) { return zip(call, ne_loop); }
+#define LOOP(row, type, along, y_of_ab)                           \
+  static inline type row##_of(real a, real b) { return y_of_ab; } \
+  static void row##_loop(strip s) { along(s, row##_of); }
 
-static const mw_op ne_op = {
-    .name = "ne",
-    .sign = "!=",
-    .doc = "Whether a and b differ, with broadcasting; NaN differs from everything.",
-    .example = "mw.ne(mw.randn{2,3}, mw.randn{3})",
-    .forward = ne_forward,
-    COMPARISON,
-};
+#define FORWARD(row) \
+  static mw_status row##_forward(const mw_call *call) { return zip(call, row##_loop); }
 
-static inline bool lt_of(real a, real b) { return a < b; }
-static void lt_loop(strip s) { strip_test(s, lt_of); }
-static mw_status lt_forward(const mw_call *call) { return zip(call, lt_loop); }
+#define OP(row, operator, of_a, of_b, text, ...)            \
+  static const mw_op row##_op = {                           \
+      .name = #row,                                         \
+      .version = 1,                                         \
+      .doc = text,                                          \
+      .example = CASE(row, of_a, of_b, "{2,3}", "{2,1}"),   \
+      .cases = CASES(row, of_a, of_b),                      \
+      .inputs = {{"a"}, {"b", .doc = "broadcasts with a"}}, \
+      .sign = operator,                                     \
+      .forward = row##_forward,                             \
+      __VA_ARGS__,                                          \
+  };
 
-static const mw_op lt_op = {
-    .name = "lt",
-    .sign = "<",
-    .doc = "Whether a < b, with broadcasting.",
-    .example = "mw.lt(mw.randn{2,3}, mw.randn{3})",
-    .forward = lt_forward,
-    COMPARISON,
-};
+#define OP_ROW(row, operator, more, da, db, of_a, of_b, text)                         \
+  OP(row, operator, of_a, of_b, text, .outputs = {{"y"}}, .flags = MW_INPLACE | more, \
+     .infer = arithmetic_infer, .gradient = gradient, .derivative = {da, db})
 
-static inline bool le_of(real a, real b) { return a <= b; }
-static void le_loop(strip s) { strip_test(s, le_of); }
-static mw_status le_forward(const mw_call *call) { return zip(call, le_loop); }
+#define DEFINE_ROW(row, operator, more, y, da, db, of_a, of_b, text) \
+  LOOP(row, real, strip_map, y) FORWARD(row) OP_ROW(row, operator, more, #da, #db, of_a, of_b, text)
 
-static const mw_op le_op = {
-    .name = "le",
-    .sign = "<=",
-    .doc = "Whether a <= b, with broadcasting.",
-    .example = "mw.le(mw.randn{2,3}, mw.randn{3})",
-    .forward = le_forward,
-    COMPARISON,
-};
+#define DEFINE_TEST(row, operator, y, text)                                  \
+  LOOP(row, bool, strip_test, y)                                             \
+  FORWARD(row)                                                               \
+  OP(row, operator, DIGITS, DIGITS, text, .outputs = {{"y", .doc = "bool"}}, \
+     .infer = comparison_infer)
 
-static inline bool gt_of(real a, real b) { return a > b; }
-static void gt_loop(strip s) { strip_test(s, gt_of); }
-static mw_status gt_forward(const mw_call *call) { return zip(call, gt_loop); }
+#define DEFINE_LOGICAL(row, operator, y, text) \
+  LOOP(row, bool, strip_test, y)               \
+  FORWARD(row)                                 \
+  OP(row, operator, BOOLS, BOOLS, text, .outputs = {{"y", .doc = "bool"}}, .infer = logical_infer)
 
-static const mw_op gt_op = {
-    .name = "gt",
-    .sign = ">",
-    .doc = "Whether a > b, with broadcasting.",
-    .example = "mw.gt(mw.randn{2,3}, mw.randn{3})",
-    .forward = gt_forward,
-    COMPARISON,
-};
+/* ---- the ops ------------------------------------------------------------------------------ */
 
-static inline bool ge_of(real a, real b) { return a >= b; }
-static void ge_loop(strip s) { strip_test(s, ge_of); }
-static mw_status ge_forward(const mw_call *call) { return zip(call, ge_loop); }
+#define LIST(row, ...) &row##_op,
 
-static const mw_op ge_op = {
-    .name = "ge",
-    .sign = ">=",
-    .doc = "Whether a >= b, with broadcasting.",
-    .example = "mw.ge(mw.randn{2,3}, mw.randn{3})",
-    .forward = ge_forward,
-    COMPARISON,
-};
+/* The one row whose kernel looks at the numbers first: integers have no infinity to answer with. */
+LOOP(mod, real, strip_map, modulo(a, b))
+static mw_status mod_forward(const mw_call *call) {
+#ifndef FLOATS
+  const real *b = call->in[1].data;
+  for (int64_t i = 0; i < call->in[1].count && call->out[0].count > 0; i++)
+    if (b[i] == 0)
+      return mw_fail(call,
+                     "b has a 0, at element %lld counted from 0: integers have no rest modulo 0",
+                     (long long)i);
+#endif
+  return zip(call, mod_loop);
+}
+OP_ROW(
+    mod, NULL, 0, "dy", "-dy * round((a - y) / b)", NORMAL, POSITIVE,
+    "The rest of a division that rounds down: y = a - b floor(a / b), with the sign of b as in "
+    "Lua and numpy. Of floats: NaN where b is 0 or a infinite; where b is infinite a itself, or b "
+    "where their signs differ. Of integers: an error where b is 0.")
 
-#ifdef FLOATS
-MW_PLUGIN(&add_op, &sub_op, &mul_op, &maximum_op, &minimum_op, &div_op, &pow_op, &eq_op, &ne_op,
-          &lt_op, &le_op, &gt_op, &ge_op)
+OF_ANY_NUMBER(DEFINE_ROW)
+TESTS(DEFINE_TEST)
+#if defined FLOATS
+OF_FLOATS(DEFINE_ROW)
+MW_PLUGIN(OF_ANY_NUMBER(LIST) OF_FLOATS(LIST) TESTS(LIST) & mod_op)
+#elif defined MW_REAL_U8
+OF_BOOL(DEFINE_LOGICAL)
+MW_PLUGIN(OF_ANY_NUMBER(LIST) TESTS(LIST) OF_BOOL(LIST) & mod_op)
 #else
-MW_PLUGIN(&add_op, &sub_op, &mul_op, &maximum_op, &minimum_op, &eq_op, &ne_op, &lt_op, &le_op,
-          &gt_op, &ge_op)
+MW_PLUGIN(OF_ANY_NUMBER(LIST) TESTS(LIST) & mod_op)
 #endif

@@ -33,8 +33,13 @@ typedef real wrap;
   STEP(round, rint(x), "Rounds to the nearest integer, halves to the even one. Its gradient is 0.") \
   \
   ROW(exp, Y, exp(x), dy * y, NORMAL, "Exponential function: y = e^x.") \
+  ROW(exp2, Y, exp2(x), dy * (y * (real)0.69314718055994530942), NORMAL, "y = 2^x.") \
   ROW(expm1, Y, expm1(x), dy * (y + 1), NORMAL, "y = e^x - 1, exact for small x.") \
   ROW(log, X, log(x), dy / x, POSITIVE, "Natural logarithm: y = ln(x); -inf at 0, NaN below.") \
+  ROW(log2, X, log2(x), dy / (x * (real)0.69314718055994530942), POSITIVE, \
+      "Logarithm of base 2; -inf at 0, NaN below.") \
+  ROW(log10, X, log10(x), dy / (x * (real)2.30258509299404568402), POSITIVE, \
+      "Logarithm of base 10; -inf at 0, NaN below.") \
   ROW(log1p, X, log1p(x), dy / (1 + x), POSITIVE, \
       "y = ln(1 + x), exact for small x; -inf at -1, NaN below.") \
   ROW(sqrt, Y, sqrt(x), dy / (y + y), POSITIVE, "Square root: y = x^(1/2); NaN below 0.") \
@@ -52,6 +57,12 @@ typedef real wrap;
   ROW(sinh, X, sinh(x), dy * cosh(x), NORMAL, "Hyperbolic sine: y = (e^x - e^-x) / 2.") \
   ROW(cosh, X, cosh(x), dy * sinh(x), NORMAL, "Hyperbolic cosine: y = (e^x + e^-x) / 2.") \
   ROW(tanh, Y, tanh(x), dy * (1 - y * y), NORMAL, "Hyperbolic tangent: y = tanh(x).") \
+  ROW(asinh, X, asinh(x), dy / sqrt(x * x + 1), NORMAL, \
+      "Inverse hyperbolic sine: y = ln(x + sqrt(x^2 + 1)).") \
+  ROW(acosh, X, acosh(x), dy / sqrt((x - 1) * (x + 1)), ABOVE_1, \
+      "Inverse hyperbolic cosine: y = ln(x + sqrt(x^2 - 1)); NaN below 1.") \
+  ROW(atanh, X, atanh(x), dy / ((1 - x) * (1 + x)), WITHIN_1, \
+      "Inverse hyperbolic tangent: y = ln((1 + x) / (1 - x)) / 2; infinite at 1 and -1, NaN beyond.") \
   ROW(erf, X, erf(x), dy * (real)1.12837916709551257390 * exp(-x * x), NORMAL, \
       "Error function: y = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x.") \
   \
@@ -79,8 +90,16 @@ typedef real wrap;
       "GELU by its approximation: y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).") \
   ROW(silu, X, x * sigmoid(x), dy * (sigmoid(x) * (1 + x * (1 - sigmoid(x)))), NORMAL, \
       "Sigmoid linear unit, also called swish: y = x / (1 + exp(-x)).") \
-  ROW(softplus, X, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)), dy * sigmoid(x), NORMAL, \
-      "A smooth rectifier: y = ln(1 + e^x).") \
+  ROW(softplus, X, softplus(x), dy * sigmoid(x), NORMAL, "A smooth rectifier: y = ln(1 + e^x).") \
+  ROW(mish, X, x * tanh(softplus(x)), \
+      dy * (tanh(softplus(x)) + x * sigmoid(x) * (1 - square(tanh(softplus(x))))), NORMAL, \
+      "A smooth rectifier: y = x tanh(softplus(x)) (Misra, 2019).") \
+  ROW(hardsigmoid, X, x <= -3 ? 0 : x >= 3 ? 1 : x / 6 + (real)0.5, \
+      x <= -3 ? 0 : x >= 3 ? 0 : dy / 6, NORMAL, \
+      "A sigmoid of straight lines: y = 0 to -3, 1 from 3 on, x/6 + 1/2 between.") \
+  ROW(hardswish, X, x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6, \
+      x <= -3 ? 0 : x >= 3 ? dy : dy * (x + x + 3) / 6, NORMAL, \
+      "y = x hardsigmoid(x): 0 to -3, x from 3 on (Howard et al., 2019).") \
   ROW2(clip, X, min, "-inf", "the least y", max, "inf", "the greatest y", \
       x < min ? min : x > max ? max : x, x < min ? 0 : x > max ? 0 : dy, NORMAL, \
       "Keeps y within [min, max]. No gradient passes outside; at the bounds it does.") \
@@ -96,6 +115,7 @@ static inline real sign(real x) { return x > 0 ? 1 : x < 0 ? (real)-1 : x; }
 /* Where exp(-x) overflows to infinity, the quotient is the 0 that it should be. */
 static inline real sigmoid(real x) { return 1 / (1 + exp(-x)); }
 static inline real square(real x) { return x * x; }
+static inline real softplus(real x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 #endif
 
 /* ---- what all rows share ------------------------------------------------------------------ */
@@ -158,9 +178,13 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
 #define NORMAL(shape) "mw.randn" shape
 #define POSITIVE(shape) "mw.uniform(" shape ", 0.5, 2)"
 #define WITHIN_1(shape) "mw.uniform(" shape ", -0.9, 0.9)"
+#define ABOVE_1(shape) "mw.uniform(" shape ", 1.1, 3)"
 #define CASE(name, domain, shape) "mw." #name "(" domain(shape) ")"
-#define CASES(name, domain) \
-  CASE(name, domain, "{3,1,5}") "\n" CASE(name, domain, "{7}") "\n" CASE(name, domain, "{0,3}")
+#define CASES(name, domain)     \
+  CASE(name, domain, "{3,1,5}") \
+  "\n" CASE(name, domain, "{7}") "\n" CASE(name, domain, "{}") "\n" CASE(name, domain, "{0,3}")
+#define CASE1(name, domain, p) "\nmw." #name "(" domain("{2,5}") ", {" p "=0.3})"
+#define CASE2(name, domain, p, q) "\nmw." #name "(" domain("{2,5}") ", {" p "=-0.5, " q "=0.75})"
 
 #define NEEDS_X MW_NEEDS_IN(0)
 #define NEEDS_Y MW_NEEDS_OUT(0)
@@ -199,13 +223,13 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
 #define KERNEL_OF(row) .backward = NULL
 #endif
 
-#define OP(row, domain, text, ...)           \
+#define OP(row, domain, further, text, ...)  \
   static const mw_op row##_op = {            \
       .name = #row,                          \
       .version = 1,                          \
       .doc = text,                           \
       .example = CASE(row, domain, "{2,3}"), \
-      .cases = CASES(row, domain),           \
+      .cases = CASES(row, domain) further,   \
       .inputs = {{"x"}},                     \
       .outputs = {{"y"}},                    \
       .infer = infer,                        \
@@ -214,12 +238,12 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
   };
 
 #define DEFINE_STEP(row, y, text) \
-  FORWARD(row, y, ) OP(row, NORMAL, text, .flags = MW_INPLACE, .derivative = {"0"})
+  FORWARD(row, y, ) OP(row, NORMAL, "", text, .flags = MW_INPLACE, .derivative = {"0"})
 
-#define DEFINE_ROW(row, needs, y, dx, domain, text)                            \
-  FORWARD(row, y, )                                                            \
-  BACKWARD(row, dx, )                                                          \
-  OP(row, domain, text, .flags = MW_INPLACE | (NEEDS_##needs ? 0 : MW_LINEAR), \
+#define DEFINE_ROW(row, needs, y, dx, domain, text)                                \
+  FORWARD(row, y, )                                                                \
+  BACKWARD(row, dx, )                                                              \
+  OP(row, domain, "", text, .flags = MW_INPLACE | (NEEDS_##needs ? 0 : MW_LINEAR), \
      .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
 
 #define FIELD(field, title, value, text)                                            \
@@ -228,20 +252,22 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
     .initial = value                                                                \
   }
 
-#define DEFINE_ROW1(row, needs, p, p_value, p_text, y, dx, domain, text)                         \
-  FORWARD(row, y, const real p = (real)a->first)                                                 \
-  BACKWARD(row, dx, const real p = (real)a->first)                                               \
-  static const mw_attr row##_schema[] = {FIELD(first, #p, p_value, p_text), {0}};                \
-  OP(row, domain, text, .flags = MW_INPLACE, .attrs = row##_schema, .attrs_size = sizeof(attrs), \
-     .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
+#define DEFINE_ROW1(row, needs, p, p_value, p_text, y, dx, domain, text)                    \
+  FORWARD(row, y, const real p = (real)a->first)                                            \
+  BACKWARD(row, dx, const real p = (real)a->first)                                          \
+  static const mw_attr row##_schema[] = {FIELD(first, #p, p_value, p_text), {0}};           \
+  OP(row, domain, CASE1(row, domain, #p), text, .flags = MW_INPLACE, .attrs = row##_schema, \
+     .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs, .derivative = {#dx},     \
+     KERNEL_OF(row))
 
-#define DEFINE_ROW2(row, needs, p, p_value, p_text, q, q_value, q_text, y, dx, domain, text)     \
-  FORWARD(row, y, const real p = (real)a->first; const real q = (real)a->second)                 \
-  BACKWARD(row, dx, const real p = (real)a->first; const real q = (real)a->second)               \
-  static const mw_attr row##_schema[] = {                                                        \
-      FIELD(first, #p, p_value, p_text), FIELD(second, #q, q_value, q_text), {0}};               \
-  OP(row, domain, text, .flags = MW_INPLACE, .attrs = row##_schema, .attrs_size = sizeof(attrs), \
-     .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
+#define DEFINE_ROW2(row, needs, p, p_value, p_text, q, q_value, q_text, y, dx, domain, text)    \
+  FORWARD(row, y, const real p = (real)a->first; const real q = (real)a->second)                \
+  BACKWARD(row, dx, const real p = (real)a->first; const real q = (real)a->second)              \
+  static const mw_attr row##_schema[] = {                                                       \
+      FIELD(first, #p, p_value, p_text), FIELD(second, #q, q_value, q_text), {0}};              \
+  OP(row, domain, CASE2(row, domain, #p, #q), text, .flags = MW_INPLACE, .attrs = row##_schema, \
+     .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs, .derivative = {#dx},         \
+     KERNEL_OF(row))
 
 /* ---- the ops ------------------------------------------------------------------------------ */
 
@@ -250,7 +276,7 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
 
 /* The one row that formulas write as a sign. */
 FORWARD(neg, (real) - (wrap)x, )
-OP(neg, NORMAL, "The negative: y = -x.", .flags = MW_INPLACE | MW_LINEAR, .derivative = {"-dy"},
+OP(neg, NORMAL, "", "The negative: y = -x.", .flags = MW_INPLACE | MW_LINEAR, .derivative = {"-dy"},
    .sign = "-")
 OF_ANY_NUMBER(DEFINE_ROW, DEFINE_STEP)
 #ifdef FLOATS

@@ -83,6 +83,35 @@ static walk walk_of(const mw_call *call) {
   return w;
 }
 
+/* n neighbouring results. Steps are 0 or 1: known where this is inlined, and the loop is vectorised,
+ * for which both sides are read whatever the condition. */
+static inline __attribute__((always_inline)) void choose(int64_t n, const uint8_t *c, const real *a,
+                                                         const real *b, real *restrict y,
+                                                         int64_t da, int64_t db) {
+  for (int64_t i = 0; i < n; i++) {
+    const real yes = a[i * da], no = b[i * db];
+    y[i] = c[i] ? yes : no;
+  }
+}
+
+static void choose_strip(int64_t n, const uint8_t *c, const real *a, const real *b, real *y,
+                         const int64_t step[3]) {
+  const bool walks_a = step[1] != 0, walks_b = step[2] != 0;
+  if (step[0] == 0) { /* one condition for all: x where the step is 0 is one number */
+    const real *x = *c ? a : b;
+    const int64_t dx = *c ? step[1] : step[2];
+    for (int64_t i = 0; i < n; i++) y[i] = x[i * dx];
+  } else if (walks_a && walks_b) {
+    choose(n, c, a, b, y, 1, 1);
+  } else if (walks_a) {
+    choose(n, c, a, b, y, 1, 0);
+  } else if (walks_b) {
+    choose(n, c, a, b, y, 0, 1);
+  } else {
+    choose(n, c, a, b, y, 0, 0);
+  }
+}
+
 static void chunk_forward(void *arg, int64_t chunk, int worker) {
   const job *j = arg;
   const walk *w = &j->walk;
@@ -102,8 +131,8 @@ static void chunk_forward(void *arg, int64_t chunk, int worker) {
     const uint8_t *c = (const uint8_t *)in[0].data + offset[0];
     const real *a = (const real *)in[1].data + offset[1], *b = (const real *)in[2].data + offset[2];
     real *y = (real *)out->data + at;
-    const int64_t dc = w->step[0][0], da = w->step[1][0], db = w->step[2][0];
-    for (int64_t i = 0; i < n; i++) y[i] = c[i * dc] ? a[i * da] : b[i * db];
+    const int64_t step[3] = {w->step[0][0], w->step[1][0], w->step[2][0]};
+    choose_strip(n, c, a, b, y, step);
     at += n;
   }
 }
