@@ -51,6 +51,11 @@ static const mw_op accumulate_op = {
     .version = 1,
     .doc = "The sum of tensors of one dtype and shape: y = x1 + x2 + ...",
     .example = "mw.accumulate(mw.randn{2,3}, mw.randn{2,3}, mw.randn{2,3})",
+    .cases =
+        "mw.accumulate(mw.randn{3,1,5})\n"
+        "mw.accumulate(mw.randn{7}, mw.randn{7})\n"
+        "mw.accumulate(mw.randn{}, mw.randn{}, mw.randn{}, mw.randn{})\n"
+        "mw.accumulate(mw.randn{0,3}, mw.randn{0,3})",
     .inputs = {{"x", MW_VARIADIC}},
     .outputs = {{"y"}},
     .flags = MW_ADDS | MW_INPLACE | MW_LINEAR,

@@ -94,6 +94,15 @@ static const mw_op cast_op = {
         "The same numbers in another dtype. A float becomes an integer by truncation, within "
         "the integer's range, NaN as 0; bool is whether a number is not 0.",
     .example = "mw.cast(mw.randn{2,3}, {dtype=\"f64\"})",
+    .cases =
+        "mw.cast(mw.randn{3,1,5}, {dtype='f32'})\n"
+        "mw.cast(mw.uniform({7}, -9, 9), {dtype='i32'})\n"
+        "mw.cast(mw.uniform({2,3}, -9, 9), {dtype='i64'})\n"
+        "mw.cast(mw.uniform({4}, -50, 300), {dtype='u8'})\n"
+        "mw.cast(mw.tensor({300, -1, 0, 7}, 'i64'), {dtype='u8'})\n"
+        "mw.cast(mw.tensor({3, 0, -2}, 'i32'), {dtype='bool'})\n"
+        "mw.cast(mw.gt(mw.randn{2,2}, 0), {dtype='f32'})\n"
+        "mw.cast(mw.randn{0,3}, {dtype='f64'})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = schema,
