@@ -129,9 +129,9 @@ static mw_status norm_compose(mw_build *b) {
   return MW_OK;
 }
 
-/* The numbers are moved down by their largest, so that no exponential overflows. Rounded down it
- * serves as well, and passes no gradient: the result does not depend on it. Where the largest is
- * infinite so is the result, and 0 stands in for the numbers: the gradient is 0 instead of NaN. */
+/* The numbers are moved down by their largest, so that no exponential overflows; that passes no
+ * gradient, since the result does not depend on it. Where the largest is infinite so is the result,
+ * and 0 stands in for the numbers: the gradient is 0 instead of NaN. */
 static mw_status logsumexp_compose(mw_build *b) {
   mw_tensor *x = b->in[0];
   mw_tensor *y = mw_formula(b, "log(sum(exp(x), axes=axes, keepdims=keepdims))");
@@ -145,7 +145,7 @@ static mw_status logsumexp_compose(mw_build *b) {
   const mw_setting kept[] = {axes, mw_bool("keepdims", true)};
   const mw_setting same[] = {axes, mw_bool("keepdims", attrs->keepdims)};
   const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
-  mw_tensor *top = mw_make1(b, "floor", mw_make(b, "max", 1, &x, 2, kept));
+  mw_tensor *top = mw_make1(b, "stop_gradient", mw_make(b, "max", 1, &x, 2, kept));
   mw_tensor *zero = mw_make_scalar(b, x, 0), *infinite = mw_make1(b, "isinf", top);
   mw_tensor *shift = choose(b, infinite, zero, top);
   mw_tensor *moved = choose(b, infinite, zero, mw_make2(b, "sub", x, shift));
@@ -195,10 +195,9 @@ static const mw_op std_op = {
 static const mw_op norm_op = {
     .name = "norm",
     .doc =
-        "The p-norm over axes: y = (sum of |x|^p)^(1/p); the largest |x| for p = inf. The gradient "
-        "is 0 where y is 0, and in each x that is 0 but for p = 1 and 2 so are all higher ones. "
-        "For "
-        "p = inf the first of the largest gets it, and an axis of size 0 is an error.",
+        "The p-norm over axes: y = (sum of |x|^p)^(1/p); the largest |x| for p = inf, where the "
+        "first of equals gets the gradient and an axis of size 0 is an error. The gradient is 0 "
+        "where y is 0, and in an x that is 0.",
     .example = "mw.norm(mw.randn{2,3}, {axes={2}})",
     .cases =
         "mw.norm(mw.randn{3,1,5}, {p=1})\n"

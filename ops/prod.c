@@ -246,9 +246,7 @@ static int halve(mw_build *g, mw_tensor **t, const mw_ints *axes, level *levels)
       l->right = part(g, *t, axis, l->half, l->half);
       if (size % 2) l->rest = part(g, *t, axis, size - 1, 1);
       *t = mw_make2(g, "mul", l->left, l->right);
-      if (l->rest)
-        *t = mw_make(g, "concat", 2, (mw_tensor *[]){*t, l->rest}, 1,
-                     (mw_setting[]){mw_int("axis", axis)});
+      if (l->rest) *t = join(g, axis, *t, l->rest, NULL);
     }
   }
   return n;

@@ -282,6 +282,15 @@ static const mw_attr reduce_schema[] = {{.name = "axes",
   .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = reduce_schema, \
   .attrs_size = sizeof(reduce_attrs)
 
+#define REDUCTION_CASES(op)                          \
+  "mw." #op                                          \
+  "(mw.randn{3,1,5}, {axes={1,3}, keepdims=true})\n" \
+  "mw." #op                                          \
+  "(mw.randn{4,2,3}, {axes={-2}})\n"                 \
+  "mw." #op                                          \
+  "(mw.randn{5,3}, {axes={1}})\n"                    \
+  "mw." #op "(mw.randn{7})\nmw." #op "(mw.randn{})"
+
 /* ---- sums --------------------------------------------------------------------------------- */
 
 static partial sum_block(int64_t n, const real *x) {
@@ -320,8 +329,10 @@ static mw_status sum_gradient(mw_build *g) {
 
 static const mw_op sum_op = {
     .name = "sum",
-    .doc = "The sum over axes. Integers and bool are added up in i64.",
+    .doc = "The sum over axes; 0 of nothing. Integers and bool are added up in i64.",
     .example = "mw.sum(mw.randn{2,3}, {axes={2}})",
+    .cases = REDUCTION_CASES(sum) "\nmw.sum(mw.randn{0,3}, {axes={1}})\n"
+             "mw.sum(mw.tensor({{3, -200}, {5, 7}}, 'i32'), {axes={2}})",
     .flags = MW_LINEAR,
     .infer = sum_infer,
     .forward = sum_forward,
@@ -379,6 +390,11 @@ static const mw_op sum_to_op = {
     .version = 1,
     .doc = "Sums x to a shape that broadcasts to x's: what expand's gradient is.",
     .example = "mw.sum_to(mw.randn{2,3}, {shape={2,1}})",
+    .cases =
+        "mw.sum_to(mw.randn{3,1,5}, {shape={5}})\n"
+        "mw.sum_to(mw.randn{2,3,4}, {shape={1,3,1}})\n"
+        "mw.sum_to(mw.randn{7}, {shape={}})\n"
+        "mw.sum_to(mw.randn{0,3}, {shape={1,3}})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .attrs = sum_to_schema,
@@ -407,8 +423,9 @@ static mw_status mean_gradient(mw_build *g) {
 
 static const mw_op mean_op = {
     .name = "mean",
-    .doc = "The arithmetic mean over axes.",
+    .doc = "The arithmetic mean over axes; NaN of nothing.",
     .example = "mw.mean(mw.randn{2,3,2}, {axes={1,3}, keepdims=true})",
+    .cases = REDUCTION_CASES(mean) "\nmw.mean(mw.randn{0,3}, {axes={2}})",
     .flags = MW_LINEAR,
     .infer = mean_infer,
     .forward = mean_forward,
@@ -452,14 +469,6 @@ static inline __attribute__((always_inline)) void pick_rows(int64_t n, const rea
   for (int64_t i = 0; i < n; i++) y[i] = pick(y[i], x[i]);
 }
 
-static void max_row(int64_t n, const real *x, void *y) { pick_row(n, x, y, larger); }
-static void max_rows(int64_t n, const real *x, void *y) { pick_rows(n, x, y, larger); }
-static void min_row(int64_t n, const real *x, void *y) { pick_row(n, x, y, smaller); }
-static void min_rows(int64_t n, const real *x, void *y) { pick_rows(n, x, y, smaller); }
-
-static const fold max_fold = {true, sizeof(real), max_row, max_rows};
-static const fold min_fold = {true, sizeof(real), min_row, min_rows};
-
 static mw_status extremum_infer(mw_infer *it) {
   char text[MW_SPEC_TEXT];
   const reduce_attrs *attrs = it->attrs;
@@ -470,10 +479,6 @@ static mw_status extremum_infer(mw_infer *it) {
                      it->host->spec_text(&it->in[0], text));
   return MW_OK;
 }
-
-static mw_status max_forward(const mw_call *call) { return reduce_axes(call, &max_fold, false); }
-
-static mw_status min_forward(const mw_call *call) { return reduce_axes(call, &min_fold, false); }
 
 /* Sets the first extremum of the group that begins at x to `value`, in row-major order. */
 static void mark_first(const reduction *r, const real *x, real *y, real value,
@@ -506,65 +511,25 @@ static mw_status mark(const mw_call *call, real *y, const real *values, real (*p
   return MW_OK;
 }
 
-static mw_status max_backward(const mw_call *call) {
-  return mark(call, call->din[0].data, call->dout[0].data, larger);
-}
-static mw_status min_backward(const mw_call *call) {
-  return mark(call, call->din[0].data, call->dout[0].data, smaller);
-}
-
-/* dy where the mask, 1 at the first extremum of each group, lets it through. */
+/* dy where the mask, 1 at the first extremum of each group, lets it through; a choice and no product,
+ * so that the others get 0 where dy is infinite. */
 static mw_status extremum_gradient(mw_build *g, const char *mask) {
   const reduce_attrs *attrs = g->attrs;
-  mw_setting axes = mw_list("axes", (int)attrs->axes.count, attrs->axes.at);
-  g->din[0] = mw_make2(g, "mul", mw_make(g, mask, 1, g->in, 1, &axes), with_axes(g, g->dout[0]));
+  const mw_setting axes = mw_list("axes", (int)attrs->axes.count, attrs->axes.at);
+  mw_tensor *zero = mw_make_scalar(g, g->in[0], 0);
+  mw_tensor *first = mw_make2(g, "ne", mw_make(g, mask, 1, g->in, 1, &axes), zero);
+  mw_tensor *sides[] = {first, with_axes(g, g->dout[0]), zero};
+  g->din[0] = mw_make(g, "where", 3, sides, 0, NULL);
   return MW_OK;
 }
-static mw_status max_gradient(mw_build *g) { return extremum_gradient(g, "max_mask"); }
-static mw_status min_gradient(mw_build *g) { return extremum_gradient(g, "min_mask"); }
-
-static const mw_op max_op = {
-    .name = "max",
-    .doc =
-        "The largest value over axes. NaN counts as largest; the first of equals gets the "
-        "gradient.",
-    .example = "mw.max(mw.randn{2,3}, {axes={2}})",
-    .infer = extremum_infer,
-    .backward_needs = MW_NEEDS_IN(0),
-    .forward = max_forward,
-    .backward = max_backward,
-    .gradient = max_gradient,
-    REDUCTION,
-};
-
-static const mw_op min_op = {
-    .name = "min",
-    .doc =
-        "The smallest value over axes. NaN counts as smallest; the first of equals gets the "
-        "gradient.",
-    .example = "mw.min(mw.randn{2,3}, {axes={2}})",
-    .infer = extremum_infer,
-    .backward_needs = MW_NEEDS_IN(0),
-    .forward = min_forward,
-    .backward = min_backward,
-    .gradient = min_gradient,
-    REDUCTION,
-};
 
 #ifdef FLOATS
-
 static mw_status mask_infer(mw_infer *it) {
   reduce_attrs *attrs = it->attrs;
   it->out[0] = it->in[0];
   return resolve_axes(it, &attrs->axes);
 }
 
-static mw_status max_mask_forward(const mw_call *call) {
-  return mark(call, call->out[0].data, NULL, larger);
-}
-static mw_status min_mask_forward(const mw_call *call) {
-  return mark(call, call->out[0].data, NULL, smaller);
-}
 static mw_status mask_gradient(mw_build *g) { return g->din[0] = NULL, MW_OK; }
 
 static const mw_attr mask_schema[] = {{.name = "axes",
@@ -574,26 +539,61 @@ static const mw_attr mask_schema[] = {{.name = "axes",
                                        .initial = ""},
                                       {0}};
 
-#define MASK                                                                 \
-  .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = mask_schema, \
-  .attrs_size = sizeof(reduce_attrs), .infer = mask_infer, .gradient = mask_gradient
+#define DEFINE_MASK(op, pick, adjective)                                                     \
+  static mw_status op##_mask_forward(const mw_call *call) {                                  \
+    return mark(call, call->out[0].data, NULL, pick);                                        \
+  }                                                                                          \
+  static const mw_op op##_mask_op = {                                                        \
+      .name = #op "_mask",                                                                   \
+      .version = 1,                                                                          \
+      .doc = "1 at the first of each group's " adjective                                     \
+             " values, or at its first NaN, 0 elsewhere. Its gradient is 0.",                \
+      .example = "mw." #op "_mask(mw.randn{2,3}, {axes={2}})",                               \
+      .cases = "mw." #op "_mask(mw.randn{3,1,5}, {axes={1,3}})\nmw." #op                     \
+               "_mask(mw.randn{7})\n"                                                        \
+               "mw." #op "_mask(mw.randn{4,2}, {axes={1}})\nmw." #op "_mask(mw.randn{0,3})", \
+      .inputs = {{"x"}},                                                                     \
+      .outputs = {{"y"}},                                                                    \
+      .attrs = mask_schema,                                                                  \
+      .attrs_size = sizeof(reduce_attrs),                                                    \
+      .infer = mask_infer,                                                                   \
+      .forward = op##_mask_forward,                                                          \
+      .gradient = mask_gradient,                                                             \
+  };
+#else
+#define DEFINE_MASK(op, pick, adjective)
+#endif
 
-static const mw_op max_mask_op = {
-    .name = "max_mask",
-    .doc = "1 at the first of each group's largest values, 0 elsewhere. Its gradient is 0.",
-    .example = "mw.max_mask(mw.randn{2,3}, {axes={2}})",
-    .forward = max_mask_forward,
-    MASK,
-};
+#define DEFINE_EXTREMUM(op, pick, adjective)                                                \
+  static void op##_row(int64_t n, const real *x, void *y) { pick_row(n, x, y, pick); }      \
+  static void op##_rows(int64_t n, const real *x, void *y) { pick_rows(n, x, y, pick); }    \
+  static const fold op##_fold = {true, sizeof(real), op##_row, op##_rows};                  \
+  static mw_status op##_forward(const mw_call *call) {                                      \
+    return reduce_axes(call, &op##_fold, false);                                            \
+  }                                                                                         \
+  static mw_status op##_backward(const mw_call *call) {                                     \
+    return mark(call, call->din[0].data, call->dout[0].data, pick);                         \
+  }                                                                                         \
+  static mw_status op##_gradient(mw_build *g) { return extremum_gradient(g, #op "_mask"); } \
+  static const mw_op op##_op = {                                                            \
+      .name = #op,                                                                          \
+      .doc = "The " adjective " value over axes. NaN counts as " adjective                  \
+             "; the first of equals gets the gradient. An axis of size 0 is an error.",     \
+      .example = "mw." #op "(mw.randn{2,3}, {axes={2}})",                                   \
+      .cases = REDUCTION_CASES(op) "\nmw." #op "(mw.randn{0,3}, {axes={2}})",               \
+      .infer = extremum_infer,                                                              \
+      .backward_needs = MW_NEEDS_IN(0),                                                     \
+      .forward = op##_forward,                                                              \
+      .backward = op##_backward,                                                            \
+      .gradient = op##_gradient,                                                            \
+      REDUCTION,                                                                            \
+  };                                                                                        \
+  DEFINE_MASK(op, pick, adjective)
 
-static const mw_op min_mask_op = {
-    .name = "min_mask",
-    .doc = "1 at the first of each group's smallest values, 0 elsewhere. Its gradient is 0.",
-    .example = "mw.min_mask(mw.randn{2,3}, {axes={2}})",
-    .forward = min_mask_forward,
-    MASK,
-};
+DEFINE_EXTREMUM(max, larger, "largest")
+DEFINE_EXTREMUM(min, smaller, "smallest")
 
+#ifdef FLOATS
 MW_PLUGIN(&sum_op, &sum_to_op, &mean_op, &max_op, &min_op, &max_mask_op, &min_mask_op)
 #else
 MW_PLUGIN(&sum_op, &sum_to_op, &max_op, &min_op)
