@@ -156,6 +156,7 @@ static inline mw_status map(const mw_call *call, map_loop loop) {
   return MW_OK;
 }
 
+#ifdef FLOATS
 /* A loop that does not read x or y is given dy in its place. */
 static void back_chunk(void *arg, int64_t chunk, int worker) {
   const map_job *job = arg;
@@ -174,6 +175,7 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
   mw_parallel(call, mw_chunks(call->din[0].count, GRAIN), back_chunk, &job);
   return MW_OK;
 }
+#endif
 
 #define NORMAL(shape) "mw.randn" shape
 #define POSITIVE(shape) "mw.uniform(" shape ", 0.5, 2)"
