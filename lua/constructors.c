@@ -227,30 +227,72 @@ static int tensor_linspace(lua_State *L) {
   return 1;
 }
 
-typedef void random_fill(mw_context *ctx, mw_dtype dtype, int64_t n, void *data, double a,
-                         double b);
+/* ---- random ------------------------------------------------------------------------------ */
 
-static int push_random(lua_State *L, const char *function, random_fill *fill, double a, double b,
-                       int dtype_at) {
-  mw_dtype dtype = face_dtype(L, dtype_at, MW_F32);
+/* While mw.compile traces a function, numbers that were drawn now would be the same at each run of
+ * its program. Then the functions below give a random op instead of a value. */
+static const char tracing_key = 0; /* its address is the key in Lua's registry */
+
+static bool is_tracing(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tracing_key);
+  bool tracing = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return tracing;
+}
+
+/* core.tracing(on?) -> whether a function was being traced before the call */
+static int module_tracing(lua_State *L) {
+  lua_pushboolean(L, is_tracing(L));
+  if (lua_isnone(L, 1)) return 1;
+  lua_pushboolean(L, lua_toboolean(L, 1));
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &tracing_key);
+  return 1;
+}
+
+/* Pushes the result of a random op without inputs, for which it draws a key. */
+static int push_drawn(lua_State *L, const char *op, int n_settings, const mw_setting *settings) {
+  face_push(L, mw_apply(face_context(L), op, 0, NULL, n_settings, settings));
+  return 1;
+}
+
+static mw_dtype float_dtype(lua_State *L, int index, const char *function) {
+  mw_dtype dtype = face_dtype(L, index, MW_F32);
   if (dtype != MW_F32 && dtype != MW_F64)
-    return face_error(L, "%s: dtype is '%s', expected 'f32' or 'f64'", function,
-                      mw_dtype_name(dtype));
+    face_error(L, "%s: dtype is '%s', expected 'f32' or 'f64'", function, mw_dtype_name(dtype));
+  return dtype;
+}
+
+/* One of two kinds of numbers: how they are drawn now, and the op with its two attributes. */
+typedef struct distribution {
+  void (*fill)(mw_context *ctx, mw_dtype dtype, int64_t n, void *data, double a, double b);
+  const char *op, *a, *b;
+} distribution;
+
+static const distribution uniform = {mw_random_uniform, "random_uniform", "low", "high"};
+static const distribution normal = {mw_random_normal, "random_normal", "mean", "deviation"};
+
+static int push_random(lua_State *L, const char *function, const distribution *d, double a,
+                       double b, int dtype_at) {
+  mw_dtype dtype = float_dtype(L, dtype_at, function);
   mw_spec spec = face_shape(L, 1, dtype);
+  if (is_tracing(L))
+    return push_drawn(L, d->op, 4,
+                      (mw_setting[]){mw_list("shape", spec.rank, spec.shape), mw_float(d->a, a),
+                                     mw_float(d->b, b), mw_text("dtype", mw_dtype_name(dtype))});
   void *data = face_push_blank(L, &spec);
-  fill(face_context(L), dtype, mw_spec_count(&spec), data, a, b);
+  d->fill(face_context(L), dtype, mw_spec_count(&spec), data, a, b);
   return 1;
 }
 
 /* core.randn(shape, dtype?): standard normal */
-static int tensor_randn(lua_State *L) { return push_random(L, "randn", mw_random_normal, 0, 1, 2); }
+static int tensor_randn(lua_State *L) { return push_random(L, "randn", &normal, 0, 1, 2); }
 
 /* core.uniform(shape, low?, high?, dtype?): in [low, high), by default [0, 1) */
 static int tensor_uniform(lua_State *L) {
   double low = number_or(L, 2, 0, "uniform", "low");
   double high = number_or(L, 3, 1, "uniform", "high");
   if (!(low <= high)) return face_error(L, "uniform: low is %g, above high, %g", low, high);
-  return push_random(L, "uniform", mw_random_uniform, low, high, 4);
+  return push_random(L, "uniform", &uniform, low, high, 4);
 }
 
 /* core.normal(shape, mean?, deviation?, dtype?) */
@@ -259,21 +301,46 @@ static int tensor_normal(lua_State *L) {
   double deviation = number_or(L, 3, 1, "normal", "deviation");
   if (!(deviation >= 0))
     return face_error(L, "normal: deviation is %g, expected 0 or more", deviation);
-  return push_random(L, "normal", mw_random_normal, mean, deviation, 4);
+  return push_random(L, "normal", &normal, mean, deviation, 4);
+}
+
+/* core.bernoulli(shape, p?, dtype?): 1 with probability p, by default 0.5, else 0.
+ * core.bernoulli(probabilities): of a tensor, each with its own. */
+static int tensor_bernoulli(lua_State *L) {
+  mw_tensor *probabilities = face_test(L, 1);
+  if (probabilities) {
+    if (!lua_isnoneornil(L, 2))
+      return face_error(L, "bernoulli: p is %s beside a tensor of probabilities",
+                        face_describe(L, 2));
+    face_push(L, mw_apply(face_context(L), "random_bernoulli", 1, &probabilities, 0, NULL));
+    return 1;
+  }
+  mw_spec spec = face_shape(L, 1, float_dtype(L, 3, "bernoulli"));
+  double p = number_or(L, 2, 0.5, "bernoulli", "p");
+  if (!(p >= 0 && p <= 1)) return face_error(L, "bernoulli: p is %g, expected 0 to 1", p);
+  return push_drawn(L, "random_bernoulli", 3,
+                    (mw_setting[]){mw_list("shape", spec.rank, spec.shape), mw_float("p", p),
+                                   mw_text("dtype", mw_dtype_name(spec.dtype))});
+}
+
+/* core.permutation(n): the numbers 0 .. n-1 in random order, i64 [n] */
+static int tensor_permutation(lua_State *L) {
+  lua_Integer n = face_check_integer(L, 1, "permutation", "n");
+  if (n < 0) return face_error(L, "permutation: n is %lld, expected 0 or more", n);
+  if (is_tracing(L)) return push_drawn(L, "random_permutation", 1, (mw_setting[]){mw_int("n", n)});
+  mw_spec spec = mw_spec_of(MW_I64, 1, (int64_t[]){n});
+  mw_random_permutation(face_context(L), n, face_push_blank(L, &spec));
+  return 1;
 }
 
 static const luaL_Reg functions[] = {
-    {"arange", tensor_arange},
-    {"eye", tensor_eye},
-    {"full", tensor_full},
-    {"linspace", tensor_linspace},
-    {"normal", tensor_normal},
-    {"ones", tensor_ones},
-    {"randn", tensor_randn},
-    {"tensor", tensor_new},
-    {"uniform", tensor_uniform},
-    {"zeros", tensor_zeros},
-    {NULL, NULL},
+    {"arange", tensor_arange},     {"bernoulli", tensor_bernoulli},
+    {"eye", tensor_eye},           {"full", tensor_full},
+    {"linspace", tensor_linspace}, {"normal", tensor_normal},
+    {"ones", tensor_ones},         {"permutation", tensor_permutation},
+    {"randn", tensor_randn},       {"tensor", tensor_new},
+    {"tracing", module_tracing},   {"uniform", tensor_uniform},
+    {"zeros", tensor_zeros},       {NULL, NULL},
 };
 
 void face_open_constructors(lua_State *L) { luaL_setfuncs(L, functions, 0); }

@@ -22,6 +22,18 @@ local function signature(args)
   return table.concat(parts, ";")
 end
 
+-- The results of fn on these arguments, as a packed table. Random numbers that it asks for are ops
+-- meanwhile, and what the trace draws is drawn again by the first run: mw.seed decides the numbers
+-- of a call, be it the one that traces or a later one.
+local function traced_results(fn, args)
+  local outer, seed, position = core.tracing(true), core.random_state()
+  local results = table.pack(pcall(fn, table.unpack(args, 1, args.n)))
+  core.tracing(outer)
+  core.random_restore(seed, position)
+  if not results[1] then error(results[2], 0) end
+  return table.move(results, 2, results.n, 1, {n = results.n - 1})
+end
+
 -- Calls fn on input leaves in place of tensors, and compiles what it returns.
 local function trace(fn, args)
   local inputs, traced = {}, {n = args.n}
@@ -33,7 +45,7 @@ local function trace(fn, args)
       inputs[i] = traced[i]
     end
   end
-  local outputs = table.pack(fn(table.unpack(traced, 1, traced.n)))
+  local outputs = traced_results(fn, traced)
   for i = 1, outputs.n do
     if not core.is_tensor(outputs[i]) then
       check.fail("compile", ("result %d of the function"):format(i), outputs[i], "a tensor")
@@ -44,8 +56,9 @@ end
 
 ---Returns a function that does what `fn` does on tensors, but builds its graph only once for each
 ---combination of dtypes and shapes, and then runs the compiled program. What `fn` does besides
----building tensors happens once, and so do constants that it makes, random ones too. Parameters
----are read at each run, and cannot be updated inside. All results must be tensors.
+---building tensors happens once, and so do constants that it makes; but random numbers, such as
+---mw.randn's and dropout's, are new at each run. Parameters are read at each run, and cannot be
+---updated inside; neither are running statistics. All results must be tensors.
 ---@param fn function
 ---@return function
 local function compile(fn)
