@@ -6,30 +6,34 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
-local activation = require "moonwalk.nn.activation"
-local pool = require "moonwalk.nn.pool"
 
 ---@class moonwalk.nn
 local nn = {
   Module = require "moonwalk.nn.module",
   Sequential = require "moonwalk.nn.sequential",
-  Conv2d = require "moonwalk.nn.conv2d",
   Dense = require "moonwalk.nn.dense",
+  Dropout = require "moonwalk.nn.dropout",
+  Embedding = require "moonwalk.nn.embedding",
   Flatten = require "moonwalk.nn.flatten",
-  MaxPool = pool.MaxPool,
-  MeanPool = pool.MeanPool,
-  Identity = activation.Identity,
-  ReLU = activation.ReLU,
-  Sigmoid = activation.Sigmoid,
-  Tanh = activation.Tanh,
   init = require "moonwalk.nn.init",
   summary = require "moonwalk.nn.summary",
 }
 
+-- Files that hold several layers each.
+for _, family in ipairs {"activation", "conv", "norm", "pool", "recurrent"} do
+  for class, layer in pairs(require("moonwalk.nn." .. family)) do nn[class] = layer end
+end
+
 -- What some layers are called in other frameworks.
 local elsewhere = {
-  AvgPool2d = "MeanPool", Linear = "Dense", SpatialAveragePooling = "MeanPool",
-  SpatialConvolution = "Conv2d", SpatialMaxPooling = "MaxPool", View = "Flatten",
+  AdaptiveAvgPool2d = "AdaptiveMeanPool", AvgPool1d = "MeanPool1d", AvgPool2d = "MeanPool",
+  BatchNorm1d = "BatchNorm", BatchNorm2d = "BatchNorm", BatchNorm3d = "BatchNorm",
+  Dropout1d = "Dropout", Dropout2d = "Dropout", GlobalAvgPool = "GlobalMeanPool",
+  InstanceNorm1d = "InstanceNorm", InstanceNorm2d = "InstanceNorm", Linear = "Dense",
+  LookupTable = "Embedding", MaxPool2d = "MaxPool", SpatialAveragePooling = "MeanPool",
+  SpatialBatchNormalization = "BatchNorm", SpatialConvolution = "Conv2d",
+  SpatialFullConvolution = "ConvTranspose2d", SpatialMaxPooling = "MaxPool", Swish = "SiLU",
+  View = "Flatten",
 }
 
 return setmetatable(nn, {

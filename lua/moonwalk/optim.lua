@@ -9,6 +9,7 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local updates = require "moonwalk.updates"
 
 ---@class moonwalk.Optimizer
 ---@field lr number learning rate
@@ -110,8 +111,9 @@ local function slots_of(opt, i, names)
 end
 
 ---Makes one step: computes the loss and its gradients and updates the parameters, all in one
----program. Other gradients than the loss's own may be given, in the order of the parameters
----(clipped ones, for example).
+---program. The buffers (running statistics) whose new values wait are updated with them. Other
+---gradients than the loss's own may be given, in the order of the parameters (clipped ones, for
+---example).
 ---@param loss moonwalk.Tensor a scalar
 ---@param gradients moonwalk.Tensor[]?
 ---@return moonwalk.Tensor loss with its value from before the update
@@ -140,6 +142,7 @@ function Optimizer:step(loss, gradients)
       targets[#targets + 1], values[#values + 1] = slots[name], new[name]
     end
   end
+  updates.take(targets, values)
   core.run({loss}, targets, values)
   self.steps = self.steps + 1
   return loss

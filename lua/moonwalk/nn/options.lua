@@ -32,7 +32,7 @@ end
 ---@param name string
 ---@param value any
 ---@param low integer
----@param lengths table<integer, boolean>
+---@param lengths table<integer|string, boolean|string> one of options.SIZES or options.EDGES
 ---@param fallback any? for nil; required when there is none
 ---@return integer|integer[]
 function options.sizes(where, name, value, low, lengths, fallback)
@@ -44,24 +44,48 @@ function options.sizes(where, name, value, low, lengths, fallback)
     for _, item in ipairs(value) do good = good and is_size(item) end
     if good then return value end
   end
-  check.fail(where, name, value,
-    ("a whole number of at least %d or %s"):format(low, lengths[4] and "{top, left, bottom, right}"
-      or "{height, width}"))
+  check.fail(where, name, value, ("a whole number of at least %d%s"):format(low, lengths.text))
   return low
 end
 
----@type table<integer, boolean>
-options.PAIR = {[1] = true, [2] = true}
----@type table<integer, boolean>
-options.EDGES = {[1] = true, [2] = true, [4] = true}
+-- For images of 1, 2 and 3 axes: the lengths of a list of sizes, and of a list of edges.
+---@type table<integer|string, boolean|string>[]
+options.SIZES = {
+  {[1] = true, text = ""},
+  {[1] = true, [2] = true, text = " or {height, width}"},
+  {[1] = true, [3] = true, text = " or {depth, height, width}"},
+}
+---@type table<integer|string, boolean|string>[]
+options.EDGES = {
+  {[1] = true, [2] = true, text = " or {left, right}"},
+  {[1] = true, [2] = true, [4] = true, text = " or {top, left, bottom, right}"},
+  {[1] = true, [3] = true, [6] = true,
+    text = " or {depth, height, width} or {front, top, left, back, bottom, right}"},
+}
 
----Height and width of what sizes() gives for a pair.
+---The sizes of `rank` axes of what sizes() gives.
 ---@param value integer|integer[]
----@return integer height
----@return integer width
-function options.pair(value)
-  if type(value) == "table" then return value[1], value[2] or value[1] end
-  return value, value
+---@param rank integer
+---@return integer[]
+function options.spread(value, rank)
+  local list = {}
+  for i = 1, rank do list[i] = type(value) == "table" and (value[i] or value[1]) or value end
+  return list
+end
+
+---The value of an option that may also stand as the first without a name: Dropout {0.5} or
+---Dropout {p = 0.5}.
+---@param where string
+---@param given table
+---@param name string
+---@return any
+function options.first(where, given, name)
+  if given[1] ~= nil and given[name] ~= nil then
+    core.error(("%s: the %s is given twice, as [1] and as %s"):format(where,
+      name == "kernel" and "window" or name, name))
+  end
+  if given[1] ~= nil then return given[1] end
+  return given[name]
 end
 
 local function show(value)

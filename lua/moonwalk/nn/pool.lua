@@ -1,26 +1,24 @@
--- pool.lua: MaxPool and MeanPool: the largest value, or the mean, of each window.
+-- pool.lua: layers that make images smaller or larger: pooling, and upsampling.
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local Module = require "moonwalk.nn.module"
 local options = require "moonwalk.nn.options"
 
--- A class of layers that apply a pooling op; known lists what it takes besides its window.
-local function pooling(class, op, known)
+-- A class of layers that apply a pooling op to images of `rank` axes; known lists what it takes
+-- besides its window.
+local function pooling(class, op, rank, known)
   local Pool = Module:extend(class)
   local where = "nn." .. class
+  local sizes, edges = options.SIZES[rank], options.EDGES[rank]
 
   function Pool:init(given)
     options.table(where, given, 1, known)
-    if given[1] ~= nil and given.kernel ~= nil then
-      core.error(where .. ": the window is given twice, as [1] and as kernel")
-    end
-    local kernel = given[1]
-    if kernel == nil then kernel = given.kernel end
-    options.sizes(where, "the window, [1],", kernel, 1, options.PAIR)
-    options.sizes(where, "stride", given.stride, 1, options.PAIR, 1)
-    options.sizes(where, "padding", given.padding, 0, options.EDGES, 0)
-    options.sizes(where, "dilation", given.dilation, 1, options.PAIR, 1)
+    local kernel = options.first(where, given, "kernel")
+    options.sizes(where, "the window, [1],", kernel, 1, sizes)
+    options.sizes(where, "stride", given.stride, 1, sizes, 1)
+    options.sizes(where, "padding", given.padding, 0, edges, 0)
+    options.sizes(where, "dilation", given.dilation, 1, sizes, 1)
     check.boolean(where, "ceil_mode", given.ceil_mode, false)
     check.boolean(where, "count_include_pad", given.count_include_pad, true)
     self.attributes = options.pick(given, known)
@@ -35,6 +33,51 @@ local function pooling(class, op, known)
   return Pool
 end
 
+local GlobalMeanPool = Module:extend "GlobalMeanPool"
+
+function GlobalMeanPool.init(_, given)
+  options.table("nn.GlobalMeanPool", given, 0, {})
+end
+
+function GlobalMeanPool.forward(_, x)
+  return core.call("global_meanpool", x)
+end
+
+local AdaptiveMeanPool = Module:extend "AdaptiveMeanPool"
+
+function AdaptiveMeanPool:init(given)
+  local where, known = "nn.AdaptiveMeanPool", {"size"}
+  options.table(where, given, 1, known)
+  local size = options.first(where, given, "size")
+  self.attributes = {size = options.sizes(where, "size", size, 1, options.SIZES[2])}
+  self.description = options.describe("AdaptiveMeanPool", given, known)
+end
+
+function AdaptiveMeanPool:forward(x)
+  return core.call("adaptive_meanpool", x, self.attributes)
+end
+
+local Upsample = Module:extend "Upsample"
+
+function Upsample:init(given)
+  local where, known = "nn.Upsample", {"scale", "size", "mode"}
+  options.table(where, given, 0, known)
+  if (given.scale == nil) == (given.size == nil) then
+    core.error(("%s: %s; it takes either, such as {scale = 2}"):format(where,
+      given.scale and "both scale and size are given" or "neither scale nor size is given"))
+  end
+  for _, name in ipairs {"scale", "size"} do
+    options.sizes(where, name, given[name], 1, options.SIZES[2], 1)
+  end
+  check.text(where, "mode", given.mode, "nearest")
+  self.attributes = options.pick(given, known)
+  self.description = options.describe("Upsample", given, known)
+end
+
+function Upsample:forward(x)
+  return core.call("upsample", x, self.attributes)
+end
+
 ---@class moonwalk.PoolOptions
 ---@field [1] integer|integer[] the window, a number or {height, width}
 ---@field stride integer|integer[]? the window's size
@@ -42,11 +85,25 @@ end
 ---@field dilation integer|integer[]? 1; MaxPool only
 ---@field ceil_mode boolean? false; whether a window that the edge cuts counts
 ---@field count_include_pad boolean? true; MeanPool only: whether padding counts in the mean
+local MAX = {"kernel", "stride", "padding", "dilation", "ceil_mode"}
+local MEAN = {"kernel", "stride", "padding", "ceil_mode", "count_include_pad"}
 
 return {
   ---@type fun(options: moonwalk.PoolOptions): moonwalk.Module
-  MaxPool = pooling("MaxPool", "maxpool", {"kernel", "stride", "padding", "dilation", "ceil_mode"}),
+  MaxPool = pooling("MaxPool", "maxpool", 2, MAX),
   ---@type fun(options: moonwalk.PoolOptions): moonwalk.Module
-  MeanPool = pooling("MeanPool", "meanpool",
-    {"kernel", "stride", "padding", "ceil_mode", "count_include_pad"}),
+  MeanPool = pooling("MeanPool", "meanpool", 2, MEAN),
+  ---@type fun(options: moonwalk.PoolOptions): moonwalk.Module
+  MaxPool1d = pooling("MaxPool1d", "maxpool1d", 1, MAX),
+  ---@type fun(options: moonwalk.PoolOptions): moonwalk.Module
+  MeanPool1d = pooling("MeanPool1d", "meanpool1d", 1, MEAN),
+  ---The mean of each channel's whole image.
+  ---@type fun(options: {}): moonwalk.Module
+  GlobalMeanPool = GlobalMeanPool,
+  ---The means of as many windows as make images of a size: AdaptiveMeanPool {7} or {{7, 5}}.
+  ---@type fun(options: {size: integer|integer[]}): moonwalk.Module
+  AdaptiveMeanPool = AdaptiveMeanPool,
+  ---Larger images, by a factor or to a size: Upsample {scale = 2, mode = "nearest"}.
+  ---@type fun(options: table): moonwalk.Module
+  Upsample = Upsample,
 }

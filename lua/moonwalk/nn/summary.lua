@@ -3,6 +3,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local Module = require "moonwalk.nn.module"
+local updates = require "moonwalk.updates"
 
 -- 61706 -> "61,706"
 local function thousands(n)
@@ -59,7 +60,7 @@ local function summary(net, input)
       check.fail("nn.summary", "the shape of a sample", input, "a table such as {1, 28, 28}")
     end
     local first = net:parameters()[1]
-    net(core.full({1, table.unpack(input)}, 0, first and first.dtype or "f32"))
+    updates.trial(net, core.full({1, table.unpack(input)}, 0, first and first.dtype or "f32"))
   end
   local rows = add_rows({{"layer", "output", "parameters"}}, net, nil, 0, {})
   rows[#rows + 1] = {"total", "", thousands(count(net, {}))}

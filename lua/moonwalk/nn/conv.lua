@@ -1,0 +1,87 @@
+-- conv.lua: Conv1d, Conv2d, Conv3d and ConvTranspose2d: convolutions with trained filters.
+
+local core = require "moonwalk.core"
+local check = require "moonwalk.check"
+local init = require "moonwalk.nn.init"
+local Module = require "moonwalk.nn.module"
+local options = require "moonwalk.nn.options"
+
+---@class moonwalk.Conv: moonwalk.Module
+---@field weight moonwalk.Tensor [out, in/groups, ...]; of ConvTranspose2d [in, out/groups, ...]
+---@field bias moonwalk.Tensor? [out]
+
+-- Sizes may be one number or, for images, {height, width}; for volumes {depth, height, width}.
+---@class moonwalk.ConvOptions
+---@field [1] integer channels of the input
+---@field [2] integer channels of the output: the number of filters
+---@field kernel integer|integer[] size of a filter
+---@field stride integer|integer[]? 1
+---@field padding integer|integer[]? 0; also for each edge: {top, left, bottom, right}
+---@field output_padding integer|integer[]? 0; ConvTranspose2d only
+---@field dilation integer|integer[]? 1
+---@field groups integer? 1
+---@field bias boolean? true
+---@field init moonwalk.Initialiser? of the filters, nn.init.he(); the bias begins at 0
+---@field dtype string? "f32"
+
+-- A class of layers that apply an op to images of `rank` axes. further lists attributes besides the
+-- usual ones; transposed filters are [in, out/groups, ...].
+local function convolution(class, op, rank, further, transposed)
+  local Conv = Module:extend(class)
+  local where = "nn." .. class
+  local attributes = {"stride", "padding", "dilation", "groups"}
+  table.move(further, 1, #further, #attributes + 1, attributes)
+  local known = {"kernel"}
+  table.move(attributes, 1, #attributes, 2, known)
+  table.move({"bias", "init", "dtype"}, 1, 3, #known + 1, known)
+  local sizes, edges = options.SIZES[rank], options.EDGES[rank]
+
+  function Conv:init(given)
+    options.table(where, given, 2, known)
+    local channels = check.integer(where, "the number of input channels, [1],", given[1], 1)
+    local filters = check.integer(where, "the number of filters, [2],", given[2], 1)
+    local kernel = options.sizes(where, "kernel", given.kernel, 1, sizes)
+    options.sizes(where, "stride", given.stride, 1, sizes, 1)
+    options.sizes(where, "padding", given.padding, 0, edges, 0)
+    options.sizes(where, "dilation", given.dilation, 1, sizes, 1)
+    options.sizes(where, "output_padding", given.output_padding, 0, sizes, 0)
+    local groups = check.integer(where, "groups", given.groups, 1, 1)
+    if channels % groups ~= 0 or filters % groups ~= 0 then
+      core.error(("%s: groups is %d, expected a divisor of both %d channels and %d filters")
+        :format(where, groups, channels, filters))
+    end
+    local dtype = check.choice(where, "dtype", given.dtype, {"f32", "f64"}, "f32")
+    local shape = {filters, channels // groups, table.unpack(options.spread(kernel, rank))}
+    if transposed then shape[1], shape[2] = channels, filters // groups end
+    local area = 1
+    for axis = 3, #shape do area = area * shape[axis] end
+    self.weight = init.parameter(where, given.init or init.he(), shape, dtype,
+      channels // groups * area, filters // groups * area)
+    if check.boolean(where, "bias", given.bias, true) then
+      self.bias = core.param(core.full({filters}, 0, dtype))
+    end
+    self.attributes = options.pick(given, attributes)
+    self.description = options.describe(class, given, known)
+  end
+
+  function Conv:forward(x)
+    return core.call(op, x, self.weight, self.bias, self.attributes)
+  end
+
+  return Conv
+end
+
+return {
+  ---Signals: x is [n, channels, length].
+  ---@type fun(options: moonwalk.ConvOptions): moonwalk.Conv
+  Conv1d = convolution("Conv1d", "conv1d", 1, {}),
+  ---Images: x is [n, channels, height, width].
+  ---@type fun(options: moonwalk.ConvOptions): moonwalk.Conv
+  Conv2d = convolution("Conv2d", "conv2d", 2, {}),
+  ---Volumes: x is [n, channels, depth, height, width].
+  ---@type fun(options: moonwalk.ConvOptions): moonwalk.Conv
+  Conv3d = convolution("Conv3d", "conv3d", 3, {}),
+  ---The gradient of Conv2d as a layer, which makes images larger.
+  ---@type fun(options: moonwalk.ConvOptions): moonwalk.Conv
+  ConvTranspose2d = convolution("ConvTranspose2d", "conv_transpose2d", 2, {"output_padding"}, true),
+}

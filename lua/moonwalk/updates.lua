@@ -1,0 +1,128 @@
+-- updates.lua: buffers, and the values that they take over with the next step.
+--
+-- A buffer is a tensor that a network keeps and saves but does not train: the running mean of a
+-- batch normalisation. Its new value is a by-product of a forward pass, and is computed in the
+-- program of the step that follows: until then it waits here, as a graph. What asks for the value
+-- earlier flushes.
+
+local core = require "moonwalk.core"
+
+local updates = {}
+
+-- The buffers. Both tables let go of what a network that is no longer used has left.
+local known = setmetatable({}, {__mode = "k"})
+-- buffer -> {value, serial, passes}: the value to come; how many passes it is made of.
+local waiting = setmetatable({}, {__mode = "k"})
+
+local serial, held = 0, 0
+
+-- So many passes without a step may wait as a graph, which holds on to their inputs.
+local MOST_PASSES = 16
+
+---A buffer with the value of a tensor.
+---@param value moonwalk.Tensor
+---@return moonwalk.Tensor
+function updates.buffer(value)
+  local buffer = core.param(value)
+  known[buffer] = true
+  return buffer
+end
+
+---@param value any
+---@return boolean
+function updates.is_buffer(value)
+  return known[value] ~= nil
+end
+
+-- The buffers whose value waits, in the order in which they came: the same in each step, as the
+-- step's program is found by its structure.
+local function ordered()
+  local list = {}
+  for buffer, entry in pairs(waiting) do list[#list + 1] = {buffer, entry} end
+  table.sort(list, function(a, b) return a[2].serial < b[2].serial end)
+  return list
+end
+
+---What the next pass goes on from: the value that waits, or that of the buffer. Not the buffer
+---itself: what a pass computes otherwise does not become stale when the buffer changes.
+---@param buffer moonwalk.Tensor
+---@return moonwalk.Tensor
+function updates.latest(buffer)
+  if core.tracing() then return buffer end
+  local entry = waiting[buffer]
+  return entry and entry.value or core.tensor(buffer)
+end
+
+-- Computes what waits, so that it is a graph no more.
+local function settle()
+  local list, values = ordered(), {}
+  for i, item in ipairs(list) do
+    values[i] = item[2].value
+    waiting[item[1]] = nil -- whatever becomes of the computation
+  end
+  core.eval(table.unpack(values))
+  for i, item in ipairs(list) do
+    waiting[item[1]] = {value = core.tensor(values[i]), serial = item[2].serial, passes = 0}
+  end
+end
+
+---Lets a value wait. Not while mw.compile traces, whose program is run again without this.
+---@param buffer moonwalk.Tensor
+---@param value moonwalk.Tensor
+function updates.put(buffer, value)
+  if core.tracing() or held > 0 then return end
+  local entry = waiting[buffer]
+  if not entry then
+    serial = serial + 1
+    entry = {serial = serial, passes = 0}
+    waiting[buffer] = entry
+  end
+  entry.value, entry.passes = value, entry.passes + 1
+  if entry.passes >= MOST_PASSES then settle() end
+end
+
+---Adds what waits to an update, for which it then waits no more. A buffer that is among the targets
+---already is left at that.
+---@param targets moonwalk.Tensor[]
+---@param values moonwalk.Tensor[]
+function updates.take(targets, values)
+  local given = {}
+  for _, target in ipairs(targets) do given[target] = true end
+  for _, item in ipairs(ordered()) do
+    local buffer, entry = item[1], item[2]
+    waiting[buffer] = nil
+    if not given[buffer] then
+      targets[#targets + 1], values[#values + 1] = buffer, entry.value
+    end
+  end
+end
+
+---Gives all buffers now the values that wait for them.
+function updates.flush()
+  if next(waiting) == nil then return end
+  local targets, values = {}, {}
+  updates.take(targets, values)
+  core.run({}, targets, values)
+end
+
+---Forgets what waits for some buffers, which have been given other values.
+---@param buffers moonwalk.Tensor[]
+function updates.discard(buffers)
+  for _, buffer in ipairs(buffers) do waiting[buffer] = nil end
+end
+
+---Calls fn(...) as a trial: no buffer changes, and the random numbers go on as if it had not been.
+---@param fn function
+---@param ... any
+---@return any ... what fn returns
+function updates.trial(fn, ...)
+  local random = {core.random_state()}
+  held = held + 1
+  local results = table.pack(pcall(fn, ...))
+  held = held - 1
+  core.random_restore(random[1], random[2])
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
+
+return updates
