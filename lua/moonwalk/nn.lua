@@ -26,7 +26,8 @@ end
 
 -- What some layers are called in other frameworks.
 local elsewhere = {
-  AdaptiveAvgPool2d = "AdaptiveMeanPool", AvgPool1d = "MeanPool1d", AvgPool2d = "MeanPool",
+  AdaptiveAvgPool2d = "AdaptiveMeanPool", AdaptiveMaxPool2d = "AdaptiveMaxPool",
+  AvgPool1d = "MeanPool1d", AvgPool2d = "MeanPool",
   BatchNorm1d = "BatchNorm", BatchNorm2d = "BatchNorm", BatchNorm3d = "BatchNorm",
   Dropout1d = "Dropout", Dropout2d = "Dropout", GlobalAvgPool = "GlobalMeanPool",
   InstanceNorm1d = "InstanceNorm", InstanceNorm2d = "InstanceNorm", Linear = "Dense",

@@ -99,16 +99,10 @@ end
 
 ---Gives all buffers now the values that wait for them.
 function updates.flush()
-  if next(waiting) == nil then return end
+  if held > 0 or next(waiting) == nil then return end
   local targets, values = {}, {}
   updates.take(targets, values)
   core.run({}, targets, values)
-end
-
----Forgets what waits for some buffers, which have been given other values.
----@param buffers moonwalk.Tensor[]
-function updates.discard(buffers)
-  for _, buffer in ipairs(buffers) do waiting[buffer] = nil end
 end
 
 ---Calls fn(...) as a trial: no buffer changes, and the random numbers go on as if it had not been.

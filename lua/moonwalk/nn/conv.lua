@@ -1,4 +1,4 @@
--- conv.lua: Conv1d, Conv2d, Conv3d and ConvTranspose2d: convolutions with trained filters.
+-- conv.lua: Conv1d to Conv3d, ConvTranspose1d and 2d: convolutions with trained filters.
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
@@ -7,7 +7,7 @@ local Module = require "moonwalk.nn.module"
 local options = require "moonwalk.nn.options"
 
 ---@class moonwalk.Conv: moonwalk.Module
----@field weight moonwalk.Tensor [out, in/groups, ...]; of ConvTranspose2d [in, out/groups, ...]
+---@field weight moonwalk.Tensor [out, in/groups, ...]; of ConvTranspose [in, out/groups, ...]
 ---@field bias moonwalk.Tensor? [out]
 
 -- Sizes may be one number or, for images, {height, width}; for volumes {depth, height, width}.
@@ -17,7 +17,7 @@ local options = require "moonwalk.nn.options"
 ---@field kernel integer|integer[] size of a filter
 ---@field stride integer|integer[]? 1
 ---@field padding integer|integer[]? 0; also for each edge: {top, left, bottom, right}
----@field output_padding integer|integer[]? 0; ConvTranspose2d only
+---@field output_padding integer|integer[]? 0; ConvTranspose only
 ---@field dilation integer|integer[]? 1
 ---@field groups integer? 1
 ---@field bias boolean? true
@@ -81,6 +81,9 @@ return {
   ---Volumes: x is [n, channels, depth, height, width].
   ---@type fun(options: moonwalk.ConvOptions): moonwalk.Conv
   Conv3d = convolution("Conv3d", "conv3d", 3, {}),
+  ---The gradient of Conv1d as a layer, which makes signals longer.
+  ---@type fun(options: moonwalk.ConvOptions): moonwalk.Conv
+  ConvTranspose1d = convolution("ConvTranspose1d", "conv_transpose1d", 1, {"output_padding"}, true),
   ---The gradient of Conv2d as a layer, which makes images larger.
   ---@type fun(options: moonwalk.ConvOptions): moonwalk.Conv
   ConvTranspose2d = convolution("ConvTranspose2d", "conv_transpose2d", 2, {"output_padding"}, true),

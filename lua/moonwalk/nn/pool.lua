@@ -33,34 +33,44 @@ local function pooling(class, op, rank, known)
   return Pool
 end
 
-local GlobalMeanPool = Module:extend "GlobalMeanPool"
+-- A class of layers that make one number of each channel's whole image.
+local function global_pooling(class, op)
+  local Pool = Module:extend(class)
 
-function GlobalMeanPool.init(_, given)
-  options.table("nn.GlobalMeanPool", given, 0, {})
+  function Pool.init(_, given)
+    options.table("nn." .. class, given, 0, {})
+  end
+
+  function Pool.forward(_, x)
+    return core.call(op, x)
+  end
+
+  return Pool
 end
 
-function GlobalMeanPool.forward(_, x)
-  return core.call("global_meanpool", x)
-end
+-- A class of layers that make images of one size, by as many windows.
+local function adaptive_pooling(class, op)
+  local Pool = Module:extend(class)
+  local where, known = "nn." .. class, {"size"}
 
-local AdaptiveMeanPool = Module:extend "AdaptiveMeanPool"
+  function Pool:init(given)
+    options.table(where, given, 1, known)
+    local size = options.first(where, given, "size")
+    self.attributes = {size = options.sizes(where, "size", size, 1, options.SIZES[2])}
+    self.description = options.describe(class, given, known)
+  end
 
-function AdaptiveMeanPool:init(given)
-  local where, known = "nn.AdaptiveMeanPool", {"size"}
-  options.table(where, given, 1, known)
-  local size = options.first(where, given, "size")
-  self.attributes = {size = options.sizes(where, "size", size, 1, options.SIZES[2])}
-  self.description = options.describe("AdaptiveMeanPool", given, known)
-end
+  function Pool:forward(x)
+    return core.call(op, x, self.attributes)
+  end
 
-function AdaptiveMeanPool:forward(x)
-  return core.call("adaptive_meanpool", x, self.attributes)
+  return Pool
 end
 
 local Upsample = Module:extend "Upsample"
 
 function Upsample:init(given)
-  local where, known = "nn.Upsample", {"scale", "size", "mode"}
+  local where, known = "nn.Upsample", {"scale", "size", "mode", "align_corners"}
   options.table(where, given, 0, known)
   if (given.scale == nil) == (given.size == nil) then
     core.error(("%s: %s; it takes either, such as {scale = 2}"):format(where,
@@ -69,7 +79,8 @@ function Upsample:init(given)
   for _, name in ipairs {"scale", "size"} do
     options.sizes(where, name, given[name], 1, options.SIZES[2], 1)
   end
-  check.text(where, "mode", given.mode, "nearest")
+  check.choice(where, "mode", given.mode, {"nearest", "bilinear"}, "nearest")
+  check.boolean(where, "align_corners", given.align_corners, false)
   self.attributes = options.pick(given, known)
   self.description = options.describe("Upsample", given, known)
 end
@@ -99,10 +110,14 @@ return {
   MeanPool1d = pooling("MeanPool1d", "meanpool1d", 1, MEAN),
   ---The mean of each channel's whole image.
   ---@type fun(options: {}): moonwalk.Module
-  GlobalMeanPool = GlobalMeanPool,
+  GlobalMeanPool = global_pooling("GlobalMeanPool", "global_meanpool"),
+  ---@type fun(options: {}): moonwalk.Module
+  GlobalMaxPool = global_pooling("GlobalMaxPool", "global_maxpool"),
   ---The means of as many windows as make images of a size: AdaptiveMeanPool {7} or {{7, 5}}.
   ---@type fun(options: {size: integer|integer[]}): moonwalk.Module
-  AdaptiveMeanPool = AdaptiveMeanPool,
+  AdaptiveMeanPool = adaptive_pooling("AdaptiveMeanPool", "adaptive_meanpool"),
+  ---@type fun(options: {size: integer|integer[]}): moonwalk.Module
+  AdaptiveMaxPool = adaptive_pooling("AdaptiveMaxPool", "adaptive_maxpool"),
   ---Larger images, by a factor or to a size: Upsample {scale = 2, mode = "nearest"}.
   ---@type fun(options: table): moonwalk.Module
   Upsample = Upsample,

@@ -48,6 +48,22 @@ local function add_rows(rows, module, name, depth, seen)
   return rows
 end
 
+-- Calls the net in evaluation mode, in which one sample is enough for every layer, and then leaves
+-- all modules as they were.
+local function try(net, x)
+  local modes = {}
+  local function visit(module)
+    if modes[module] ~= nil then return end
+    modes[module] = module.training
+    rawset(module, "training", false)
+    for _, child in ipairs(module:children()) do visit(child[2]) end
+  end
+  visit(net)
+  local succeeded, message = pcall(updates.trial, net, x)
+  for module, training in pairs(modes) do rawset(module, "training", training) end
+  if not succeeded then error(message, 0) end
+end
+
 ---The network as a table. Output shapes are those of the last call; when an input shape is
 ---given, those that it leads to.
 ---@param net moonwalk.Module
@@ -60,7 +76,7 @@ local function summary(net, input)
       check.fail("nn.summary", "the shape of a sample", input, "a table such as {1, 28, 28}")
     end
     local first = net:parameters()[1]
-    updates.trial(net, core.full({1, table.unpack(input)}, 0, first and first.dtype or "f32"))
+    try(net, core.full({1, table.unpack(input)}, 0, first and first.dtype or "f32"))
   end
   local rows = add_rows({{"layer", "output", "parameters"}}, net, nil, 0, {})
   rows[#rows + 1] = {"total", "", thousands(count(net, {}))}
