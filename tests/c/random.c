@@ -1,4 +1,6 @@
 /* random.c: the generator against the published vectors, and the shape of its distributions. */
+#include <math.h>
+
 #include "graph/internal.h"
 #include "tests/tap.h"
 
@@ -126,6 +128,86 @@ static void test_permutation(mw_context *ctx) {
   is_int(order[0], 0, "one number has one order");
 }
 
+/* ---- random ops: functions of a key, which the host draws where none is given ---------------- */
+
+enum { FEW = 6 };
+
+/* random_uniform of FEW elements with a key, or without one. */
+static mw_tensor *uniform_op(mw_context *ctx, mw_tensor *key) {
+  mw_setting settings[] = {mw_list("shape", 1, (int64_t[]){FEW}), mw_text("dtype", "f64")};
+  return mw_apply(ctx, "random_uniform", 1, &key, 2, settings);
+}
+
+static bool same_numbers(const mw_tensor *a, const mw_tensor *b) {
+  return memcmp(mw_tensor_data(a), mw_tensor_data(b), FEW * sizeof(double)) == 0;
+}
+
+static uint64_t position_of(const mw_context *ctx) {
+  uint64_t seed, position;
+  mw_random_state(ctx, &seed, &position);
+  return position;
+}
+
+static void test_keys(mw_context *ctx) {
+  mw_seed(ctx, 9);
+  mw_tensor *drawn[] = {uniform_op(ctx, NULL), uniform_op(ctx, NULL)};
+  is_int((long long)position_of(ctx), 2 * FEW, "an op without a key moves the generator on");
+  mw_eval(ctx, 2, drawn);
+  ok(!same_numbers(drawn[0], drawn[1]), "two ops in one program draw different numbers");
+  mw_seed(ctx, 9);
+  mw_tensor *key = mw_random_key(ctx, FEW);
+  const int64_t *words = mw_tensor_data(key);
+  ok(words[0] == 9 && words[1] == 0 && position_of(ctx) == FEW,
+     "mw_random_key gives seed and position, and moves the generator");
+  mw_tensor *by_key[] = {uniform_op(ctx, key), uniform_op(ctx, key)};
+  mw_eval(ctx, 2, by_key);
+  ok(same_numbers(by_key[0], drawn[0]) && same_numbers(by_key[1], drawn[0]),
+     "what is given the key gives its numbers");
+  is_int((long long)position_of(ctx), FEW, "and leaves the generator alone");
+  for (int i = 0; i < 2; i++) {
+    mw_release(drawn[i]);
+    mw_release(by_key[i]);
+  }
+  mw_release(key);
+}
+
+static void test_program(mw_context *ctx) {
+  mw_tensor *y = uniform_op(ctx, NULL), *x = mw_apply(ctx, "exp", 1, &y, 0, NULL);
+  mw_program *program = mw_program_new(ctx, 2, (mw_tensor *[]){y, x}, 0, NULL, NULL);
+  mw_tensor *runs[4][2];
+  for (int i = 0; i < 4; i++) {
+    if (i % 2 == 0) mw_seed(ctx, 4);
+    mw_program_run(program, runs[i]);
+  }
+  is_int((long long)position_of(ctx), 2 * FEW, "each run draws its numbers");
+  ok(!same_numbers(runs[0][0], runs[1][0]), "a program kept by hand draws new ones at each run");
+  ok(same_numbers(runs[0][0], runs[2][0]) && same_numbers(runs[1][0], runs[3][0]),
+     "the same ones after the same seed");
+  const double *a = mw_tensor_data(runs[1][0]), *b = mw_tensor_data(runs[1][1]);
+  near(b[2], exp(a[2]), 1e-15, "and what is made of them is of that run");
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 2; k++) mw_release(runs[i][k]);
+  mw_program_free(program);
+  mw_release(x);
+  mw_release(y);
+}
+
+/* The gradient in a program of its own draws the mask of forward again. */
+static void test_dropout(mw_context *ctx) {
+  mw_spec spec = mw_spec_of(MW_F64, 1, (int64_t[]){FEW});
+  const double ones[FEW] = {1, 1, 1, 1, 1, 1};
+  mw_tensor *x = mw_parameter(ctx, &spec, ones, "x"), *dx;
+  mw_seed(ctx, 3);
+  mw_tensor *y = mw_apply(ctx, "dropout", 1, &x, 0, NULL);
+  mw_tensor *sum = mw_apply(ctx, "sum", 1, &y, 0, NULL);
+  mw_eval(ctx, 1, &y);
+  mw_grad(ctx, sum, NULL, 1, &x, &dx);
+  mw_eval(ctx, 1, &dx);
+  ok(same_numbers(y, dx), "dropout's gradient has the mask of its value");
+  mw_tensor *all[] = {x, y, sum, dx};
+  for (int i = 0; i < 4; i++) mw_release(all[i]);
+}
+
 int main(void) {
   test_known_answers();
   test_against_reference();
@@ -133,6 +215,9 @@ int main(void) {
   test_distributions(ctx);
   test_state(ctx);
   test_permutation(ctx);
+  test_keys(ctx);
+  test_program(ctx);
+  test_dropout(ctx);
   mw_context_free(ctx);
   return done();
 }
