@@ -3,7 +3,7 @@
 
 #include "../graph/moonwalk.h"
 
-enum { GRAIN = 16384 }; /* elements of a chunk; divisible by 4 */
+enum { GRAIN = 16384 }; /* elements of a chunk; divisible by those of a block of words */
 
 typedef struct dropout_attrs {
   double p;
@@ -36,6 +36,36 @@ static mw_status infer(mw_infer *it) {
   return MW_OK;
 }
 
+/* ---- random words ------------------------------------------------------------------------- */
+
+enum { LANES = 64 }; /* counters at a time */
+
+/* What host->random gives for `counter` and the LANES - 1 that follow, word by word: Philox4x32-10
+ * (Salmon et al., SC 2011), once more as loops over lanes that the compiler makes vectors of. That is
+ * most of the time that this op takes. */
+static void words_of(uint64_t seed, uint64_t counter, uint32_t words[4][LANES]) {
+  uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+  uint32_t c[4][LANES] = {{0}};
+  for (int l = 0; l < LANES; l++) {
+    c[0][l] = (uint32_t)(counter + (uint64_t)l);
+    c[1][l] = (uint32_t)((counter + (uint64_t)l) >> 32);
+  }
+  for (int round = 0; round < 10; round++) {
+    for (int l = 0; l < LANES; l++) {
+      const uint64_t p = (uint64_t)0xD2511F53u * c[0][l], q = (uint64_t)0xCD9E8D57u * c[2][l];
+      c[0][l] = (uint32_t)(q >> 32) ^ c[1][l] ^ key[0];
+      c[2][l] = (uint32_t)(p >> 32) ^ c[3][l] ^ key[1];
+      c[1][l] = (uint32_t)q;
+      c[3][l] = (uint32_t)p;
+    }
+    key[0] += 0x9E3779B9u;
+    key[1] += 0xBB67AE85u;
+  }
+  memcpy(words, c, sizeof c);
+}
+
+/* ---- elements ----------------------------------------------------------------------------- */
+
 typedef struct drop_job {
   const mw_call *call;
   const real *from;
@@ -46,18 +76,20 @@ typedef struct drop_job {
 
 /* Element i takes word i mod 4 of the generator at counter position + floor(i / 4). */
 static void drop_chunk(void *arg, int64_t chunk, int worker) {
+  enum { BLOCK = 4 * LANES };
   const drop_job *job = arg;
   const dropout_attrs *attrs = job->call->attrs;
   const int64_t end = mw_chunk_end(job->count, GRAIN, chunk);
   const uint64_t dropped = (uint64_t)(attrs->p * 0x1p32); /* words below it: all 2^32 when p is 1 */
   const real scale = attrs->p < 1 ? (real)(1 / (1 - attrs->p)) : 0;
   (void)worker;
-  for (int64_t first = chunk * GRAIN; first < end; first += 4) {
-    uint32_t words[4];
-    job->call->host->random(job->seed, job->position + (uint64_t)first / 4, words);
-    real mask[4]; /* a factor and no branch, which the processor could not foresee */
-    for (int i = 0; i < 4; i++) mask[i] = words[i] < dropped ? 0 : scale;
-    const int n = end - first < 4 ? (int)(end - first) : 4;
+  for (int64_t first = chunk * GRAIN; first < end; first += BLOCK) {
+    uint32_t words[4][LANES];
+    real mask[BLOCK]; /* factors and no branch, which the processor could not foresee */
+    words_of(job->seed, job->position + (uint64_t)first / 4, words);
+    for (int l = 0; l < LANES; l++)
+      for (int w = 0; w < 4; w++) mask[4 * l + w] = words[w][l] < dropped ? 0 : scale;
+    const int n = end - first < BLOCK ? (int)(end - first) : BLOCK;
     for (int i = 0; i < n; i++) job->to[first + i] = mask[i] * job->from[first + i];
   }
 }

@@ -423,6 +423,74 @@ do
   t.is(nn.SiLU({}):describe(), "SiLU", "and of one without options")
 end
 
+-- Layers of other ranks: by the definition in small, or by layers for images ---------------------
+
+do
+  mw.seed(35)
+  local function f64(given)
+    given.dtype = "f64"
+    return given
+  end
+  local line = nn.Conv1d(f64 {2, 3, kernel = 3, stride = 2, padding = {1, 0}})
+  t.is(line.weight.shape, {3, 2, 3}, "Conv1d has filters [out, in, kernel]")
+  local image = nn.Conv2d(f64 {2, 3, kernel = {1, 3}, stride = {1, 2}, padding = {0, 1, 0, 0}})
+  image:load {weight = line.weight:reshape {3, 2, 1, 3}, bias = line.bias}
+  local x = mw.randn({2, 2, 8}, "f64")
+  t.near(line(x):totable(), image(x:reshape {2, 2, 1, 8}):reshape(line(x).shape):totable(), 1e-14,
+    "Conv1d is Conv2d on images of height 1")
+
+  local volume = nn.Conv3d(f64 {2, 4, kernel = {1, 2, 3}, groups = 2, bias = false})
+  t.is({volume.weight.shape, volume.bias}, {{4, 1, 1, 2, 3}}, "Conv3d, in groups and without bias")
+  image = nn.Conv2d(f64 {2, 4, kernel = {2, 3}, groups = 2, bias = false})
+  image:load {weight = volume.weight:reshape {4, 1, 2, 3}}
+  x = mw.randn({1, 2, 1, 4, 5}, "f64")
+  t.near(volume(x):totable(), image(x:reshape {1, 2, 4, 5}):reshape {1, 4, 1, 3, 3}:totable(),
+    1e-14, "Conv3d is Conv2d on volumes of depth 1")
+
+  local wide = nn.ConvTranspose2d(f64 {2, 4, kernel = 3, stride = 2, padding = 1,
+    output_padding = 1, groups = 2})
+  t.is({wide.weight.shape, wide.bias.shape}, {{2, 2, 3, 3}, {4}},
+    "ConvTranspose2d has filters [in, out/groups, ...]")
+  -- <conv(y), x> = <y, transposed(x)> for the convolution with the same filters
+  image = nn.Conv2d(f64 {4, 2, kernel = 3, stride = 2, padding = 1, groups = 2, bias = false})
+  image:load {weight = wide.weight}
+  x = mw.randn({3, 2, 4, 4}, "f64")
+  local y = mw.randn({3, 4, 8, 8}, "f64")
+  t.is(wide(x).shape, y.shape, "it makes images larger")
+  t.near((image(y) * x):sum():item(), (wide(x) * y):sum():item(), 1e-11,
+    "ConvTranspose2d is the adjoint of Conv2d")
+  local long = nn.ConvTranspose1d(f64 {1, 1, kernel = 2, stride = 2, bias = false})
+  long:load {weight = mw.tensor({{{1, 10}}}, "f64")}
+  t.is(long(mw.tensor({{{1, 2, 3}}}, "f64")):totable(), {{{1, 10, 2, 20, 3, 30}}},
+    "ConvTranspose1d")
+  t.is(wide:describe(), "ConvTranspose2d {2, 4, kernel = 3, stride = 2, padding = 1, "
+    .. 'groups = 2, output_padding = 1, dtype = "f64"}', "its line in a summary")
+end
+
+do
+  local x = mw.tensor {{{1, 5, 2, 4, 9, 0}}}
+  t.is(nn.MaxPool1d {2}(x):totable(), {{{5, 4, 9}}}, "MaxPool1d")
+  t.is(nn.MaxPool1d {kernel = 3, stride = 1}(x):totable(), {{{5, 5, 9, 9}}}, "with a stride")
+  t.is(nn.MeanPool1d {2}(x):totable(), {{{3, 3, 4.5}}}, "MeanPool1d")
+  local image = mw.arange(16):reshape {1, 1, 4, 4}
+  t.is(nn.AdaptiveMeanPool {2}(image):totable(), {{{{2.5, 4.5}, {10.5, 12.5}}}},
+    "AdaptiveMeanPool {2}")
+  t.is(nn.AdaptiveMeanPool {size = {1, 2}}(image):totable(), {{{{6.5, 8.5}}}},
+    "AdaptiveMeanPool with its size by name")
+  t.is(nn.AdaptiveMaxPool {{2, 1}}(image):totable(), {{{{7}, {15}}}}, "AdaptiveMaxPool")
+  t.is(nn.GlobalMeanPool {}(image):reshape {1}:totable(), {7.5}, "GlobalMeanPool")
+  t.is(nn.GlobalMaxPool {}(image):reshape {1}:totable(), {15}, "GlobalMaxPool")
+  local tiny = mw.tensor {{{{1, 2}, {3, 4}}}}
+  t.is(nn.Upsample {scale = 2}(tiny):totable(),
+    {{{{1, 1, 2, 2}, {1, 1, 2, 2}, {3, 3, 4, 4}, {3, 3, 4, 4}}}}, "Upsample by a factor")
+  t.is(nn.Upsample {size = {2, 3}, mode = "bilinear", align_corners = true}(tiny):totable(),
+    {{{{1, 1.5, 2}, {3, 3.5, 4}}}}, "Upsample to a size, between pixels")
+  local table_of = nn.Embedding {3, 2}
+  table_of:load {weight = mw.tensor {{1, 2}, {3, 4}, {5, 6}}}
+  t.is(table_of(mw.tensor({{2, 0}}, "i64")):totable(), {{{5, 6}, {1, 2}}},
+    "Embedding counts from 0")
+end
+
 -- Initialisers -----------------------------------------------------------------------------------
 
 do
@@ -511,6 +579,28 @@ for _, case in ipairs {
   {function() nn.MaxPool {} end, "nn.MaxPool: the window"},
   {function() nn.MaxPool {2, kernel = 2} end, "the window is given twice"},
   {function() nn.MaxPool {2, count_include_pad = true} end, "there is no option"},
+  {function() nn.MaxPool1d {{2, 2}} end, "the window, %[1%], is a table, expected a whole"},
+  {function() nn.Conv3d {1, 1, kernel = {1, 2}} end,
+    "kernel is a table, expected a whole number of at least 1 or {depth, height, width}"},
+  {function() nn.Conv1d {1, 1, kernel = 1, padding = {1, 2, 3}} end, "or {left, right}"},
+  {function() nn.Conv2d {1, 1, kernel = 1, output_padding = 1} end,
+    'nn.Conv2d: there is no option "output_padding"'},
+  {function() nn.Upsample {} end, "nn.Upsample: neither scale nor size is given; it takes either"},
+  {function() nn.Upsample {scale = 2, size = 3} end, "both scale and size are given"},
+  {function() nn.Upsample {scale = 2, mode = "cubic"} end, 'mode is "cubic", expected nearest or'},
+  {function() nn.AdaptiveMeanPool {2, size = 2} end, "the size is given twice, as %[1%] and"},
+  {function() nn.Dropout {1.5} end, "nn.Dropout: p is 1.5, expected a number from 0 to 1"},
+  {function() nn.Dropout {q = 0.5} end, 'nn.Dropout: there is no option "q"'},
+  {function() nn.Embedding {3} end, "nn.Embedding: the number of features, %[2%], is nil"},
+  {function() nn.BatchNorm {} end, "nn.BatchNorm: the number of channels, %[1%], is nil"},
+  {function() nn.BatchNorm {2, momentun = 0.5} end, '"momentun", did you mean "momentum"'},
+  {function() nn.GroupNorm {3, 4} end, "there are 3 groups, expected a divisor of 4 channels"},
+  {function() nn.LayerNorm {} end, "the normalised shape, %[1%], is nil, expected a whole number"},
+  {function() nn.LeakyReLU {slope = 0.1} end, "there is no option"},
+  {function() nn.LeakyReLU {negative_slope = "a"} end, 'negative_slope is "a", expected a number'},
+  {function() nn.GELU {approximate = "tan"} end, 'approximate is "tan", expected none or tanh'},
+  {function() return nn.BatchNorm2d end, "did you mean nn.BatchNorm%?"},
+  {function() return nn.Dropuot end, "did you mean nn.Dropout%?"},
   {function() nn.ReLU {0.1} end, "nn.ReLU: %[1%] is 0.1; without a name it takes 0 values"},
   {function() nn.Sequential {nn.ReLU} end, "item 1 is the class ReLU, expected a layer: nn.ReLU"},
   {function() nn.Sequential {nn.ReLU {}, 3} end, "item 2 is 3, expected a layer"},
