@@ -102,7 +102,8 @@ HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/h
 FOREIGN := $(BUILD)/foreign/functions.so
 TEST_PROGRAMS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
 
-.PHONY: all debug plugins check-build test run-tests demo deps lint format install clean help FORCE
+.PHONY: all debug plugins docs check-build test run-tests demo deps lint format install clean help \
+  FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -115,6 +116,7 @@ help:
 	@echo 'make debug      build without optimisation into build/debug/'
 	@echo 'make deps       install what building, testing and linting need (Debian, Ubuntu)'
 	@echo 'make plugins    build the example plugins into $(BUILD)/plugins/'
+	@echo 'make docs       write a page for each op, and an index, into $(BUILD)/docs/ops/'
 	@echo 'make lint       clang-format, luacheck, cppcheck'
 	@echo 'make format     let clang-format write'
 	@echo 'make install    into PREFIX=$(PREFIX), below DESTDIR when that is set'
@@ -126,6 +128,10 @@ debug:
 	@$(MAKE) --no-print-directory DEBUG=1 all
 
 plugins: $(EXAMPLES)
+
+# From what each op says of itself; the examples on the pages are run.
+docs: $(BUILD)/moonwalk
+	@$(BUILD)/moonwalk help --pages $(BUILD)/docs/ops
 
 # ---- stamps: files that change only when what they say changes ----------------------------
 

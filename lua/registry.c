@@ -19,11 +19,12 @@ static void push_args(lua_State *L, const mw_arg *args) {
   int n = face_declared(args);
   lua_createtable(L, n, 0);
   for (int i = 0; i < n; i++) {
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     set_text(L, "name", args[i].name);
     set_text(L, "doc", args[i].doc);
     set_flag(L, "optional", args[i].flags & MW_OPTIONAL);
     set_flag(L, "variadic", args[i].flags & MW_VARIADIC);
+    set_flag(L, "key", args[i].flags & MW_KEY);
     lua_rawseti(L, -2, i + 1);
   }
 }
@@ -60,7 +61,7 @@ static void push_attr(lua_State *L, const mw_attr *attr) {
       [MW_INT] = "int",   [MW_FLOAT] = "float", [MW_BOOLEAN] = "bool", [MW_CHOICE] = "choice",
       [MW_TEXT] = "text", [MW_INTS] = "ints",   [MW_AXIS] = "axis",    [MW_AXES] = "axes",
   };
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 9);
   set_text(L, "name", attr->name);
   set_text(L, "doc", attr->doc);
   set_text(L, "type", types[attr->type]);
@@ -74,6 +75,16 @@ static void push_attr(lua_State *L, const mw_attr *attr) {
   if (attr->choices) {
     push_choices(L, attr->choices);
     lua_setfield(L, -2, "choices");
+  }
+  if (attr->lengths) {
+    push_choices(L, attr->lengths);
+    lua_setfield(L, -2, "lengths");
+  }
+  if (attr->least != 0 || attr->most != 0) {
+    lua_pushnumber(L, attr->least);
+    lua_setfield(L, -2, "least");
+    lua_pushnumber(L, attr->most);
+    lua_setfield(L, -2, "most");
   }
 }
 

@@ -1,7 +1,6 @@
--- nd.lua: arrays for the plain formulas that the ops are compared with: {shape = {2, 3}, 1, 2, ...}
--- in row-major order, elements as Lua numbers (bools as true and false). Indices are lists that
--- count from 1.
--- Slow and simple on purpose; it shares nothing with the code under test.
+-- nd.lua: arrays for the plain formulas that the ops are compared with: {shape = {2, 3}, 1, 2,
+-- ...}, row-major, elements as Lua numbers (bools as true and false). Indices are lists that count
+-- from 1. Slow and simple on purpose; it shares nothing with the code under test.
 
 local nd = {}
 
@@ -29,7 +28,8 @@ function nd.get(a, index) return a[nd.place(a.shape, index)] end
 
 function nd.set(a, index, value) a[nd.place(a.shape, index)] = value end
 
----for index in nd.each(shape): all indices in row-major order, each a new list. A scalar has {}.
+---for index in nd.each(shape): all indices in row-major order, each a new list. A scalar has one,
+---the empty list.
 function nd.each(shape)
   local n, at = nd.size(shape), 0
   return function()
@@ -100,7 +100,8 @@ function nd.axes(axes, rank)
   return set
 end
 
----f of the list of elements that a reduction over a set of axes brings together, in their order.
+---f of the list of elements that a reduction over a set of axes brings together, in row-major
+---order.
 function nd.reduce(a, set, keepdims, f)
   local shape, kept, groups = {}, {}, {}
   for k, size in ipairs(a.shape) do kept[k] = set[k] and 1 or size end
