@@ -41,6 +41,15 @@ local function row(page, name)
   return page:match("\n(| `" .. name .. "` |[^\n]*)")
 end
 
+-- What x and y are may be said by the op's own text, in words or in its formula.
+local function is_told(op, arg, output)
+  if arg.key or (arg.doc and arg.doc:find "%S") or output == 1 then return true end
+  local described = 0
+  for _, input in ipairs(op.inputs) do described = described + (input.doc and 1 or 0) end
+  return (" " .. op.doc .. " "):find("[^%w_]" .. arg.name .. "[^%w_]")
+    or not output and described == 0 and #op.inputs <= 2
+end
+
 local function problems_of(op)
   local page, problems = read(pages .. "/" .. op.name .. ".md"), {}
   if not page then return {"there is no page"} end
@@ -53,16 +62,14 @@ local function problems_of(op)
   if not code:find("mw." .. op.name, 1, true) then
     problems[#problems + 1] = "the example does not call the op"
   end
-  for _, list in ipairs {op.inputs, op.outputs} do
-    for _, arg in ipairs(list) do
-      if not row(page, arg.name) then problems[#problems + 1] = arg.name .. " is left out" end
-      -- What x and y are the op's own text says, in words or in its formula.
-      local told = arg.doc and arg.doc:find "%S" or arg.key
-        or (" " .. op.doc .. " "):find("[^%w_]" .. arg.name .. "[^%w_]") or #op.inputs == 1
-        or arg == op.outputs[1]
-      if not told then problems[#problems + 1] = "nothing is said of " .. arg.name end
+  local function check_arg(arg, output)
+    if not row(page, arg.name) then problems[#problems + 1] = arg.name .. " is left out" end
+    if not is_told(op, arg, output) then
+      problems[#problems + 1] = "nothing is said of " .. arg.name
     end
   end
+  for _, input in ipairs(op.inputs) do check_arg(input) end
+  for i, output in ipairs(op.outputs) do check_arg(output, i) end
   for _, attr in ipairs(op.attrs) do
     local line = row(page, attr.name)
     if not (line and line:match "| ([^|]*) |$"):find "%S" then
