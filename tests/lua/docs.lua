@@ -41,13 +41,18 @@ local function row(page, name)
   return page:match("\n(| `" .. name .. "` |[^\n]*)")
 end
 
--- What x and y are may be said by the op's own text, in words or in its formula.
+-- What x and y are may be said by the op's own text, in words or in its formula, or by what is said
+-- of the others. Of at most two inputs it need not be said.
 local function is_told(op, arg, output)
   if arg.key or (arg.doc and arg.doc:find "%S") or output == 1 then return true end
-  local described = 0
-  for _, input in ipairs(op.inputs) do described = described + (input.doc and 1 or 0) end
-  return (" " .. op.doc .. " "):find("[^%w_]" .. arg.name .. "[^%w_]")
-    or not output and described == 0 and #op.inputs <= 2
+  local texts, described = {op.doc}, false
+  for _, input in ipairs(op.inputs) do
+    texts[#texts + 1] = input.doc
+    described = described or input.doc
+  end
+  local text = " " .. table.concat(texts, " ") .. " "
+  return text:find("[^%w_]" .. arg.name .. "[^%w_]")
+    or not output and not described and #op.inputs <= 2
 end
 
 local function problems_of(op)
@@ -102,6 +107,19 @@ for _, name in ipairs(cases.names()) do
 end
 local listed = shell(("ls '%s' | wc -l"):format(pages))
 t.is(tonumber(listed), #cases.names() + 1, "no other page is there")
+
+-- The README's table of ops.
+local unknown, named = {}, 0
+for line in (read "README.md" or ""):gmatch "\n(| %l[^\n]*)" do
+  for list in (line:match "^| [^|]* | (`%l[^|]*) |$" or ""):gmatch "`([^`]*)`" do
+    for name in list:gmatch "[%w_]+" do
+      named = named + 1
+      if not pcall(function() return mw[name] end) then unknown[#unknown + 1] = name end
+    end
+  end
+end
+t.is(table.concat(unknown, " "), "", "the README names no op that is not there")
+t.ok(named > 100, "it names more than 100")
 
 -- What depends on the generator leaves it as it was.
 mw.seed(3)

@@ -171,15 +171,68 @@ local function check_again(op, case)
   return problem and "the second time " .. problem
 end
 
-local function check_threads(op, case)
-  local threads = mw.threads()
-  mw.threads(1)
-  local want, outputs = results_of(op, case)
-  mw.threads(2)
-  local got = results_of(op, case)
+-- Threads -----------------------------------------------------------------------------------------
+
+-- Kernels cut their work into chunks of some ten thousand elements, so that one case of each op has
+-- to grow first: its inputs are repeated along their first axis, all of them or the first alone.
+local ENOUGH, TOO_MANY = 40000, 2000000
+
+local function repeated(x, times)
+  local shape = x.shape
+  if #shape == 0 then return x end
+  shape[1] = shape[1] * times
+  return core.from_bytes(core.bytes(x):rep(times), x.dtype, shape)
+end
+
+local function count_of(tensor)
+  local count = 1
+  for _, size in ipairs(tensor.shape) do count = count * size end
+  return count
+end
+
+-- The case with larger inputs, or nil when the op takes none such.
+local function grown(case)
+  local largest = 0
+  for i = 1, case.inputs.n do
+    largest = math.max(largest, case.inputs[i] and count_of(case.inputs[i]) or 0)
+  end
+  if largest == 0 then return nil end
+  local times = ENOUGH // largest + 1
+  for _, last in ipairs {case.inputs.n, 1} do
+    local inputs = cases.with(case, {})
+    for i = 1, last do inputs[i] = inputs[i] and repeated(inputs[i], times) end
+    local succeeded, outputs = pcall(cases.call, case, inputs)
+    local count = 0
+    for _, y in ipairs(succeeded and outputs or {}) do count = count + count_of(y) end
+    if succeeded and count <= TOO_MANY then return inputs end
+  end
+end
+
+local function with_threads(threads, ...)
+  local before = mw.threads()
   mw.threads(threads)
-  local problem = difference(got, want, outputs)
-  return problem and "with 2 threads " .. problem
+  local results = table.pack(pcall(results_of, ...))
+  mw.threads(before)
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
+
+local grown_ops, grown_count = {}, 0
+
+local function check_threads(op, case)
+  local larger = not grown_ops[op.name] and grown(case) or nil
+  if larger then
+    grown_ops[op.name] = true
+    grown_count = grown_count + 1
+  end
+  for _, inputs in ipairs {case.inputs, larger} do
+    local want, outputs = with_threads(1, op, case, inputs)
+    local problem = difference(with_threads(2, op, case, inputs), want, outputs)
+    if problem then
+      return ("with 2 threads %s; input 1 has the shape {%s}"):format(problem,
+        inputs[1] and table.concat(inputs[1].shape, ",") or "")
+    end
+  end
 end
 
 local checks = {check_inputs_stay, check_again, check_threads, check_disguises, check_sharing}
@@ -196,6 +249,8 @@ for _, name in ipairs(cases.names()) do
   end
   t.is(table.concat(problems, "\n"), "", name .. ": the same bits however it is called")
 end
+
+t.ok(grown_count >= 100, ("%d ops were run with inputs of %d elements"):format(grown_count, ENOUGH))
 
 -- The test itself notices what is wrong.
 local case = cases.read("relu", "mw.relu(mw.randn{3,4})", "f32")
