@@ -71,7 +71,10 @@ mw_status mw_build_gradient(mw_node *f, mw_tensor *const *dout, const bool *want
   b->dout = dout;
   b->wanted = wanted;
   b->din = din;
-  if (b->op->gradient(b) || mw_build_failed(b)) {
+  const char *before = mw_origin_set(f->ctx, f->origin); /* a gradient is from where its node is */
+  mw_status status = b->op->gradient(b);
+  mw_origin_set(f->ctx, before);
+  if (status || mw_build_failed(b)) {
     mw_prefix_error(f->ctx, b->op->name);
     return MW_FAILED;
   }

@@ -58,6 +58,7 @@ static void context_destroy(mw_context *ctx) {
   mw_cache_clear(ctx);
   mw_collection_free(&ctx->collection);
   mw_registry_free(ctx);
+  mw_origins_free(&ctx->origins);
   free(ctx->workspace);
   free(ctx->arena);
   free(ctx);
@@ -96,6 +97,11 @@ mw_status mw_set_error(mw_context *ctx, const char *format, ...) {
 
 void mw_prefix_error(mw_context *ctx, const char *name) {
   mw_set_error(ctx, "%s: %.*s", name, MW_ERROR_TEXT - 64, ctx->error);
+}
+
+void mw_append_error(mw_context *ctx, const char *text) {
+  size_t length = strlen(ctx->error);
+  snprintf(ctx->error + length, sizeof ctx->error - length, "%s", text);
 }
 
 mw_status mw_no_memory(mw_context *ctx) { return mw_set_error(ctx, "out of memory"); }

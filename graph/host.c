@@ -31,4 +31,5 @@ const mw_host mw_host_table = {
     .random = mw_philox,
     .formula = mw_host_formula,
     .keep = mw_host_keep,
+    .expect_axis = mw_host_expect_axis,
 };

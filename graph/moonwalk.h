@@ -110,6 +110,17 @@ MW_EXPORT mw_tensor *mw_random_key(mw_context *ctx, int64_t draws);
  * Safe to call from a signal handler. */
 MW_EXPORT void mw_interrupt(mw_context *ctx);
 
+/* Origins: where the user built a tensor, such as "net.lua:9", for messages. What is built from now
+ * on has the origin that was set last; what a gradient or a composition builds has that of the node
+ * it comes from. mw_origin() keeps a text as long as the context lives, and gives the same pointer
+ * for the same text; "" when it can keep no more. mw_origin_set() takes such a pointer, or NULL for
+ * unknown, and returns the one before. */
+MW_EXPORT const char *mw_origin(mw_context *ctx, const char *text);
+MW_EXPORT const char *mw_origin_set(mw_context *ctx, const char *origin);
+
+/* What messages call the first axis: 0, as in C, unless a language says otherwise. */
+MW_EXPORT void mw_axes_count_from(mw_context *ctx, int first);
+
 /* ---- tensors ----------------------------------------------------------------------------- */
 
 /* Leaves. data has mw_spec_bytes(spec) bytes and is copied; NULL gives zeros. */
@@ -128,6 +139,8 @@ MW_EXPORT mw_status mw_tensor_set_name(mw_tensor *t, const char *name);
 MW_EXPORT const char *mw_tensor_op(
     const mw_tensor *t); /* "conv2d", "conv2d.backward", "parameter" */
 MW_EXPORT bool mw_tensor_is_parameter(const mw_tensor *t);
+MW_EXPORT const char *mw_tensor_origin(const mw_tensor *t);            /* "" when unknown */
+MW_EXPORT void mw_tensor_set_origin(mw_tensor *t, const char *origin); /* from mw_origin() */
 MW_EXPORT const void *mw_tensor_data(const mw_tensor *t); /* NULL until computed; see mw_eval() */
 
 /* The bytes of a leaf, to be written by the caller before anything else uses them (a decoder, a
@@ -249,6 +262,10 @@ MW_EXPORT int mw_op_count(const mw_context *ctx);
 MW_EXPORT const mw_op *mw_op_at(const mw_context *ctx, int i); /* in order of name */
 /* The registered name nearest to a misspelt one, or NULL when none is near. */
 MW_EXPORT const char *mw_op_near(const mw_context *ctx, const char *name);
+/* The candidate nearest to a misspelt word, or NULL when none is near, whether letters are large or
+ * small; next(state, i) gives candidate i, NULL at the end. Of equally near ones the first. */
+MW_EXPORT const char *mw_near(const char *word, const char *(*next)(const void *state, int i),
+                              const void *state);
 /* Makes programs prefer the kernel of that name for an op; NULL gives the choice back. */
 MW_EXPORT mw_status mw_kernel_prefer(mw_context *ctx, const char *op, const char *kernel);
 /* Name, dtype, device, priority and origin of each kernel of an op, one a line, best first.
@@ -430,6 +447,8 @@ struct mw_host {
   void (*random)(uint64_t seed, uint64_t counter, uint32_t words[4]);
   mw_tensor *(*formula)(mw_build *b, const char *text); /* see mw_formula() */
   mw_tensor *(*keep)(mw_build *b, mw_tensor *t);        /* see mw_build_keep() */
+  /* See mw_expect_axis(). */
+  mw_status (*expect_axis)(const mw_infer *it, const char *name, int64_t *axis, int rank);
 };
 
 /* The element type that this file is being compiled for. The build compiles an op's file once
@@ -556,6 +575,12 @@ static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int 
 static inline bool mw_axis(int64_t *axis, int rank) {
   if (*axis < 0) *axis += rank;
   return *axis >= 0 && *axis < rank;
+}
+/* The same with the message: "axis 5 is out of range for x f32[2,3]: ...". rank is that of the axes
+ * that may be meant: the first input's, or what infer makes of it. */
+static inline mw_status mw_expect_axis(const mw_infer *it, const char *name, int64_t *axis,
+                                       int rank) {
+  return it->host->expect_axis(it, name, axis, rank);
 }
 /* Bytes of one element; an op cannot call mw_dtype_size(), which is the library's. */
 static inline size_t mw_element_size(mw_dtype dtype) {

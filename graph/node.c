@@ -29,6 +29,7 @@ static mw_node *node_new(mw_context *ctx, mw_node_kind kind, mw_op_entry *entry,
     return NULL;
   }
   node->ctx = ctx;
+  node->origin = ctx->origin;
   node->refs = 1;
   node->kind = kind;
   node->entry = entry;
@@ -174,6 +175,9 @@ const char *mw_tensor_name(const mw_tensor *t) { return t->node->name ? t->node-
 bool mw_tensor_is_parameter(const mw_tensor *t) { return t->node->kind == MW_PARAMETER; }
 const void *mw_tensor_data(const mw_tensor *t) { return t->storage ? t->storage->data : NULL; }
 
+const char *mw_tensor_origin(const mw_tensor *t) { return t->node->origin ? t->node->origin : ""; }
+void mw_tensor_set_origin(mw_tensor *t, const char *origin) { t->node->origin = origin; }
+
 mw_status mw_tensor_set_name(mw_tensor *t, const char *name) {
   if (!mw_is_leaf(t->node)) return mw_set_error(t->node->ctx, "only a leaf can have a name");
   char *copy = strdup(name ? name : "");
@@ -275,7 +279,10 @@ static mw_status run_infer(mw_node *node, size_t *saved) {
                  .out = outs};
   mw_status status = node->entry->op.infer(&it);
   if (ins != few) free(ins);
-  if (status) return MW_FAILED;
+  if (status) {
+    mw_explain_inputs(node);
+    return MW_FAILED;
+  }
   if (it.saved > MW_MAX_SCRATCH)
     return mw_set_error(node->ctx, "asks for %zu bytes to save for backward", it.saved);
   if (mw_is_composed(it.op)) return MW_OK;
@@ -377,6 +384,7 @@ mw_node *mw_node_like(const mw_node *like, mw_tensor *const *inputs) {
   const mw_op *op = &like->entry->op;
   mw_node *node = node_new(like->ctx, MW_FORWARD, like->entry, like->n_in, like->entry->n_out + 1);
   if (!node) return NULL;
+  node->origin = like->origin;
   node->n_out = like->n_out;
   node->saves = like->saves;
   if (op->attrs_size) memcpy(node->attrs, like->attrs, op->attrs_size);
@@ -392,6 +400,7 @@ mw_node *mw_node_backward(mw_node *forward, mw_tensor *const *dout, const bool *
                            n_in ? n_in : 1);
   if (!node) return NULL;
   if (op->attrs_size) memcpy(node->attrs, forward->attrs, op->attrs_size);
+  node->origin = forward->origin;
   node->forward = forward;
   forward->refs++;
   int declared = forward->entry->n_in;

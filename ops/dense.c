@@ -14,16 +14,14 @@ static int64_t rows_of(const mw_spec *spec) {
 
 static mw_status infer(mw_infer *it) {
   const mw_spec *x = &it->in[0], *w = &it->in[1], *b = &it->in[2];
-  char text_x[MW_SPEC_TEXT], text_w[MW_SPEC_TEXT];
+  char text_b[MW_SPEC_TEXT], text_w[MW_SPEC_TEXT];
   if (mw_expect_rank(it, 1, 2) || mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
   if (x->rank == 0) return mw_fail(it, "x is a scalar, expected [.., in]");
-  it->host->spec_text(x, text_x);
-  it->host->spec_text(w, text_w);
   if (x->shape[x->rank - 1] != w->shape[1]) {
     int64_t features = 1;
     for (int k = 1; k < x->rank; k++) features *= x->shape[k];
-    return mw_fail(it, "x is %s, whose last axis has %lld features; w is %s and takes %lld%s",
-                   text_x, (long long)x->shape[x->rank - 1], text_w, (long long)w->shape[1],
+    return mw_fail(it, "x has %lld columns, weight expects %lld%s",
+                   (long long)x->shape[x->rank - 1], (long long)w->shape[1],
                    features == w->shape[1]                ? "; use x:flatten() first"
                    : x->shape[x->rank - 1] == w->shape[0] ? "; w is [out, in]: transpose it"
                                                           : "");
@@ -32,7 +30,8 @@ static mw_status infer(mw_infer *it) {
     if (mw_expect_same_dtype(it, 2, 0)) return MW_FAILED;
     if (b->rank != 1 || b->shape[0] != w->shape[0])
       return mw_fail(it, "b is %s, expected [%lld], one for each output of w, which is %s",
-                     it->host->spec_text(b, text_x), (long long)w->shape[0], text_w);
+                     it->host->spec_text(b, text_b), (long long)w->shape[0],
+                     it->host->spec_text(w, text_w));
   }
   it->out[0] = *x;
   it->out[0].shape[x->rank - 1] = w->shape[0];

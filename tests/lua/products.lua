@@ -100,7 +100,7 @@ local d = core.grad(mw.dense(empty, w, mw.ones {2}):sum(), {empty, w})
 t.is({d[1].shape, d[2]:totable()}, {{0, 4}, {{0, 0, 0, 0}, {0, 0, 0, 0}}},
   "the gradient of dense of no rows")
 t.error(function() return mw.dense(mw.zeros {3, 4}, mw.zeros {2, 5}) end,
-  "dense: x is f32%[3,4%], whose last axis has 4 features; w is f32%[2,5%] and takes 5",
+  "dense: x has 4 columns, weight expects 5 %(x f32%[3,4%]%)",
   "features that do not fit")
 t.error(function() return mw.dense(mw.zeros {3, 4, 5}, mw.zeros {2, 20}) end,
   "dense: .*flatten", "... for want of flatten")
