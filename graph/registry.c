@@ -108,6 +108,10 @@ const mw_op *mw_op_at(const mw_context *ctx, int i) {
   return i >= 0 && i < ctx->n_ops ? &ctx->ops[i]->op : NULL;
 }
 
+static bool same_letter(char a, char b) {
+  return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
 /* Edits (insert, delete, change, swap of neighbours) that turn a into b, for short words. */
 static int distance(const char *a, const char *b) {
   enum { LONGEST = 40 };
@@ -119,10 +123,11 @@ static int distance(const char *a, const char *b) {
     int *row = rows[i % 3], *above = rows[(i + 2) % 3], *higher = rows[(i + 1) % 3];
     row[0] = i;
     for (int j = 1; j <= m; j++) {
-      int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+      int best = above[j - 1] + !same_letter(a[i - 1], b[j - 1]);
       if (above[j] + 1 < best) best = above[j] + 1;
       if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      bool swapped =
+          i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) && same_letter(a[i - 2], b[j - 1]);
       if (swapped && higher[j - 2] + 1 < best) best = higher[j - 2] + 1;
       row[j] = best;
     }

@@ -6,6 +6,7 @@
  * scalar of the other operand's dtype. A table at the end holds attributes by name. What else is
  * there sets the op's main attribute, which is its only required one, or else its first one:
  * x:reshape(2, -1), x:reshape {2, -1}, x:sum {1, keepdims = true}, x:cast "f64". */
+#include <stdio.h>
 #include <string.h>
 
 #include "face.h"
@@ -144,7 +145,7 @@ static void number_to_tensor(call *c, int i, const mw_spec *beside) {
                input_name(c, i), face_describe(L, c->number_at[i]), expected,
                beside ? mw_spec_text(beside, text) : mw_dtype_name(dtype));
   c->in[i] = mw_constant(face_context(L), &spec, &element);
-  face_push(L, c->in[i]);
+  face_push_marked(L, c->in[i]);
   lua_replace(L, c->number_at[i]);
 }
 
@@ -197,6 +198,50 @@ static mw_setting read_list(call *c, const char *name, int index) {
   return s;
 }
 
+static bool is_choice(const char *choices, const char *word) {
+  size_t length = strlen(word);
+  for (const char *at = choices; at; at = strchr(at, '|')) {
+    at += *at == '|';
+    if (strcspn(at, "|") == length && memcmp(at, word, length) == 0) return true;
+  }
+  return false;
+}
+
+/* The first choice is candidate 0. */
+static const char *next_choice(const void *state, int i) {
+  char *const *words = (char *const *)state;
+  return words[i];
+}
+
+/* The choice nearest to a word, in words, which has room for all of them; or NULL. */
+static const char *near_choice(const char *choices, const char *word, char *words, size_t room) {
+  enum { MOST = 16 };
+  char *list[MOST + 1] = {NULL};
+  const char *dtype = face_near_dtype(word);
+  if (dtype && is_choice(choices, dtype)) return dtype;
+  snprintf(words, room, "%s", choices);
+  char *at = words;
+  for (int n = 0; at && n < MOST; n++) {
+    list[n] = at;
+    at = strchr(at, '|');
+    if (at) *at++ = '\0';
+  }
+  return mw_near(word, next_choice, list);
+}
+
+/* A string; where it has to be one of several words and is not, the nearest of them is suggested. */
+static const char *check_choice(call *c, const char *name, int index) {
+  const char *word = face_check_text(c->L, index, c->op->name, name);
+  const mw_attr *attr = find_attr(c->op, name);
+  if (!attr || attr->type != MW_CHOICE || is_choice(attr->choices, word)) return word;
+  char words[256];
+  const char *near = near_choice(attr->choices, word, words, sizeof words);
+  if (near)
+    face_error(c->L, "%s: %s is \"%s\", expected one of %s; did you mean '%s'?", c->op->name, name,
+               word, attr->choices, near);
+  return word;
+}
+
 /* The value at index. The core compares its kind with the schema. */
 static mw_setting read_setting(call *c, const char *name, int index) {
   lua_State *L = c->L;
@@ -204,7 +249,7 @@ static mw_setting read_setting(call *c, const char *name, int index) {
   lua_Integer n;
   switch (lua_type(L, index)) {
     case LUA_TBOOLEAN: return mw_bool(name, lua_toboolean(L, index));
-    case LUA_TSTRING: return mw_text(name, face_check_text(L, index, c->op->name, name));
+    case LUA_TSTRING: return mw_text(name, check_choice(c, name, index));
     case LUA_TTABLE: return read_list(c, name, index);
     case LUA_TNUMBER:
       n = lua_tointegerx(L, index, &integral);
@@ -316,9 +361,12 @@ int face_apply(lua_State *L, const char *name, int first) {
   mw_tensor *few[FEW_INPUTS], *outputs[MW_MAX_ARGS];
   int few_numbers[FEW_INPUTS];
   int last = lua_gettop(L), declared = face_declared(op->inputs);
-  call c = {.L = L, .op = op, .declared = declared, .in = few, .number_at = few_numbers};
+  call c; /* one by one: the settings are 10 kB, which need not be zeroed for each op */
+  c.L = L, c.op = op, c.declared = declared, c.in = few, c.number_at = few_numbers;
   c.variadic = declared && (op->inputs[declared - 1].flags & MW_VARIADIC);
+  c.n_in = c.values = c.n_values = c.table = c.n_settings = 0;
   luaL_checkstack(L, MW_MAX_INTS + MW_MAX_ARGS + 8, NULL);
+  face_mark_origin(L);
   c.room = most_inputs(L, first, last, c.variadic);
   if (c.room > FEW_INPUTS) { /* both on the stack, for Lua to free */
     c.in = lua_newuserdatauv(L, (size_t)c.room * sizeof *c.in, 0);
@@ -417,6 +465,7 @@ static int core_grad(lua_State *L) {
   mw_tensor **dx = lua_newuserdatauv(L, (size_t)n * sizeof *dx + 1, 0);
   mw_tensor ***slots = lua_newuserdatauv(L, (size_t)n * sizeof *slots + 1, 0);
   push_empty_list(L, slots, n);
+  face_mark_origin(L);
   if (mw_grad(face_context(L), y, dy, n, x, dx)) return face_raise(L);
   fill_list(slots, dx, n);
   face_settle(L);

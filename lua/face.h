@@ -32,6 +32,8 @@ mw_tensor *face_test(lua_State *L, int index); /* NULL when it is no tensor */
 /* The same, but raises, in the name of a function. */
 mw_tensor *face_check(lua_State *L, int index, const char *function);
 void face_push(lua_State *L, mw_tensor *t);
+/* The same for a tensor that was built after face_mark_origin(); face_push marks it itself. */
+void face_push_marked(lua_State *L, mw_tensor *t);
 /* Pushes a tensor that has no mw_tensor yet, for the caller to fill in: the way to take several
  * references without losing one when Lua's memory is short. */
 mw_tensor **face_push_empty(lua_State *L);
@@ -50,12 +52,17 @@ lua_Integer face_check_integer(lua_State *L, int index, const char *function, co
 const char *face_check_text(lua_State *L, int index, const char *function, const char *name);
 /* Pushes a short text for the value at index, for messages: "a table", "f32[2,3]", "'abc'". */
 const char *face_describe(lua_State *L, int index);
+/* Makes the line of the user's script that runs now, or the layer that does, the origin of the
+ * tensors that are built from now on; and returns it. */
+const char *face_mark_origin(lua_State *L);
 /* Pushes the string key of the table at index that is nearest to a misspelt word, or an op's name
  * if that is nearer; pushes nothing and returns NULL when none is near. */
 const char *face_near(lua_State *L, int index, const char *word);
 
 /* Reads a shape from a table such as {2, 3} or from an integer, and checks sizes and overflow. */
 mw_spec face_shape(lua_State *L, int index, mw_dtype dtype);
+/* The dtype that somebody who wrote that name may have meant ("float32", "F32"), or NULL. */
+const char *face_near_dtype(const char *name);
 mw_dtype face_dtype(lua_State *L, int index, mw_dtype fallback); /* fallback when nil or none */
 
 /* One element between Lua and bytes. face_store returns NULL, or what the value should be. */

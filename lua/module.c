@@ -9,12 +9,22 @@
 
 /* ---- the state's context ----------------------------------------------------------------- */
 
+/* A line of a script, by the place of its chunk's name and by its number. */
+typedef struct known_line {
+  int line;
+  const char *origin; /* "net.lua:9" */
+} known_line;
+enum { KNOWN_LINES = 256 };
+
 typedef struct face_state {
   mw_context *ctx;
   size_t bytes_limit;    /* collect when tensors hold more than this, */
   int64_t tensors_limit; /* or when there are more of them than this */
   mw_tensor *waiting;    /* see face_push */
   face_thread *caller;
+  const char *layer;     /* the origin of the layer that runs, or NULL */
+  lua_State *layer_in;   /* the coroutine that it runs in */
+  known_line lines[KNOWN_LINES];
 } face_state;
 
 static const char state_key = 0; /* its address is the key in Lua's registry */
@@ -93,6 +103,11 @@ void face_settle(lua_State *L) {
 }
 
 void face_push(lua_State *L, mw_tensor *t) {
+  if (t) mw_tensor_set_origin(t, face_mark_origin(L));
+  face_push_marked(L, t);
+}
+
+void face_push_marked(lua_State *L, mw_tensor *t) {
   if (!t) face_raise(L);
   face_state *state = state_of(L);
   mw_release(state->waiting);
@@ -128,18 +143,121 @@ static int module_stats(lua_State *L) {
   return 1;
 }
 
-/* ---- errors ------------------------------------------------------------------------------ */
+/* ---- errors and origins ------------------------------------------------------------------ */
+
+/* The innermost frame, from a level on, that runs a line of the user's. */
+static bool find_user_line(lua_State *L, int level, lua_Debug *frame) {
+  for (; lua_getstack(L, level, frame); level++) {
+    lua_getinfo(L, "Sl", frame);
+    if (frame->currentline <= 0) continue; /* a C function */
+    if (strncmp(frame->source, FACE_CHUNK, strlen(FACE_CHUNK)) != 0) return true;
+  }
+  return false;
+}
 
 static void push_user_line(lua_State *L) {
   lua_Debug frame;
-  for (int level = 0; lua_getstack(L, level, &frame); level++) {
-    lua_getinfo(L, "Sl", &frame);
-    if (frame.currentline <= 0) continue; /* a C function */
-    if (strncmp(frame.source, FACE_CHUNK, strlen(FACE_CHUNK)) == 0) continue;
+  if (find_user_line(L, 0, &frame))
     lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
-    return;
+  else lua_pushliteral(L, "");
+}
+
+/* Whether an origin is that of a line: "net.lua:9" */
+static bool is_line(const known_line *known, const lua_Debug *frame) {
+  size_t length = strlen(frame->short_src);
+  return known->origin && known->line == frame->currentline &&
+         strncmp(known->origin, frame->short_src, length) == 0 && known->origin[length] == ':';
+}
+
+/* The text is made once for a line. Where the chunk's name lies only says where to look: another
+ * chunk may lie there by now. */
+static const char *line_origin(lua_State *L, face_state *state) {
+  lua_Debug frame;
+  if (!find_user_line(L, 1, &frame)) return ""; /* level 0 is the C function that asks */
+  size_t hash = ((size_t)frame.source >> 4) * 31 + (size_t)frame.currentline;
+  known_line *known = &state->lines[hash % KNOWN_LINES];
+  if (!is_line(known, &frame)) {
+    char text[LUA_IDSIZE + 16];
+    snprintf(text, sizeof text, "%s:%d", frame.short_src, frame.currentline);
+    *known = (known_line){.line = frame.currentline, .origin = mw_origin(state->ctx, text)};
   }
-  lua_pushliteral(L, "");
+  return known->origin;
+}
+
+const char *face_mark_origin(lua_State *L) {
+  face_state *state = state_of(L);
+  if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
+  bool in_layer = state->layer && state->layer_in == L;
+  const char *origin = in_layer ? state->layer : line_origin(L, state);
+  mw_origin_set(state->ctx, origin);
+  return origin;
+}
+
+/* core.origin(class?): the origin of what would be built here: "net.lua:9", or with a layer's class
+ * "Dense at net.lua:9"; as text, and as what core.layer takes. */
+static int module_origin(lua_State *L) {
+  face_context(L); /* raises when there is none any more */
+  const char *line = line_origin(L, state_of(L));
+  if (!lua_isnoneornil(L, 1)) {
+    lua_pushfstring(L, *line ? "%s at %s" : "%s", face_check_text(L, 1, "origin", "the class"),
+                    line);
+    line = mw_origin(face_context(L), lua_tostring(L, -1));
+  }
+  lua_pushstring(L, line);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)line);
+  return 2;
+}
+
+/* What a layer hides while it runs, until its frame ends, be it by an error. */
+#define FACE_SCOPE "moonwalk.scope"
+typedef struct scope {
+  const char *layer;
+  lua_State *layer_in;
+} scope;
+
+static int scope_close(lua_State *L) {
+  const scope *s = lua_touserdata(L, 1);
+  face_state *state = state_of(L);
+  state->layer = s->layer;
+  state->layer_in = s->layer_in;
+  return 0;
+}
+
+static int layer_done(lua_State *L, int status, lua_KContext base) {
+  (void)status;
+  return lua_gettop(L) - (int)base;
+}
+
+/* What core.layer makes: upvalues are the function and the table of origins by module. Written in C
+ * so that the frame of the user who ends a function with `return net(x)` stays, for its line. */
+static int run_layer(lua_State *L) {
+  face_state *state = state_of(L);
+  int n = lua_gettop(L);
+  lua_pushvalue(L, 1);
+  lua_rawget(L, lua_upvalueindex(2));
+  const char *layer = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  scope *s = lua_newuserdatauv(L, sizeof *s, 0);
+  *s = (scope){state->layer, state->layer_in};
+  luaL_setmetatable(L, FACE_SCOPE);
+  lua_toclose(L, -1);
+  state->layer = layer;
+  state->layer_in = L;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  luaL_checkstack(L, n, "too many arguments");
+  for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
+  lua_callk(L, n, LUA_MULTRET, n + 1, layer_done);
+  return layer_done(L, LUA_OK, n + 1);
+}
+
+/* core.layer(fn, origins): a function that calls fn(module, ...); meanwhile what is built has the
+ * origin that the table has for the module. */
+static int module_layer(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_pushcclosure(L, run_layer, 2);
+  return 1;
 }
 
 static int raise_text(lua_State *L, const char *text) {
@@ -209,40 +327,48 @@ const char *face_check_text(lua_State *L, int index, const char *function, const
   return text;
 }
 
-/* Levenshtein's distance, of words cut at 32 letters. */
-static int distance(const char *a, const char *b) {
-  enum { LETTERS = 32 };
-  int row[LETTERS + 1];
-  int n = (int)strnlen(b, LETTERS);
-  for (int j = 0; j <= n; j++) row[j] = j;
-  for (int i = 0; i < LETTERS && a[i]; i++) {
-    int diagonal = row[0];
-    row[0] = i + 1;
-    for (int j = 0; j < n; j++) {
-      int replace = diagonal + (a[i] != b[j]);
-      int other = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
-      diagonal = row[j + 1];
-      row[j + 1] = replace < other ? replace : other;
+/* The ops' names and then the strings of a list on the stack. */
+typedef struct words {
+  lua_State *L;
+  int list, n_ops;
+} words;
+
+static const char *next_word(const void *state, int i) {
+  const words *w = state;
+  if (i < w->n_ops) return mw_op_at(face_context(w->L), i)->name;
+  lua_rawgeti(w->L, w->list, i - w->n_ops + 1);
+  const char *word = lua_type(w->L, -1) == LUA_TSTRING ? lua_tostring(w->L, -1) : NULL;
+  lua_pop(w->L, 1); /* the list keeps it */
+  return word;
+}
+
+/* Pushes a list of the string keys of the table at index; sorted, as the order of keys is arbitrary. */
+static void push_keys(lua_State *L, int index) {
+  lua_Integer n = 0;
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) continue;
+    lua_Integer at = ++n;
+    for (; at > 1; at--) { /* few enough to be sorted by insertion */
+      lua_rawgeti(L, -3, at - 1);
+      bool in_place = strcmp(lua_tostring(L, -1), lua_tostring(L, -3)) <= 0;
+      if (!in_place) lua_rawseti(L, -4, at);
+      else lua_pop(L, 1);
+      if (in_place) break;
     }
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -4, at);
   }
-  return row[n];
 }
 
 const char *face_near(lua_State *L, int index, const char *word) {
-  index = lua_absindex(L, index);
-  int least = (int)strlen(word) / 3 + 1; /* a third of the letters may be wrong */
-  const char *best = mw_op_near(face_context(L), word);
-  if (best) least = distance(word, best);
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING) continue;
-    const char *name = lua_tostring(L, -2);
-    int d = distance(word, name);
-    /* The order of a table's keys is arbitrary: of equally near names take the first by letter. */
-    if (d > least || (d == least && best && strcmp(name, best) >= 0)) continue;
-    least = d;
-    best = name;
-  }
-  return best ? lua_pushstring(L, best) : NULL;
+  luaL_checkstack(L, 8, NULL);
+  push_keys(L, lua_absindex(L, index));
+  const words w = {L, lua_gettop(L), mw_op_count(face_context(L))};
+  const char *best = mw_near(word, next_word, &w);
+  if (best) lua_pushstring(L, best);
+  lua_remove(L, w.list);
+  return best;
 }
 
 /* core.near(word, table?): the nearest among the ops and the table's keys, or nil. */
@@ -251,6 +377,15 @@ static int module_near(lua_State *L) {
   lua_settop(L, 2);
   if (!lua_istable(L, 2)) lua_newtable(L);
   if (!face_near(L, -1, word)) lua_pushnil(L);
+  return 1;
+}
+
+/* core.nearest(word, list): the nearest of a list of words, or nil. */
+static int module_nearest(lua_State *L) {
+  const char *word = face_check_text(L, 1, "nearest", "the word");
+  luaL_checktype(L, 2, LUA_TTABLE);
+  const words w = {L, 2, 0};
+  lua_pushstring(L, mw_near(word, next_word, &w)); /* nil of NULL */
   return 1;
 }
 
@@ -296,7 +431,10 @@ static int module_interrupt(lua_State *L) {
 static const luaL_Reg module_functions[] = {
     {"error", module_error},
     {"interrupt", module_interrupt},
+    {"layer", module_layer},
     {"near", module_near},
+    {"nearest", module_nearest},
+    {"origin", module_origin},
     {"random_restore", module_random_restore},
     {"random_state", module_random_state},
     {"seed", module_seed},
@@ -338,7 +476,12 @@ static void new_state(lua_State *L) {
   state->caller = malloc(sizeof *state->caller);
   if (state->caller) *state->caller = (face_thread){.refs = 1, .L = L};
   if (!state->ctx || !state->caller) luaL_error(L, "moonwalk: out of memory");
+  mw_axes_count_from(state->ctx, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+  luaL_newmetatable(L, FACE_SCOPE);
+  lua_pushcfunction(L, scope_close);
+  lua_setfield(L, -2, "__close");
+  lua_pop(L, 1);
 }
 
 /* Makes the table `moonwalk.core`, then runs the module moonwalk.init, which makes of it what

@@ -90,6 +90,22 @@ void face_push_element(lua_State *L, mw_dtype dtype, const void *data, int64_t i
 
 /* ---- reading arguments ------------------------------------------------------------------- */
 
+static const char *next_dtype(const void *state, int i) {
+  (void)state;
+  return i <= MW_BOOL - MW_F32 ? mw_dtype_name((mw_dtype)(MW_F32 + i)) : NULL;
+}
+
+const char *face_near_dtype(const char *name) {
+  static const char *const elsewhere[][2] = {
+      {"float32", "f32"}, {"float", "f32"}, {"single", "f32"}, {"float64", "f64"},
+      {"double", "f64"},  {"int32", "i32"}, {"int", "i32"},    {"int64", "i64"},
+      {"long", "i64"},    {"uint8", "u8"},  {"byte", "u8"},    {"boolean", "bool"},
+  };
+  for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+    if (strcmp(name, elsewhere[i][0]) == 0) return elsewhere[i][1];
+  return mw_near(name, next_dtype, NULL);
+}
+
 mw_dtype face_dtype(lua_State *L, int index, mw_dtype fallback) {
   if (lua_isnoneornil(L, index)) return fallback;
   size_t length;
@@ -98,9 +114,11 @@ mw_dtype face_dtype(lua_State *L, int index, mw_dtype fallback) {
   if (dtype == MW_NONE && lua_isinteger(L, index))
     face_error(L, "dtype is %s, expected a string; a shape is one table, such as {2, 3}",
                face_describe(L, index));
+  const char *near = name ? face_near_dtype(name) : NULL;
   if (dtype == MW_NONE)
-    face_error(L, "dtype is %s, expected 'f32', 'f64', 'i32', 'i64', 'u8' or 'bool'",
-               face_describe(L, index));
+    face_error(L, "dtype is %s, expected 'f32', 'f64', 'i32', 'i64', 'u8' or 'bool'%s%s%s",
+               face_describe(L, index), near ? "; did you mean '" : "", near ? near : "",
+               near ? "'?" : "");
   return dtype;
 }
 
@@ -228,6 +246,13 @@ static int push_shape(lua_State *L, const mw_spec *spec) {
   return 1;
 }
 
+/* Where the user built t: "net.lua:9", "Conv2d at net.lua:3"; nil when nobody knows. */
+static int push_origin(lua_State *L, const mw_tensor *t) {
+  const char *origin = mw_tensor_origin(t);
+  lua_pushstring(L, *origin ? origin : NULL);
+  return 1;
+}
+
 /* t[i]: the part of t at position i of its first axis, from 1, negative from the end. */
 static int tensor_at(lua_State *L, mw_tensor *t) {
   const mw_spec *spec = mw_tensor_spec(t);
@@ -245,10 +270,27 @@ static int tensor_at(lua_State *L, mw_tensor *t) {
   for (int k = 1; k < spec->rank; k++) count[k] = spec->shape[k];
   mw_setting part[] = {mw_list("start", spec->rank, start), mw_list("count", spec->rank, count)};
   mw_setting shape = mw_list("shape", spec->rank - 1, spec->shape + 1);
+  face_mark_origin(L);
   mw_tensor *row = mw_apply(face_context(L), "slice", 1, &t, 2, part);
-  face_push(L, row);
-  face_push(L, mw_apply(face_context(L), "reshape", 1, &row, 1, &shape));
+  face_push_marked(L, row);
+  face_push_marked(L, mw_apply(face_context(L), "reshape", 1, &row, 1, &shape));
   return 1;
+}
+
+/* Pushes the nearest of the methods, the ops and the fields. */
+static const char *near_field(lua_State *L, const char *key) {
+  static const char *const fields[] = {"dtype", "origin", "rank", "shape"};
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, lua_upvalueindex(1)); lua_pop(L, 1)) {
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -5);
+  }
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    lua_pushboolean(L, true);
+    lua_setfield(L, -2, fields[i]);
+  }
+  return face_near(L, -1, key);
 }
 
 /* __index; its upvalue is the table of methods. An op that was asked for is kept there. */
@@ -265,6 +307,7 @@ static int tensor_index(lua_State *L) {
   if (strcmp(key, "shape") == 0) return push_shape(L, spec);
   if (strcmp(key, "dtype") == 0) return lua_pushstring(L, mw_dtype_name(spec->dtype)), 1;
   if (strcmp(key, "rank") == 0) return lua_pushinteger(L, spec->rank), 1;
+  if (strcmp(key, "origin") == 0) return push_origin(L, t);
   if (mw_op_find(face_context(L), key)) {
     face_push_op(L, key);
     lua_pushvalue(L, 2);
@@ -272,7 +315,7 @@ static int tensor_index(lua_State *L) {
     lua_rawset(L, lua_upvalueindex(1));
     return 1;
   }
-  const char *near = face_near(L, lua_upvalueindex(1), key);
+  const char *near = near_field(L, key);
   if (near)
     return face_error(L, "a tensor has no field, method or op '%s'; did you mean '%s'?", key, near);
   return face_error(L, "a tensor has no field, method or op '%s'; mw.help() lists the ops", key);

@@ -7,33 +7,31 @@ local core = require "moonwalk.core"
 
 local check = {}
 
--- Levenshtein's distance of two words: letters to insert, delete or replace.
-local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
-  for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
-    for j = 1, #b do
-      local replaced = diagonal + (a:byte(i) == b:byte(j) and 0 or 1)
-      diagonal = row[j]
-      row[j] = math.min(replaced, row[j] + 1, row[j - 1] + 1)
-    end
-  end
-  return row[#b]
-end
-
 ---The word of a list that is nearest to a misspelt one, or nil when none is near.
 ---@param word string
 ---@param words string[]
 ---@return string?
 function check.near(word, words)
-  local best, least = nil, math.max(2, #word // 3) + 1
-  for _, candidate in ipairs(words) do
-    local gap = distance(word:lower(), candidate:lower())
-    if gap < least then best, least = candidate, gap end
+  return core.nearest(word:match "^%Z*", words) -- C would take a NUL to end it
+end
+
+-- Whether two names may well stand side by side: conv1 and conv2, weight_v and weight_g.
+local function are_siblings(a, b)
+  return a:gsub("%d", "") == b:gsub("%d", "") or #a == #b and a:sub(1, -2) == b:sub(1, -2)
+end
+
+---For a field that is not there. It is nil as in any table, so that one can ask for it; but when it
+---is nearly one of the names that there are, this raises.
+---@param where string
+---@param key any
+---@param names string[]
+function check.misspelt(where, key, names)
+  if type(key) ~= "string" or key:find "^__" then return end
+  table.sort(names)
+  local near = check.near(key, names)
+  if near and not are_siblings(near, key) then
+    core.error(("%s has no field or method %q; did you mean %q?"):format(where, key, near))
   end
-  return best
 end
 
 ---A value as an error message shows it.

@@ -95,4 +95,14 @@ function data.dataset(x, y)
   return Dataset.new(x, y, "data set")
 end
 
-return data
+return setmetatable(data, {
+  __index = function(_, name)
+    local names = {}
+    for known in pairs(data) do names[#names + 1] = known end
+    table.sort(names)
+    local near = check.near(tostring(name), names)
+    core.error(("data: there is no %q%s"):format(tostring(name),
+      near and (", did you mean data.%s?"):format(near)
+      or "; it has " .. table.concat(names, ", ")))
+  end,
+})

@@ -29,10 +29,19 @@ end
 -- of what is kept for each parameter; and update(opt, p, g, slots, number), which gives the new
 -- value of p and changes the table of slots. All in it are tensors; number(v) makes a scalar one.
 local function optimizer(name, spec)
-  local class = {__index = setmetatable({class = name, spec = spec}, Optimizer)}
+  local class, shared = {}, setmetatable({class = name, spec = spec}, Optimizer)
   local known = {}
   for i, option in ipairs(spec.options) do known[i] = option.name end
   local where = "optim." .. name
+  class.__index = function(_, key)
+    local value = shared[key]
+    if value == nil then
+      local names = {"parameters", "steps", table.unpack(known)}
+      for method in pairs(Optimizer) do names[#names + 1] = method end
+      check.misspelt(where, key, names)
+    end
+    return value
+  end
   class.__newindex = function(_, key)
     local near = check.near(tostring(key), known)
     core.error(("%s: there is no option %q%s"):format(where, tostring(key),

@@ -9,7 +9,12 @@ local check = require "moonwalk.check"
 ---@field name string
 ---@operator len: integer
 local Dataset = {}
-Dataset.__index = Dataset
+Dataset.__index = function(_, key)
+  if Dataset[key] ~= nil then return Dataset[key] end
+  local names = {"x", "y", "name"}
+  for method in pairs(Dataset) do names[#names + 1] = method end
+  check.misspelt("a data set", key, names)
+end
 Dataset.__name = "moonwalk.Dataset"
 
 ---@param x moonwalk.Tensor

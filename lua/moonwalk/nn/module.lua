@@ -25,20 +25,49 @@ local Module = {class = "Module", training = true}
 -- last output.
 local private = setmetatable({}, {__mode = "k"})
 
-local function construct(class, ...)
+-- Where each module was made, "Dense at net.lua:9", as core.layer takes it: what its methods init
+-- and forward build has that origin.
+local origins = setmetatable({}, {__mode = "k"})
+local places = setmetatable({}, {__mode = "k"}) -- the same as texts
+
+local init = core.layer(function(module, ...) module:init(...) end, origins)
+
+-- A class has no origin: its call is a layer's only so that it keeps the frame of who calls it.
+local construct = core.layer(function(class, ...)
   local module = setmetatable({}, class)
-  private[module] = {order = {}}
-  module:init(...)
+  private[module] = {order = {}, absent = {}}
+  places[module], origins[module] = core.origin(class.class)
+  init(module, ...)
   for name, parameter in module:named_parameters() do core.set_name(parameter, name) end
   return module
-end
+end, origins)
 
 -- Remembers fields in the order in which they are first set, which is the order of parameters.
 -- All of them: what is a number now may become a parameter, and is not seen here then.
 local function set_field(module, key, value)
   rawset(module, key, value)
-  local order = private[module].order
-  order[#order + 1] = key
+  local own = private[module]
+  own.order[#own.order + 1] = key
+  own.absent[key] = nil
+end
+
+-- A field that a module lacks is nil, as in any table, so that layers can ask for optional parts;
+-- but one that is nearly the name of a field or method that it has is an error.
+local function missing_field(module, class, key)
+  local own = private[module]
+  if type(key) ~= "string" or not own or own.absent[key] then return nil end
+  local names = {}
+  for _, known in ipairs(own.order) do
+    if type(known) == "string" and rawget(module, known) ~= nil then names[#names + 1] = known end
+  end
+  while class do
+    for known in pairs(class) do names[#names + 1] = known end
+    local meta = getmetatable(class)
+    class = meta and meta.__index
+  end
+  check.misspelt(module.class, key, names)
+  own.absent[key] = true
+  return nil
 end
 
 -- Notes the shape of the first result, and passes all on.
@@ -47,12 +76,16 @@ local function noted(module, y, ...)
   return y, ...
 end
 
-local function call(module, ...)
+local call = core.layer(function(module, ...)
   return noted(module, module:forward(...))
-end
+end, origins)
 
 local function make_class(class, parent)
-  class.__index = class
+  class.__index = function(module, key)
+    local value = class[key]
+    if value == nil then return missing_field(module, class, key) end
+    return value
+  end
   class.__newindex = set_field
   class.__call = call
   class.__tostring = function(module) return module:summary() end
@@ -67,6 +100,12 @@ make_class(Module)
 function Module:extend(name)
   check.text("Module:extend", "name", name)
   return make_class({class = name}, self)
+end
+
+---Where it was made: "Dense at net.lua:9".
+---@return string
+function Module:origin()
+  return places[self]
 end
 
 ---Whether a value is a module (an object, not a class).
