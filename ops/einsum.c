@@ -37,19 +37,22 @@ typedef struct plan {
   mw_spec in[MOST];
   labels of[MOST], out;
   int64_t size[LABELS];
-  int first[LABELS], times[LABELS]; /* operand, from 1, that has it first; how often it is there */
+  int first[LABELS], times[LABELS]; /* operand, from 1, that gave the size; how often it is there */
   int dots;                         /* axes that "..." stands for, at most */
 } plan;
 
 /* Notes a label's size in operand i. Only the axes of "..." broadcast. */
-static mw_status note(plan *p, int i, int label, int64_t size) {
+static mw_status note(plan *p, int i, int label, bool dots, int64_t size) {
   if (p->times[label]++ == 0) {
     p->first[label] = i + 1;
     p->size[label] = size;
-  } else if (label >= LETTERS && (p->size[label] == 1 || size == 1)) {
-    if (size != 1) p->size[label] = size;
+  } else if (dots && (p->size[label] == 1 || size == 1)) {
+    if (size != 1) {
+      p->first[label] = i + 1;
+      p->size[label] = size;
+    }
   } else if (p->size[label] != size) {
-    if (label >= LETTERS)
+    if (dots)
       return mw_fail(p,
                      "the axes of ... do not broadcast: one is %lld in operand %d, and %lld in %d",
                      (long long)p->size[label], p->first[label], (long long)size, i + 1);
@@ -87,7 +90,7 @@ static mw_status read_operand(plan *p, int i, const char *text, int n) {
       const int label = at_dots ? LETTERS + hidden - 1 - d : label_of(text[k]);
       const int64_t size = x->shape[of->n];
       of->at[of->n++] = label;
-      if (note(p, i, label, size)) return MW_FAILED;
+      if (note(p, i, label, at_dots, size)) return MW_FAILED;
     }
     dots |= at_dots;
     k += at_dots ? 2 : 0;

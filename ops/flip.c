@@ -107,22 +107,23 @@ static mw_tensor *roll_axis(mw_build *b, mw_tensor *x, int64_t axis, int64_t shi
   return mw_make(b, "concat", 2, parts, 1, &along);
 }
 
+/* All elements as one row, and back. */
+static mw_tensor *roll_all(mw_build *b, mw_tensor *x, int64_t shift) {
+  const mw_spec *spec = b->host->tensor_spec(x);
+  int64_t count = 1;
+  for (int k = 0; k < spec->rank; k++) count *= spec->shape[k];
+  const mw_setting row = mw_list("shape", 1, &count);
+  const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
+  mw_tensor *rolled = roll_axis(b, mw_make(b, "reshape", 1, &x, 1, &row), 0, shift);
+  return mw_make(b, "reshape", 1, &rolled, 1, &shape);
+}
+
 static mw_status roll_compose(mw_build *b) {
   const roll_attrs *attrs = b->attrs;
-  const mw_spec *spec = b->host->tensor_spec(b->in[0]);
   mw_tensor *x = mw_make1(b, "identity", b->in[0]);
   for (int k = 0; k < attrs->axes.count; k++)
     x = roll_axis(b, x, attrs->axes.at[k], mw_ints_at(&attrs->shift, k));
-  if (attrs->axes.count == 0) {
-    const int64_t all = -1;
-    int64_t count = 1;
-    for (int k = 0; k < spec->rank; k++) count *= spec->shape[k];
-    const mw_setting row = mw_list("shape", 1, count == 0 ? &count : &all);
-    const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
-    x = roll_axis(b, mw_make(b, "reshape", 1, &x, 1, &row), 0, attrs->shift.at[0]);
-    x = mw_make(b, "reshape", 1, &x, 1, &shape);
-  }
-  b->out[0] = x;
+  b->out[0] = attrs->axes.count > 0 ? x : roll_all(b, b->in[0], attrs->shift.at[0]);
   return MW_OK;
 }
 

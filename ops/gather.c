@@ -48,7 +48,7 @@ static inline int64_t index_at(const mw_array *index, int64_t i) {
 static mw_status fail_index(const mw_call *call, int64_t i, int64_t n) {
   const mw_array *index = &call->in[1];
   char place[MW_SPEC_TEXT] = "";
-  int64_t at[MW_MAX_RANK], rest = i;
+  int64_t at[MW_MAX_RANK] = {0}, rest = i;
   size_t used = 0;
   for (int k = index->spec.rank - 1; k >= 0; k--) {
     at[k] = rest % index->spec.shape[k];

@@ -85,7 +85,8 @@ static void argsort_chunk(void *arg, int64_t chunk, int worker) {
   const job *j = arg;
   const int64_t end = mw_chunk_end(j->lines, j->grain, chunk), n = j->n;
   int64_t *a = mw_worker_scratch(j->call, worker), *b = a + n;
-  real *line = (real *)(b + n);
+  void *after = b + n;
+  real *line = after;
   for (int64_t i = chunk * j->grain; i < end; i++) {
     const int64_t at = i / j->inner * n * j->inner + i % j->inner;
     const real *x = (const real *)j->call->in[0].data + at;

@@ -87,6 +87,8 @@ refused("no %.%.%. after %->, but it stands for 1 axes", "... that the result la
   "i...->i")
 refused("axes of %.%.%. do not broadcast: one is 3 in operand 1, and 2 in 2", "... that differ",
   "einsum", a, b, "...,...")
+refused("one is 3 in operand 2, and 4 in 3", "... of three", "einsum", mw.zeros {1}, mw.zeros {3},
+  mw.zeros {4}, "...,...,...")
 refused("operand 1 is i32%[2%], expected f32 or f64", "integers", "einsum", mw.zeros({2}, "i32"),
   "i")
 refused("operand 2 is f32%[2%], but the first is f64%[3,2%]", "two dtypes", "einsum", a,
