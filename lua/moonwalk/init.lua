@@ -4,6 +4,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local slice = require "moonwalk.slice"
+local split = require "moonwalk.split"
 
 ---A node of the graph, which may or may not have its value yet. Every op is a method too.
 ---@class moonwalk.Tensor
@@ -59,8 +60,8 @@ for _, name in ipairs {
 end
 mw.json = {encode = core.json_encode, decode = core.json_decode, null = core.null}
 
-mw.slice = slice
-core.methods.slice = slice
+mw.slice, mw.split, mw.chunk = slice, split.split, split.chunk
+core.methods.slice, core.methods.split, core.methods.chunk = slice, split.split, split.chunk
 
 -- A view of the registry: it changes when a plugin is loaded.
 mw.ops = setmetatable({}, {
@@ -137,7 +138,8 @@ end
 -- What some things are called in other frameworks.
 local elsewhere = {
   cat = "concat", detach = "stop_gradient", linear = "dense", mm = "matmul", permute = "transpose",
-  rand = "uniform", view = "reshape",
+  rand = "uniform", ["repeat"] = "repeat_interleave", swapaxes = "transpose",
+  take = "index_select", take_along_axis = "gather", view = "reshape",
 }
 
 local function unknown(name)
