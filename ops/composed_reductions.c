@@ -227,30 +227,26 @@ static const mw_op logsumexp_op = {
     COMPOSED(plain_schema),
 };
 
-static const mw_op all_op = {
-    .name = "all",
-    .doc = "Whether all are true over axes. Of nothing: true.",
-    .example = "mw.all(mw.gt(mw.randn{2,3}, -1), {axes={2}})",
-    .cases =
-        "mw.all(mw.gt(mw.randn{3,1,5}, -1), {axes={1,3}, keepdims=true})\n"
-        "mw.all(mw.gt(mw.randn{7}, -1))\n"
-        "mw.all(mw.gt(mw.randn{0,3}, 0), {axes={1}})",
-    .infer = expect_bool,
-    .formula = "sum(logical_not(x), axes=axes, keepdims=keepdims) == 0",
-    COMPOSED(plain_schema),
-};
+#define OF_BOOL(op, text, made_of)                                          \
+  static const mw_op op##_op = {                                            \
+      .name = #op,                                                          \
+      .doc = text,                                                          \
+      .example = "mw." #op "(mw.gt(mw.randn{2,3}, 0), {axes={2}})",         \
+      .cases = "mw." #op                                                    \
+               "(mw.gt(mw.randn{3,1,2}, 0), {axes={1,3}, keepdims=true})\n" \
+               "mw." #op                                                    \
+               "(mw.gt(mw.randn{2,9}, 0), {axes={-2}})\n"                   \
+               "mw." #op "(mw.gt(mw.randn{7}, 3))\nmw." #op                 \
+               "(mw.gt(mw.randn{7}, -3))\n"                                 \
+               "mw." #op "(mw.gt(mw.randn{0,3}, 0), {axes={1}})",           \
+      .infer = expect_bool,                                                 \
+      .formula = made_of,                                                   \
+      COMPOSED(plain_schema),                                               \
+  };
 
-static const mw_op any_op = {
-    .name = "any",
-    .doc = "Whether any is true over axes. Of nothing: false.",
-    .example = "mw.any(mw.gt(mw.randn{2,3}, 1), {axes={2}})",
-    .cases =
-        "mw.any(mw.gt(mw.randn{3,1,5}, 1), {axes={1,3}, keepdims=true})\n"
-        "mw.any(mw.gt(mw.randn{7}, 1))\n"
-        "mw.any(mw.gt(mw.randn{0,3}, 0), {axes={1}})",
-    .infer = expect_bool,
-    .formula = "sum(x, axes=axes, keepdims=keepdims) != 0",
-    COMPOSED(plain_schema),
-};
+OF_BOOL(all, "Whether all are true over axes. Of nothing: true.",
+        "sum(logical_not(x), axes=axes, keepdims=keepdims) == 0")
+OF_BOOL(any, "Whether any is true over axes. Of nothing: false.",
+        "sum(x, axes=axes, keepdims=keepdims) != 0")
 
 MW_PLUGIN(&var_op, &std_op, &norm_op, &logsumexp_op, &all_op, &any_op)

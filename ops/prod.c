@@ -154,16 +154,32 @@ static mw_status forward(const mw_call *call) {
  * writes down, and of those after it. No quotient, so that zeros do no harm. */
 
 #ifdef FLOATS
+static factor before_run(int64_t n, factor product, const real *x, real *dx) {
+  for (int64_t k = 0; k < n; k++) {
+    dx[k] = (real)product;
+    product *= (factor)x[k];
+  }
+  return product;
+}
+
+static factor after_run(int64_t n, factor product, const real *x, real *dx) {
+  for (int64_t k = n - 1; k >= 0; k--) {
+    dx[k] = (real)(product * (factor)dx[k]);
+    product *= (factor)x[k];
+  }
+  return product;
+}
+
+/* n results side by side, or one that is made of runs. */
 static void before_rows(const layout *l, int64_t n, const real *x, real *dx) {
   factor product[STRIP];
   for (int64_t c = 0; c < n; c++) product[c] = 1;
   for (int64_t i = 0; i < l->rows; i++) {
     const int64_t at = walk_at(&l->gone, i);
-    for (int64_t k = 0; k < l->row; k++)
-      for (int64_t c = 0; c < n; c++) {
-        dx[at + k + c] = (real)product[c];
-        product[c] *= (factor)x[at + k + c];
-      }
+    if (l->across == 1) product[0] = before_run(l->row, product[0], x + at, dx + at);
+    else
+      for (int64_t c = 0; c < n; c++)
+        product[c] = before_run(1, product[c], x + at + c, dx + at + c);
   }
 }
 
@@ -172,11 +188,10 @@ static void after_rows(const layout *l, int64_t n, const real *x, const real *dy
   for (int64_t c = 0; c < n; c++) product[c] = (factor)dy[c];
   for (int64_t i = l->rows - 1; i >= 0; i--) {
     const int64_t at = walk_at(&l->gone, i);
-    for (int64_t k = l->row - 1; k >= 0; k--)
-      for (int64_t c = 0; c < n; c++) {
-        dx[at + k + c] = (real)(product[c] * (factor)dx[at + k + c]);
-        product[c] *= (factor)x[at + k + c];
-      }
+    if (l->across == 1) product[0] = after_run(l->row, product[0], x + at, dx + at);
+    else
+      for (int64_t c = 0; c < n; c++)
+        product[c] = after_run(1, product[c], x + at + c, dx + at + c);
   }
 }
 

@@ -90,9 +90,12 @@ typedef real wrap;
       "GELU by its approximation: y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).") \
   ROW(silu, X, x * sigmoid(x), dy * (sigmoid(x) * (1 + x * (1 - sigmoid(x)))), NORMAL, \
       "Sigmoid linear unit, also called swish: y = x / (1 + exp(-x)).") \
-  ROW(softplus, X, softplus(x), dy * sigmoid(x), NORMAL, "A smooth rectifier: y = ln(1 + e^x).") \
-  ROW(mish, X, x * tanh(softplus(x)), \
-      dy * (tanh(softplus(x)) + x * sigmoid(x) * (1 - square(tanh(softplus(x))))), NORMAL, \
+  ROW(softplus, X, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)), dy * sigmoid(x), NORMAL, \
+      "A smooth rectifier: y = ln(1 + e^x).") \
+  /* tanh(ln(1 + e^x)) by sigmoids, which neither overflow nor cancel. */ \
+  ROW(mish, X, x * sigmoid(x) * (1 + sigmoid(-x)) / (1 + square(sigmoid(-x))), \
+      dy * sigmoid(x) * ((1 + sigmoid(-x)) / (1 + square(sigmoid(-x))) + \
+                         4 * x * square(sigmoid(-x) / (1 + square(sigmoid(-x))))), NORMAL, \
       "A smooth rectifier: y = x tanh(softplus(x)) (Misra, 2019).") \
   ROW(hardsigmoid, X, x <= -3 ? 0 : x >= 3 ? 1 : x / 6 + (real)0.5, \
       x <= -3 ? 0 : x >= 3 ? 0 : dy / 6, NORMAL, \
@@ -115,7 +118,6 @@ static inline real sign(real x) { return x > 0 ? 1 : x < 0 ? (real)-1 : x; }
 /* Where exp(-x) overflows to infinity, the quotient is the 0 that it should be. */
 static inline real sigmoid(real x) { return 1 / (1 + exp(-x)); }
 static inline real square(real x) { return x * x; }
-static inline real softplus(real x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 #endif
 
 /* ---- what all rows share ------------------------------------------------------------------ */

@@ -46,7 +46,8 @@ t.near(grad(function(x) return x:prod() end, real {1e-200, 1e-200, 1e300}):totab
 -- Each way through memory: which axes go, of which sizes.
 for _, case in ipairs {{{5}, {1}}, {{5, 3}, {1}}, {{5, 3}, {2}}, {{3, 4, 5}, {2}},
   {{3, 4, 5}, {1, 3}}, {{3, 1, 4, 1, 2}, {1, 3}}, {{2, 3, 2, 3, 2}, {2, 4}},
-  {{2, 3, 2, 3, 2}, {1, 3, 5}}, {{2, 300}, {1}}, {{300, 2}, {1}}, {{2, 2, 300}, {2}}, {{1, 1}, {2}}} do
+  {{2, 3, 2, 3, 2}, {1, 3, 5}}, {{2, 300}, {1}}, {{300, 2}, {1}}, {{2, 2, 300}, {2}},
+  {{1, 1}, {2}}} do
   local x = core.uniform(case[1], 0.5, 1.5, "f64"):eval()
   local function by(axes) return function(v) return v:prod {axes = axes} end end
   local label = ("of %s over %s"):format(elements.text(case[1]), elements.text(case[2]))

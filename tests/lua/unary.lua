@@ -72,6 +72,8 @@ t.near(values("softplus", {-800, -40, 40, 800}), {0, 4.248354255291589e-18, 40, 
   "softplus far out")
 t.near(values("softplus", {-40})[1] * 1e18, 4.248354255291589, 1e-14, "... where it is small")
 t.near(values("mish", {1, -1}), {0.8650983882673103, -0.303401461374109}, 1e-15, "mish")
+t.near(values("mish", {-800, 800, -30}), {0, 800, -30 * math.exp(-30)}, 1e-16, "mish far out")
+t.near(slopes("mish", {-800, 800, 0}), {0, 1, 0.6}, 1e-15, "mish's slope")
 t.near(values("gelu", {1, -1}), {0.8413447460685429, -0.15865525393145707}, 1e-15, "gelu")
 t.near(values("gelu", {1, -1}, {approximate = "tanh"}), {0.8411919906082768, -0.15880800939172324},
   1e-15, "gelu by tanh")
