@@ -36,9 +36,9 @@ typedef real wrap;
   ROW(exp2, Y, exp2(x), dy * (y * (real)0.69314718055994530942), NORMAL, "y = 2^x.") \
   ROW(expm1, Y, expm1(x), dy * (y + 1), NORMAL, "y = e^x - 1, exact for small x.") \
   ROW(log, X, log(x), dy / x, POSITIVE, "Natural logarithm: y = ln(x); -inf at 0, NaN below.") \
-  ROW(log2, X, log2(x), dy / (x * (real)0.69314718055994530942), POSITIVE, \
+  ROW(log2, X, log2(x), dy / x * (real)1.44269504088896340736, POSITIVE, \
       "Logarithm of base 2; -inf at 0, NaN below.") \
-  ROW(log10, X, log10(x), dy / (x * (real)2.30258509299404568402), POSITIVE, \
+  ROW(log10, X, log10(x), dy / x * (real)0.43429448190325182765, POSITIVE, \
       "Logarithm of base 10; -inf at 0, NaN below.") \
   ROW(log1p, X, log1p(x), dy / (1 + x), POSITIVE, \
       "y = ln(1 + x), exact for small x; -inf at -1, NaN below.") \
