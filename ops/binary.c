@@ -81,7 +81,7 @@ static inline real modulo(real a, real b) {
 }
 #else
 static inline bool is_nan(real x) { return (void)x, false; }
-/* b is not 0. The least number divided by -1 overflows, though no rest is left. */
+/* b is not 0. The least number divided by -1 overflows, though no remainder is left. */
 static inline real modulo(real a, real b) {
   const real rest = (wrap)b + 1 == 0 ? 0 : (real)(a % b);
   return rest != 0 && (rest < 1) != (b < 1) ? (real)(rest + b) : rest;
@@ -354,15 +354,16 @@ static mw_status mod_forward(const mw_call *call) {
   const real *b = call->in[1].data;
   for (int64_t i = 0; i < call->in[1].count && call->out[0].count > 0; i++)
     if (b[i] == 0)
-      return mw_fail(call,
-                     "b has a 0, at element %lld counted from 0: integers have no rest modulo 0",
-                     (long long)i);
+      return mw_fail(
+          call, "b has a 0, at element %lld counted from 0: integers have no remainder modulo 0",
+          (long long)i);
 #endif
   return zip(call, mod_loop);
 }
 OP_ROW(
     mod, NULL, 0, "dy", "-dy * round((a - y) / b)", NORMAL, POSITIVE,
-    "The rest of a division that rounds down: y = a - b floor(a / b), with the sign of b as in "
+    "The remainder of a division that rounds down: y = a - b floor(a / b), with the sign of b as "
+    "in "
     "Lua and numpy. Of floats: NaN where b is 0 or a infinite; where b is infinite a itself, or b "
     "where their signs differ. Of integers: an error where b is 0.")
 

@@ -29,7 +29,7 @@ t.near(values("mod", {1, -1, 1, -1, 0}, {inf, inf, -inf, -inf, inf}), {1, inf, -
   "mod of an infinite b: a, or b where the signs differ")
 t.near(values("mod", {1, 0, inf, -inf, nan, 1}, {0, 0, 2, 2, 2, nan}),
   {nan, nan, nan, nan, nan, nan}, 0, "mod by 0, of inf and of NaN is NaN")
-t.is(1 / values("mod", {-6}, {3})[1], inf, "a rest of 0 has the sign of b")
+t.is(1 / values("mod", {-6}, {3})[1], inf, "a remainder of 0 has the sign of b")
 t.is(1 / values("mod", {6}, {-3})[1], -inf, "... also where that is negative")
 for k = 1, 20 do
   local a, b = math.sin(k) * 100, math.cos(3 * k) * 7
