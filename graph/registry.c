@@ -231,7 +231,7 @@ char *mw_kernel_list(mw_context *ctx, const char *op) {
     const mw_kernel_entry *e = &entry->kernels[k];
     if (mw_is_composed(&entry->op)) continue; /* no functions: the entry counts dtypes */
     fprintf(out, "%s %s %s %d %s\n", e->kernel.name,
-            e->dtype == MW_NONE ? "any" : mw_dtype_name(e->dtype),
+            e->dtype == MW_NONE ? "every" : mw_dtype_name(e->dtype),
             e->kernel.device ? e->kernel.device : "cpu", e->kernel.priority, e->plugin->origin);
   }
   if (fclose(out) || !text) { /* a short write shows here at the latest */

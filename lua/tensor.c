@@ -363,7 +363,8 @@ static const luaL_Reg metamethods[] = {
 static const struct {
   const char *event, *op;
 } operators[] = {
-    {"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"}, {"__div", "div"}, {"__pow", "pow"},
+    {"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"},
+    {"__div", "div"}, {"__pow", "pow"}, {"__mod", "mod"},
 };
 
 static const luaL_Reg functions[] = {

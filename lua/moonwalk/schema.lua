@@ -86,7 +86,7 @@ end
 local function dtypes(op)
   local seen, list = {}, {}
   for dtype in core.kernel_list(op.name):gmatch "[^\n ]+ (%w+) [^\n]*" do
-    if dtype == "any" then return "every dtype" end
+    if dtype == "every" then return "every dtype" end
     if not seen[dtype] then list[#list + 1] = dtype end
     seen[dtype] = true
   end

@@ -73,12 +73,13 @@ end
 mw.seed(11)
 t.is(mw.core.plugin_load(build .. "/alone/dense.so"), {"alone_dense"}, "dense.c is a plugin")
 same_bits("dense", {{5, 7}, {3, 7}, {3}}, nil, "dense")
-t.is(mw.core.plugin_load(build .. "/alone/pool.so"), {"alone_maxpool", "alone_meanpool"},
-  "pool.c is a plugin of two ops")
+t.is(mw.core.plugin_load(build .. "/alone/pool.so"), {"alone_maxpool", "alone_maxpool_place",
+  "alone_maxpool_take", "alone_meanpool"}, "pool.c is a plugin of four ops")
 same_bits("maxpool", {{2, 3, 9, 8}}, {kernel = 3, stride = 2, padding = 1}, "maxpool")
 same_bits("maxpool", {{2, 3, 8, 8}}, {kernel = 2}, "maxpool of 2 x 2")
 same_bits("meanpool", {{2, 3, 9, 8}}, {kernel = 3, stride = 2, padding = 1}, "meanpool")
-t.is(mw.core.plugin_load(build .. "/alone/argmax.so"), {"alone_argmax"}, "argmax.c is a plugin")
+t.is(mw.core.plugin_load(build .. "/alone/argmax.so"), {"alone_argmax", "alone_argmin"},
+  "argmax.c is a plugin of two")
 same_bits("argmax", {{4, 5}}, {axis = 1}, "argmax")
 for _, dtype in ipairs {"i32", "i64", "u8"} do
   t.is(mw.alone_argmax(mw.tensor({{3, 7, 7}, {9, 1, 2}}, dtype)):totable(), {1, 0},
