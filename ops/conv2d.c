@@ -32,25 +32,14 @@ typedef struct geometry {
 
 static geometry geometry_of(const mw_spec *x, const mw_spec *w, const mw_spec *y,
                             const conv_attrs *a) {
-  return (geometry){.n = x->shape[0],
-                    .c = x->shape[1],
-                    .h = x->shape[2],
-                    .w = x->shape[3],
-                    .o = w->shape[0],
-                    .cg = w->shape[1],
-                    .kh = w->shape[2],
-                    .kw = w->shape[3],
-                    .oh = y->shape[2],
-                    .ow = y->shape[3],
-                    .groups = a->groups,
-                    .og = w->shape[0] / a->groups,
-                    .sh = a->stride.at[0],
-                    .sw = a->stride.at[1],
-                    .dh = a->dilation.at[0],
-                    .dw = a->dilation.at[1],
-                    .top = a->padding.at[TOP],
-                    .left = a->padding.at[LEFT],
-                    .flip = a->flip};
+  geometry g = {.n = x->shape[0], .c = x->shape[1], .h = x->shape[2], .w = x->shape[3]};
+  g.o = w->shape[0], g.cg = w->shape[1], g.kh = w->shape[2], g.kw = w->shape[3];
+  g.oh = y->shape[2], g.ow = y->shape[3];
+  g.groups = a->groups, g.og = g.o / g.groups, g.flip = a->flip;
+  g.sh = a->stride.at[0], g.sw = a->stride.at[1];
+  g.dh = a->dilation.at[0], g.dw = a->dilation.at[1];
+  g.top = a->padding.at[TOP], g.left = a->padding.at[LEFT];
+  return g;
 }
 
 /* ---- shapes ------------------------------------------------------------------------------ */
@@ -230,7 +219,7 @@ static mw_status transpose_infer(mw_infer *it) {
 
 static mw_status weight_infer(mw_infer *it) {
   conv_attrs *a = it->attrs;
-  char text[2][MW_SPEC_TEXT];
+  char text[3][MW_SPEC_TEXT];
   complete(a);
   complete_pair(&a->kernel);
   const mw_spec *x = &it->in[0], *dy = &it->in[1];
@@ -250,7 +239,7 @@ static mw_status weight_infer(mw_infer *it) {
   if (!fits)
     return mw_fail(it, "dy is %s, expected %s: that is what conv2d makes of x %s",
                    it->host->spec_text(dy, text[0]), it->host->spec_text(&want, text[1]),
-                   it->host->spec_text(x, (char[MW_SPEC_TEXT]){0}));
+                   it->host->spec_text(x, text[2]));
   it->out[0] = w;
   return check_countable(it, x, &w, dy);
 }
@@ -260,8 +249,8 @@ static mw_status weight_infer(mw_infer *it) {
 /* What a call computes. Forward and backward of the three ops differ in what is wanted only. */
 typedef struct sums {
   geometry g;
-  const real *x, *w, *y, *b;       /* what is read, */
-  real *to_x, *to_w, *to_y, *to_b; /* and what is wanted, or NULL */
+  const real *x, *w, *y;    /* what is read, */
+  real *to_x, *to_w, *to_y; /* and what is wanted, or NULL */
 } sums;
 
 /* Which of an op's tensors are x, w and y: positions of inputs, or OUT. */
@@ -456,6 +445,7 @@ static mw_status weight_gradient(mw_build *g) {
     .name = "padding", .type = MW_INTS, .offset = FIELD(padding), .initial = "0", \
     .lengths = "1|2|4", .least = 0, .most = 1e6, .doc = text                      \
   }
+#define ZEROS PADDING("zeros around the image: a number, {h, w}, or {top, left, bottom, right}")
 #define GROUPS                                                                                \
   {                                                                                           \
     .name = "groups", .type = MW_INT, .offset = FIELD(groups), .initial = "1", .least = 1,    \
@@ -467,10 +457,7 @@ static mw_status weight_gradient(mw_build *g) {
     .doc = "turn the kernel by 180 degrees: the convolution of mathematics"        \
   }
 
-static const mw_attr conv_schema[] = {
-    STRIDE,   PADDING("zeros around the image: a number, {h, w}, or {top, left, bottom, right}"),
-    DILATION, GROUPS,
-    FLIP,     {0}};
+static const mw_attr conv_schema[] = {STRIDE, ZEROS, DILATION, GROUPS, FLIP, {0}};
 
 static const mw_op conv2d = {
     .name = "conv2d",
@@ -561,9 +548,9 @@ static const mw_op conv_transpose2d = {
 };
 
 static const mw_attr weight_schema[] = {
-    PAIR(kernel, "size of the filters: a number, or {h, w}", NULL, 1, 1e6),
+    PAIR(kernel, "size of the filters: a number, or {h, w}", NULL, 1, 1 << 28),
     STRIDE,
-    PADDING("zeros around the image: a number, {h, w}, or {top, left, bottom, right}"),
+    ZEROS,
     DILATION,
     GROUPS,
     FLIP,

@@ -36,8 +36,8 @@ enum {
   COLUMNS = 192 * 1024 / (int)sizeof(real), /* elements of a band's columns, if a row is not more */
   PARTIALS = 16,                            /* chunks of the batch that sum dw apart, at most */
   PARTIAL_BYTES = 32 * 1024 * 1024,         /* and the memory for them, if one is not more */
-  ENOUGH = 16,                              /* pieces into which work is cut, where it is easy */
-  LEAST_ROWS = 128,                         /* of dcolumns, below which cutting costs speed */
+  ENOUGH = 8,                               /* pieces into which work is cut, where it is easy */
+  LEAST_ROWS = 192,                         /* of dcolumns, below which cutting costs speed */
 };
 
 typedef struct plan {
@@ -83,26 +83,15 @@ static geometry geometry_of(const mw_call *call, const roles *r) {
   const int64_t *y = array_of(call, r->y)->spec.shape;
   const mw_ints *stride = attr(call, "stride"), *dilation = attr(call, "dilation");
   const mw_ints *padding = attr(call, "padding");
-  const int64_t groups = *(const int64_t *)attr(call, "groups");
-  return (geometry){.n = x[0],
-                    .c = x[1],
-                    .h = x[2],
-                    .w = x[3],
-                    .o = w[0],
-                    .cg = w[1],
-                    .kh = w[2],
-                    .kw = w[3],
-                    .oh = y[2],
-                    .ow = y[3],
-                    .groups = groups,
-                    .og = w[0] / groups,
-                    .sh = stride->at[0],
-                    .sw = stride->at[1],
-                    .dh = dilation->at[0],
-                    .dw = dilation->at[1],
-                    .top = padding->at[0],
-                    .left = padding->at[1],
-                    .flip = *(const bool *)attr(call, "flip")};
+  geometry g = {.n = x[0], .c = x[1], .h = x[2], .w = x[3]};
+  g.o = w[0], g.cg = w[1], g.kh = w[2], g.kw = w[3];
+  g.oh = y[2], g.ow = y[3];
+  g.groups = *(const int64_t *)attr(call, "groups"), g.og = g.o / g.groups;
+  g.flip = *(const bool *)attr(call, "flip");
+  g.sh = stride->at[0], g.sw = stride->at[1];
+  g.dh = dilation->at[0], g.dw = dilation->at[1];
+  g.top = padding->at[0], g.left = padding->at[1];
+  return g;
 }
 
 static plan plan_of(const mw_call *call, const roles *r) {

@@ -204,6 +204,8 @@ static mw_tensor *gather_slices(mw_build *b, int64_t kernel) {
     mw_tensor *slices = mw_make(b, "transpose", 1, b->in, 1, &perm);
     return reshape(b, slices, 4, (int64_t[]){n * od, c, h, w});
   }
+  if (h * w == 0) /* no slice has a column; one nothing is as good as another */
+    return reshape(b, b->in[0], 4, (int64_t[]){n * od, c * kernel, h, w});
   mw_tensor *planes = reshape(b, b->in[0], 4, (int64_t[]){n, c, x[2], h * w});
   const mw_setting settings[] = {
       mw_list("kernel", 2, (int64_t[]){kernel, 1}),
@@ -355,7 +357,8 @@ static const mw_op conv3d = {
         "{dilation={3,1,2}, padding={1,0,1}})\n"
         "mw.conv3d(mw.randn{1,1,2,3,2}, mw.randn{2,1,3,2,2}, "
         "{padding={1,0,0,0,1,1}, stride={1,2,1}})\n"
-        "mw.conv3d(mw.randn{0,1,2,2,2}, mw.randn{2,1,2,1,1}, mw.randn{2})",
+        "mw.conv3d(mw.randn{0,1,2,2,2}, mw.randn{2,1,2,1,1}, mw.randn{2})\n"
+        "mw.conv3d(mw.randn{1,1,3,0,1}, mw.randn{1,1,2,1,1}, mw.randn{1}, {padding={0,1,0}})",
     .inputs = {{"x", .doc = "volumes [batch, channels, depth, height, width]"},
                {"w", .doc = "filters [out, channels/groups, kernel depth, height, width]"},
                {"b", MW_OPTIONAL, "a number for each output channel [out]"}},

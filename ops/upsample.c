@@ -148,7 +148,7 @@ static void workspace(const mw_call *call, mw_workspace *need) {
 static mw_status run(const mw_call *call, const mw_array *x, const mw_array *y, mw_chunk plane) {
   const int64_t *from = x->spec.shape, *to = y->spec.shape;
   real *weights = call->scratch;
-  int32_t *lows = (int32_t *)(weights + to[2] + to[3]);
+  int32_t *lows = (void *)((char *)call->scratch + (size_t)(to[2] + to[3]) * sizeof(real));
   job j = {.call = call, .x = x->data, .y = y->data};
   j.rows = (side){.in = from[2], .out = to[2], .low = lows, .weight = weights};
   j.columns = (side){.in = from[3], .out = to[3], .low = lows + to[2], .weight = weights + to[2]};
