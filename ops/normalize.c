@@ -1,5 +1,6 @@
 /* normalize.c: tensors brought to mean 0 and variance 1: normalize, and batch_norm with its scale,
- * bias and running statistics. layer_norm.c makes the other normalisations of normalize. */
+ * bias and running statistics, which share the kernel. layer_norm.c makes the other normalisations
+ * of normalize. */
 #include <math.h>
 #include <string.h>
 
@@ -112,14 +113,16 @@ typedef struct unit {
   double sum[2][LANES];
 } unit;
 
+/* Pieces of n <= LANES numbers. Inlined where n is LANES, their loops are of known length. */
 typedef void (*piece)(unit *u, int64_t n, const real *x, const real *dy, real *out);
+#define PIECE static inline __attribute__((always_inline)) void
 
-static void sum_piece(unit *u, int64_t n, const real *x, const real *dy, real *out) {
+PIECE sum_piece(unit *u, int64_t n, const real *x, const real *dy, real *out) {
   (void)dy, (void)out;
   for (int64_t i = 0; i < n; i++) u->sum[0][i] += (double)x[i];
 }
 
-static void square_piece(unit *u, int64_t n, const real *x, const real *dy, real *out) {
+PIECE square_piece(unit *u, int64_t n, const real *x, const real *dy, real *out) {
   (void)dy, (void)out;
   for (int64_t i = 0; i < n; i++) {
     const double d = (double)x[i] - u->center[i];
@@ -127,14 +130,14 @@ static void square_piece(unit *u, int64_t n, const real *x, const real *dy, real
   }
 }
 
-static void forward_piece(unit *u, int64_t n, const real *x, const real *dy, real *y) {
+PIECE forward_piece(unit *u, int64_t n, const real *x, const real *dy, real *y) {
   (void)dy;
 #pragma omp simd
   for (int64_t i = 0; i < n; i++)
     y[i] = (real)(((double)x[i] - u->center[i]) * u->factor[i] + u->offset[i]);
 }
 
-static void product_piece(unit *u, int64_t n, const real *x, const real *dy, real *out) {
+PIECE product_piece(unit *u, int64_t n, const real *x, const real *dy, real *out) {
   (void)out;
   for (int64_t i = 0; i < n; i++) {
     u->sum[0][i] += (double)dy[i];
@@ -142,7 +145,7 @@ static void product_piece(unit *u, int64_t n, const real *x, const real *dy, rea
   }
 }
 
-static void backward_piece(unit *u, int64_t n, const real *x, const real *dy, real *dx) {
+PIECE backward_piece(unit *u, int64_t n, const real *x, const real *dy, real *dx) {
 #pragma omp simd
   for (int64_t i = 0; i < n; i++)
     dx[i] = (real)((double)dy[i] * u->factor[i] + ((double)x[i] - u->center[i]) * u->slope[i] +
@@ -150,24 +153,24 @@ static void backward_piece(unit *u, int64_t n, const real *x, const real *dy, re
 }
 
 /* Without dy. */
-static void statistics_piece(unit *u, int64_t n, const real *x, const real *dy, real *dx) {
+PIECE statistics_piece(unit *u, int64_t n, const real *x, const real *dy, real *dx) {
   (void)dy;
 #pragma omp simd
   for (int64_t i = 0; i < n; i++)
     dx[i] = (real)(((double)x[i] - u->center[i]) * u->slope[i] + u->offset[i]);
 }
 
-/* All numbers of a unit, in pieces of at most LANES. */
-static inline void each_piece(const job *j, unit *u, real *out, piece run) {
+/* All numbers of a unit, in pieces. */
+static inline __attribute__((always_inline)) void each_piece(const job *j, unit *u, const real *dy,
+                                                             real *out, piece run) {
   const layout *l = &j->l;
   const int64_t n = l->inner_gone ? l->inner : u->n;
   for (int64_t row = 0; row < l->rows; row++) {
-    const int64_t from = u->at + walk_at(&l->gone, row);
-    for (int64_t i = 0; i < n; i += LANES) {
-      const int64_t at = from + i;
-      run(u, n - i < LANES ? n - i : LANES, j->x + at, j->dy ? j->dy + at : NULL,
-          out ? out + at : NULL);
-    }
+    const int64_t end = u->at + walk_at(&l->gone, row) + n;
+    int64_t at = end - n;
+    for (; at + LANES <= end; at += LANES)
+      run(u, LANES, j->x + at, dy ? dy + at : NULL, out ? out + at : NULL);
+    if (at < end) run(u, end - at, j->x + at, dy ? dy + at : NULL, out ? out + at : NULL);
   }
 }
 
@@ -188,12 +191,12 @@ static int64_t group_of(const job *j, const unit *u, int i) {
 
 static void statistics(const job *j, unit *u) {
   memset(u->sum, 0, sizeof u->sum);
-  each_piece(j, u, NULL, sum_piece);
+  each_piece(j, u, NULL, NULL, sum_piece);
   gather(j, u, 0, j->mean);
   for (int64_t i = 0; i < u->n; i++) j->mean[u->group + i] /= j->l.count;
   for (int i = 0; i < LANES; i++) u->center[i] = j->mean[group_of(j, u, i)];
   memset(u->sum, 0, sizeof u->sum);
-  each_piece(j, u, NULL, square_piece);
+  each_piece(j, u, NULL, NULL, square_piece);
   gather(j, u, 0, j->variance);
   for (int64_t i = 0; i < u->n; i++) j->variance[u->group + i] /= j->l.count;
 }
@@ -210,14 +213,14 @@ static void forward_unit(const job *j, unit *u) {
     u->factor[i] = factor_of(j, g) * (j->scale ? (double)j->scale[g] : 1);
     u->offset[i] = j->bias ? (double)j->bias[g] : 0;
   }
-  each_piece(j, u, j->y, forward_piece);
+  each_piece(j, u, NULL, j->y, forward_piece);
 }
 
 static void backward_unit(const job *j, unit *u) {
   double *sum_dy = j->sums, *sum_dy_h = j->sums + j->l.groups;
   for (int i = 0; i < LANES; i++) u->center[i] = j->mean[group_of(j, u, i)];
   memset(u->sum, 0, sizeof u->sum);
-  if (j->dy) each_piece(j, u, NULL, product_piece);
+  if (j->dy) each_piece(j, u, j->dy, NULL, product_piece);
   gather(j, u, 0, sum_dy);
   gather(j, u, 1, sum_dy_h);
   for (int64_t g = u->group; g < u->group + u->n; g++) sum_dy_h[g] *= factor_of(j, g);
@@ -230,7 +233,8 @@ static void backward_unit(const job *j, unit *u) {
     u->slope[i] = j->given ? 0 : (2 * dvariance - a * f * sum_dy_h[g]) / j->l.count;
     u->offset[i] = j->given ? 0 : (dmean - a * sum_dy[g]) / j->l.count;
   }
-  each_piece(j, u, j->dx, j->dy ? backward_piece : statistics_piece);
+  if (j->dy) each_piece(j, u, j->dy, j->dx, backward_piece);
+  else each_piece(j, u, NULL, j->dx, statistics_piece);
 }
 
 static void run_chunk(void *arg, int64_t chunk, int worker) {
