@@ -84,14 +84,18 @@ static mw_status max_infer(mw_infer *it) {
 /* ---- planes, in parallel ------------------------------------------------------------------- */
 
 typedef struct job job;
-typedef void window_kernel(const job *j, span h, span w, real *image, real *output, int64_t *index);
+/* One window: the cells that it has in the plane of the image, and its number in the output. x is
+ * the plane that the maxima are looked for in, where that is another one. */
+typedef void window_kernel(const job *j, span h, span w, const real *x, real *image, real *output,
+                           int64_t *index);
 
 struct job {
   geometry g;
+  const real *x; /* of _take and _place, otherwise NULL */
   real *images, *outputs;
   int64_t *index; /* of adaptive_maxpool, or NULL */
   int64_t grain;  /* planes in a chunk */
-  bool backward;  /* images are written */
+  bool to_images; /* which are written, and begin as zeros */
   window_kernel *kernel;
 };
 
@@ -102,22 +106,18 @@ static void run_chunk(void *arg, int64_t chunk, int worker) {
   const int64_t end = mw_chunk_end(g->planes, j->grain, chunk);
   (void)worker;
   for (int64_t p = chunk * j->grain; p < end; p++) {
-    if (j->backward) memset(j->images + p * image, 0, (size_t)image * sizeof(real));
+    if (j->to_images) memset(j->images + p * image, 0, (size_t)image * sizeof(real));
     for (int64_t i = 0; i < output; i++)
       j->kernel(j, span_of(g, 0, i / g->out[1]), span_of(g, 1, i % g->out[1]),
-                j->images + p * image, j->outputs + p * output + i,
+                j->x ? j->x + p * image : NULL, j->images + p * image, j->outputs + p * output + i,
                 j->index ? j->index + p * output + i : NULL);
   }
 }
 
-static mw_status run(const mw_call *call, const mw_array *x, const mw_array *y, int64_t *index,
-                     window_kernel *kernel) {
-  job j = {.g = geometry_of(&x->spec, &y->spec),
-           .images = x->data,
-           .outputs = y->data,
-           .index = index,
-           .backward = call->backward,
-           .kernel = kernel};
+static mw_status run(const mw_call *call, job j, const mw_array *images, const mw_array *outputs) {
+  j.g = geometry_of(&images->spec, &outputs->spec);
+  j.images = images->data;
+  j.outputs = outputs->data;
   j.grain = CHUNK / (j.g.in[0] * j.g.in[1] + j.g.out[0] * j.g.out[1]) + 1;
   mw_parallel(call, mw_chunks(j.g.planes, j.grain), run_chunk, &j);
   return MW_OK;
@@ -125,52 +125,121 @@ static mw_status run(const mw_call *call, const mw_array *x, const mw_array *y, 
 
 /* ---- adaptive_meanpool --------------------------------------------------------------------- */
 
-static void mean_window(const job *j, span h, span w, real *x, real *y, int64_t *index) {
+static void mean_window(const job *j, span h, span w, const real *unused, real *x, real *y,
+                        int64_t *index) {
   double sum = 0;
-  (void)index;
+  (void)index, (void)unused;
   for (int64_t i = h.first; i < h.end; i++)
     for (int64_t k = w.first; k < w.end; k++) sum += (double)x[i * j->g.in[1] + k];
   *y = (real)(sum / (double)((h.end - h.first) * (w.end - w.first)));
 }
 
-static void mean_window_backward(const job *j, span h, span w, real *dx, real *dy, int64_t *index) {
+static void mean_window_backward(const job *j, span h, span w, const real *x, real *dx, real *dy,
+                                 int64_t *index) {
   const real share = *dy / (real)((h.end - h.first) * (w.end - w.first));
-  (void)index;
+  (void)index, (void)x;
   for (int64_t i = h.first; i < h.end; i++)
     for (int64_t k = w.first; k < w.end; k++) dx[i * j->g.in[1] + k] += share;
 }
 
 static mw_status mean_forward(const mw_call *call) {
-  return run(call, &call->in[0], &call->out[0], NULL, mean_window);
+  return run(call, (job){.kernel = mean_window}, &call->in[0], &call->out[0]);
 }
 static mw_status mean_backward(const mw_call *call) {
-  return run(call, &call->din[0], &call->dout[0], NULL, mean_window_backward);
+  const job j = {.kernel = mean_window_backward, .to_images = true};
+  return run(call, j, &call->din[0], &call->dout[0]);
 }
 
 /* ---- adaptive_maxpool ---------------------------------------------------------------------- */
 
-/* A larger number takes the place of the best, and the first NaN, which then stays. */
-static void max_window(const job *j, span h, span w, real *x, real *y, int64_t *index) {
+/* Where a window's maximum is: a larger number takes the place of the best, and the first NaN, which
+ * then stays. */
+static int64_t largest(const job *j, span h, span w, const real *x) {
   int64_t best = h.first * j->g.in[1] + w.first;
   for (int64_t i = h.first; i < h.end; i++)
     for (int64_t k = w.first; k < w.end; k++) {
       const int64_t at = i * j->g.in[1] + k;
       if (x[best] == x[best] && (x[at] > x[best] || x[at] != x[at])) best = at;
     }
+  return best;
+}
+
+static void max_window(const job *j, span h, span w, const real *unused, real *x, real *y,
+                       int64_t *index) {
+  const int64_t best = largest(j, h, w, x);
+  (void)unused;
   *y = x[best];
   if (index) *index = best;
 }
 
-static void max_window_backward(const job *j, span h, span w, real *dx, real *dy, int64_t *index) {
-  (void)j, (void)h, (void)w;
+static void max_window_backward(const job *j, span h, span w, const real *x, real *dx, real *dy,
+                                int64_t *index) {
+  (void)j, (void)h, (void)w, (void)x;
   dx[*index] += *dy;
 }
 
 static mw_status max_forward(const mw_call *call) {
-  return run(call, &call->in[0], &call->out[0], call->saved, max_window);
+  return run(call, (job){.kernel = max_window, .index = call->saved}, &call->in[0], &call->out[0]);
 }
 static mw_status max_backward(const mw_call *call) {
-  return run(call, &call->din[0], &call->dout[0], call->saved, max_window_backward);
+  const job j = {.kernel = max_window_backward, .index = call->saved, .to_images = true};
+  return run(call, j, &call->din[0], &call->dout[0]);
+}
+
+/* ---- its derivatives, as maxpool's: v taken from, or put where the maxima of x are ----------- */
+
+static void take_window(const job *j, span h, span w, const real *x, real *v, real *y,
+                        int64_t *index) {
+  (void)index;
+  *y = v[largest(j, h, w, x)];
+}
+
+static void place_window(const job *j, span h, span w, const real *x, real *y, real *v,
+                         int64_t *index) {
+  (void)index;
+  y[largest(j, h, w, x)] += *v;
+}
+
+static mw_status take_forward(const mw_call *call) {
+  const job j = {.kernel = take_window, .x = call->in[0].data};
+  return run(call, j, &call->in[1], &call->out[0]);
+}
+static mw_status place_forward(const mw_call *call) {
+  const job j = {.kernel = place_window, .x = call->in[0].data, .to_images = true};
+  return run(call, j, &call->out[0], &call->in[1]);
+}
+
+static mw_status maxima_infer(mw_infer *it, bool take) {
+  char text[MW_SPEC_TEXT], wanted[MW_SPEC_TEXT];
+  if (mw_expect_same_dtype(it, 1, 0) || mean_infer(it)) return MW_FAILED;
+  const mw_spec windows = it->out[0], *v = &it->in[1], *expected = take ? &it->in[0] : &windows;
+  if (v->rank != expected->rank || memcmp(v->shape, expected->shape, sizeof v->shape) != 0)
+    return mw_fail(it, "v is %s, expected %s", it->host->spec_text(v, text),
+                   it->host->spec_text(expected, wanted));
+  it->out[0] = take ? windows : it->in[0];
+  return MW_OK;
+}
+
+static mw_status take_infer(mw_infer *it) { return maxima_infer(it, true); }
+static mw_status place_infer(mw_infer *it) { return maxima_infer(it, false); }
+
+static mw_tensor *at_maxima(mw_build *g, const char *op, mw_tensor *v) {
+  const mw_ints *size = &((const adaptive_attrs *)g->attrs)->size;
+  const mw_setting settings[] = {mw_list("size", (int)size->count, size->at)};
+  return mw_make(g, op, 2, (mw_tensor *[]){g->in[0], v}, 1, settings);
+}
+
+static mw_status max_gradient(mw_build *g) {
+  g->din[0] = at_maxima(g, "adaptive_maxpool_place", g->dout[0]);
+  return MW_OK;
+}
+static mw_status take_gradient(mw_build *g) {
+  if (g->wanted[1]) g->din[1] = at_maxima(g, "adaptive_maxpool_place", g->dout[0]);
+  return MW_OK;
+}
+static mw_status place_gradient(mw_build *g) {
+  if (g->wanted[1]) g->din[1] = at_maxima(g, "adaptive_maxpool_take", g->dout[0]);
+  return MW_OK;
 }
 
 /* -------------------------------------------------------------------------------------------- */
@@ -197,6 +266,42 @@ static const mw_op adaptive_maxpool = {
     .infer = max_infer,
     .forward = max_forward,
     .backward = max_backward,
+    .gradient = max_gradient,
+};
+
+#define AT_MAXIMA \
+  .version = 1, .outputs = {{"y"}}, .attrs = schema, .attrs_size = sizeof(adaptive_attrs)
+
+static const mw_op adaptive_maxpool_take = {
+    .name = "adaptive_maxpool_take",
+    .doc =
+        "For each window of adaptive_maxpool the element of v where x has its maximum: the "
+        "derivative of adaptive_maxpool at x in the direction v.",
+    .example = "mw.adaptive_maxpool_take(mw.randn{2,3,7,5}, mw.randn{2,3,7,5}, {size={3,2}})",
+    .cases =
+        "mw.adaptive_maxpool_take(mw.randn{2,1,7}, mw.randn{2,1,7}, {size=3})\n"
+        "mw.adaptive_maxpool_take(mw.randn{0,2,4}, mw.randn{0,2,4}, {size=2})",
+    .inputs = {{"x"}, {"v", .doc = "of x's shape"}},
+    .infer = take_infer,
+    .forward = take_forward,
+    .gradient = take_gradient,
+    AT_MAXIMA,
+};
+
+static const mw_op adaptive_maxpool_place = {
+    .name = "adaptive_maxpool_place",
+    .doc =
+        "Zeros but where the windows of adaptive_maxpool have their maxima in x; there the sum of "
+        "the windows' v: what adaptive_maxpool's gradient is.",
+    .example = "mw.adaptive_maxpool_place(mw.randn{2,3,7,5}, mw.randn{2,3,3,2}, {size={3,2}})",
+    .cases =
+        "mw.adaptive_maxpool_place(mw.randn{2,1,7}, mw.randn{2,1,3}, {size=3})\n"
+        "mw.adaptive_maxpool_place(mw.randn{0,2,4}, mw.randn{0,2,2}, {size=2})",
+    .inputs = {{"x"}, {"v", .doc = "of the shape of adaptive_maxpool's result"}},
+    .infer = place_infer,
+    .forward = place_forward,
+    .gradient = place_gradient,
+    AT_MAXIMA,
 };
 
 static const mw_op adaptive_meanpool = {
@@ -210,4 +315,4 @@ static const mw_op adaptive_meanpool = {
     .backward = mean_backward,
 };
 
-MW_PLUGIN(&adaptive_maxpool, &adaptive_meanpool)
+MW_PLUGIN(&adaptive_maxpool, &adaptive_maxpool_take, &adaptive_maxpool_place, &adaptive_meanpool)

@@ -102,23 +102,29 @@ end
 pool.maxpool1d = pool.maxpool
 pool.meanpool1d = pool.meanpool
 
-function pool.maxpool_take(args, attrs)
-  local x, v = args[1], args[2]
-  return pooled(x, all_windows(x, attrs), function(cells)
+local function take(x, v, windows)
+  return pooled(x, windows, function(cells)
     local best = largest(x, cells)
     return best and nd.get(v, best) or 0
   end)
 end
 
-function pool.maxpool_place(args, attrs)
-  local x, v = args[1], args[2]
+local function place(x, v, windows)
   local y = nd.full(x.shape)
-  pooled(x, all_windows(x, attrs), function(cells, _, index)
+  pooled(x, windows, function(cells, _, index)
     local best = largest(x, cells)
     if best then nd.set(y, best, nd.get(y, best) + nd.get(v, index)) end
     return 0
   end)
   return y
+end
+
+function pool.maxpool_take(args, attrs)
+  return take(args[1], args[2], all_windows(args[1], attrs))
+end
+
+function pool.maxpool_place(args, attrs)
+  return place(args[1], args[2], all_windows(args[1], attrs))
 end
 
 local function adaptive_windows(x, attrs)
@@ -143,6 +149,14 @@ end
 
 function pool.adaptive_meanpool(args, attrs)
   return pooled(args[1], adaptive_windows(args[1], attrs), mean_of(args[1], false))
+end
+
+function pool.adaptive_maxpool_take(args, attrs)
+  return take(args[1], args[2], adaptive_windows(args[1], attrs))
+end
+
+function pool.adaptive_maxpool_place(args, attrs)
+  return place(args[1], args[2], adaptive_windows(args[1], attrs))
 end
 
 local function over_all(f)
