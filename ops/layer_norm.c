@@ -154,7 +154,8 @@ static mw_status rms_norm_compose(mw_build *b) {
 /* x as [batch * groups, all else], in which a row is a group. */
 static mw_status normalize_groups(mw_build *b, int64_t groups) {
   const mw_spec *x = b->host->tensor_spec(b->in[X]);
-  int64_t sizes[2] = {x->shape[0] * groups, groups ? x->shape[1] / groups : 0};
+  if (x->shape[1] == 0) groups = 1;
+  int64_t sizes[2] = {x->shape[0] * groups, x->shape[1] / groups};
   for (int k = 2; k < x->rank; k++) sizes[1] *= x->shape[k];
   mw_tensor *rows = reshaped(b, b->in[X], 2, sizes);
   mw_tensor *y = reshaped(b, normalized(b, rows, 1, (int64_t[]){1}), x->rank, x->shape);
