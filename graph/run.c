@@ -190,6 +190,15 @@ mw_status mw_eval(mw_context *ctx, int n, mw_tensor *const *tensors) {
   return mw_update(ctx, n, tensors, 0, NULL, NULL);
 }
 
+/* What a program kept by hand holds of a leaf. A random key it has to itself: a new value at each run
+ * must not change what the graph, computed otherwise, comes to. */
+static mw_tensor *own_leaf(mw_tensor *leaf) {
+  if (!leaf->node->draws) return mw_retain(leaf);
+  mw_tensor *key = mw_constant(leaf->node->ctx, &leaf->spec, NULL);
+  if (key) key->node->draws = leaf->node->draws;
+  return key;
+}
+
 mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
                            mw_tensor *const *targets, mw_tensor *const *values) {
   mw_request request = {
@@ -204,9 +213,12 @@ mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, in
     mw_no_memory(ctx);
     return NULL;
   }
-  for (int i = 0; i < p->n_leaves; i++) p->leaves[i] = mw_retain(c->leaves[i]);
   ctx->refs++;
-  return p;
+  bool complete = true;
+  for (int i = 0; i < p->n_leaves; i++) complete &= (p->leaves[i] = own_leaf(c->leaves[i])) != NULL;
+  if (complete) return p;
+  mw_program_free(p);
+  return NULL;
 }
 
 void mw_program_free(mw_program *p) {

@@ -162,6 +162,16 @@ do
   t.is(numbers(), again, "a restored generator gives the same numbers")
 end
 
+do -- a random tensor of outside is drawn at each run, and is what it was outside
+  mw.seed(7)
+  local mask = mw.ones({64}):dropout()
+  local f = mw.compile(function(v) return v * mask end)
+  local before = (mask * 1):totable()
+  local first, second = f(mw.ones {64}), f(mw.ones {64})
+  t.is((mask * 1):totable(), before, "a compiled function's runs change no random tensor outside")
+  t.ok((first - second):abs():max():item() > 0, "which is drawn anew inside")
+end
+
 do
   t.error(function() mw.compile(function() error("stopped", 0) end)() end, "^stopped$",
     "an error while a function is traced")
