@@ -228,7 +228,7 @@ static mw_status check_inputs(mw_context *ctx, const mw_op_entry *entry, int n,
   if (n > most) return mw_set_error(ctx, "got %d tensors, expected at most %d", n, entry->n_in);
   for (int i = 0; i < (n > entry->required ? n : entry->required); i++) {
     const mw_arg *arg = &entry->op.inputs[i < entry->n_in ? i : entry->n_in - 1];
-    bool needed = !(arg->flags & MW_OPTIONAL);
+    bool needed = !(arg->flags & (MW_OPTIONAL | MW_KEY));
     if ((i >= n || !inputs[i]) && needed)
       return mw_set_error(ctx, "argument %d (%s) is missing, expected a tensor", i + 1, arg->name);
     if (i < n && inputs[i] && inputs[i]->node->ctx != ctx)

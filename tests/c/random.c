@@ -208,6 +208,46 @@ static void test_dropout(mw_context *ctx) {
   for (int i = 0; i < 4; i++) mw_release(all[i]);
 }
 
+/* A composition that hands its key on to the op that draws: y = x + noise. */
+static mw_status noisy_compose(mw_build *b) {
+  mw_setting settings[] = {mw_list("shape", 1, (int64_t[]){FEW}), mw_text("dtype", "f64")};
+  mw_tensor *noise = mw_make(b, "random_normal", 1, &b->in[1], 2, settings);
+  b->out[0] = mw_make2(b, "add", b->in[0], noise);
+  return MW_OK;
+}
+
+static const mw_op noisy = {.name = "t_noisy",
+                            .version = 1,
+                            .doc = "x + noise",
+                            .example = "none",
+                            .inputs = {{"x"}, {"key", MW_KEY}},
+                            .outputs = {{"y"}},
+                            .compose = noisy_compose};
+
+static void test_composition(mw_context *ctx) {
+  mw_plugin *plugin = mw_plugin_begin(ctx, "test", NULL, NULL);
+  ok(!mw_host_register_op(plugin, &noisy, sizeof(mw_op), MW_F64) && !mw_plugin_commit(plugin),
+     "an op with a key is registered");
+  mw_spec spec = mw_spec_of(MW_F64, 1, (int64_t[]){FEW});
+  mw_tensor *zeros = mw_constant(ctx, &spec, NULL);
+  mw_seed(ctx, 6);
+  mw_tensor *y = mw_apply(ctx, "t_noisy", 1, &zeros, 0, NULL), *first, *second;
+  is_int((long long)position_of(ctx), FEW, "a composition draws the key that it hands on, once");
+  mw_seed(ctx, 6);
+  mw_setting settings[] = {mw_list("shape", 1, (int64_t[]){FEW}), mw_text("dtype", "f64")};
+  mw_tensor *noise = mw_apply(ctx, "random_normal", 0, NULL, 2, settings);
+  mw_eval(ctx, 2, (mw_tensor *[]){y, noise});
+  ok(same_numbers(y, noise), "what it is made of draws by that key");
+  mw_tensor *later = mw_apply(ctx, "t_noisy", 1, &zeros, 0, NULL);
+  mw_program *program = mw_program_new(ctx, 1, &later, 0, NULL, NULL);
+  mw_program_run(program, &first);
+  mw_program_run(program, &second);
+  ok(!same_numbers(first, second), "and anew at each run of a program");
+  mw_program_free(program);
+  mw_tensor *all[] = {zeros, y, noise, later, first, second};
+  for (int i = 0; i < 6; i++) mw_release(all[i]);
+}
+
 int main(void) {
   test_known_answers();
   test_against_reference();
@@ -218,6 +258,7 @@ int main(void) {
   test_keys(ctx);
   test_program(ctx);
   test_dropout(ctx);
+  test_composition(ctx);
   mw_context_free(ctx);
   return done();
 }
