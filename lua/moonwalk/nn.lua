@@ -8,6 +8,43 @@ local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 
 ---@class moonwalk.nn
+---@field Conv1d fun(options: moonwalk.ConvOptions): moonwalk.Conv
+---@field Conv2d fun(options: moonwalk.ConvOptions): moonwalk.Conv
+---@field Conv3d fun(options: moonwalk.ConvOptions): moonwalk.Conv
+---@field ConvTranspose1d fun(options: moonwalk.ConvOptions): moonwalk.Conv
+---@field ConvTranspose2d fun(options: moonwalk.ConvOptions): moonwalk.Conv
+---@field MaxPool fun(options: moonwalk.PoolOptions): moonwalk.Module
+---@field MaxPool1d fun(options: moonwalk.PoolOptions): moonwalk.Module
+---@field MeanPool fun(options: moonwalk.PoolOptions): moonwalk.Module
+---@field MeanPool1d fun(options: moonwalk.PoolOptions): moonwalk.Module
+---@field AdaptiveMaxPool fun(options: table): moonwalk.Module
+---@field AdaptiveMeanPool fun(options: table): moonwalk.Module
+---@field GlobalMaxPool fun(options: table): moonwalk.Module
+---@field GlobalMeanPool fun(options: table): moonwalk.Module
+---@field Upsample fun(options: table): moonwalk.Module
+---@field BatchNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
+---@field GroupNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
+---@field InstanceNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
+---@field LayerNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
+---@field RMSNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
+---@field GRU fun(options: moonwalk.RecurrentOptions): moonwalk.Recurrent
+---@field LSTM fun(options: moonwalk.RecurrentOptions): moonwalk.Recurrent
+---@field ELU fun(options: table): moonwalk.Module
+---@field GELU fun(options: table): moonwalk.Module
+---@field HardSigmoid fun(options: table): moonwalk.Module
+---@field HardSwish fun(options: table): moonwalk.Module
+---@field HardTanh fun(options: table): moonwalk.Module
+---@field Identity fun(options: table): moonwalk.Module
+---@field LeakyReLU fun(options: table): moonwalk.Module
+---@field LogSoftmax fun(options: table): moonwalk.Module
+---@field Mish fun(options: table): moonwalk.Module
+---@field ReLU fun(options: table): moonwalk.Module
+---@field SELU fun(options: table): moonwalk.Module
+---@field Sigmoid fun(options: table): moonwalk.Module
+---@field SiLU fun(options: table): moonwalk.Module
+---@field Softmax fun(options: table): moonwalk.Module
+---@field Softplus fun(options: table): moonwalk.Module
+---@field Tanh fun(options: table): moonwalk.Module
 local nn = {
   Module = require "moonwalk.nn.module",
   Sequential = require "moonwalk.nn.sequential",

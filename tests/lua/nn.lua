@@ -372,6 +372,17 @@ do -- the other norms: x minus its mean over its deviation, both over some axes
   t.is(#nn.InstanceNorm({4}):parameters(), 0, "InstanceNorm has no parameters of itself")
 end
 
+do -- buffers of one's own
+  local Scaled = nn.Module:extend "Scaled"
+  function Scaled:init() self.scale = nn.buffer(mw.tensor {2, 3}) end
+  function Scaled:forward(x) return x * self.scale end
+  local scaled = Scaled()
+  t.is({#scaled:parameters(), scaled:state().scale:totable()}, {0, {2, 3}},
+    "nn.buffer is saved and not trained")
+  scaled:load {scale = mw.tensor {4, 5}}
+  t.is(scaled(mw.ones {2}):totable(), {4, 5}, "and loaded")
+end
+
 -- Dropout, Embedding and activations -------------------------------------------------------------
 
 do
