@@ -124,6 +124,20 @@ local function check_disguises(op, case)
   end
 end
 
+-- Where its input is not needed any more, and its output not the end, an op may write over it.
+local function check_in_place(op, case)
+  local want, outputs = results_of(op, case, nil, true)
+  local inputs = cases.with(case, {})
+  for i = 1, inputs.n do inputs[i] = inputs[i] and as_result(inputs[i]) end
+  local yes, results = cases.tensor({true}, "bool", {}), cases.call(case, inputs)
+  for i, y in ipairs(results) do results[i] = mw.where(yes, y, y) end
+  mw.eval(table.unpack(results))
+  local got = {}
+  for i, y in ipairs(results) do got[i] = core.bytes(y) end
+  local problem = difference(got, want, outputs)
+  return problem and "in the midst of others " .. problem
+end
+
 -- One tensor for two inputs -----------------------------------------------------------------------
 
 local function same_spec(a, b)
@@ -235,7 +249,9 @@ local function check_threads(op, case)
   end
 end
 
-local checks = {check_inputs_stay, check_again, check_threads, check_disguises, check_sharing}
+local checks = {
+  check_inputs_stay, check_again, check_threads, check_disguises, check_in_place, check_sharing,
+}
 
 for _, name in ipairs(cases.names()) do
   local op, problems = cases.info(name), {}
