@@ -281,6 +281,125 @@ static void test_depth(mw_context *ctx) {
   ok(true, "and freed, all without recursion");
 }
 
+static void test_origins(mw_context *ctx) {
+  char text[32];
+  const char *kept = mw_origin(ctx, "a.c:1"), *again, *first;
+  ok(kept == mw_origin(ctx, "a.c:1"), "equal origins are one text");
+  is_text(mw_origin(ctx, ""), "", "an empty one is unknown");
+  first = mw_origin(ctx, "b.c:0");
+  for (int i = 1; i < 1000; i++) {
+    snprintf(text, sizeof text, "b.c:%d", i);
+    mw_origin(ctx, text);
+  }
+  again = mw_origin(ctx, "b.c:0");
+  ok(first == again, "and stay where they are when there are many");
+  mw_tensor *x = vector(ctx, 2, (double[]){2, -3});
+  is_text(mw_tensor_origin(x), "", "nobody said where");
+  ok(mw_origin_set(ctx, kept) == NULL, "none was set");
+  mw_tensor *y = apply1(ctx, "t_cube", x), *dx, *ddx;
+  is_text(mw_tensor_origin(y), "a.c:1", "a node has the origin that was set");
+  ok(mw_origin_set(ctx, first) == kept, "setting gives the one before");
+  ok(!mw_grad(ctx, y, y, 1, &x, &dx), "a gradient");
+  is_text(mw_tensor_origin(dx), "a.c:1", "has the origin of its node");
+  ok(!mw_grad(ctx, dx, dx, 1, &x, &ddx), "a second gradient");
+  is_text(mw_tensor_origin(y), "a.c:1", "y keeps its own");
+  ok(mw_origin_set(ctx, NULL) == first, "gradients leave the origin as it was");
+  mw_tensor_set_origin(x, kept);
+  is_text(mw_tensor_origin(x), "a.c:1", "a leaf can be given one");
+  mw_release(ddx);
+  mw_release(dx);
+  mw_release(y);
+  mw_release(x);
+}
+
+static mw_tensor *ones(mw_context *ctx, int rank, const int64_t *shape) {
+  mw_spec spec = mw_spec_of(MW_F64, rank, shape);
+  return mw_constant(ctx, &spec, NULL);
+}
+
+/* conv2d 28 -> 24, maxpool -> 12; with padding 2 it would be 28 and 14. */
+static void test_repair(mw_context *ctx) {
+  mw_tensor *image = ones(ctx, 4, (int64_t[]){1, 1, 28, 28});
+  mw_tensor *filter = ones(ctx, 4, (int64_t[]){1, 1, 5, 5});
+  mw_origin_set(ctx, mw_origin(ctx, "net.c:7"));
+  mw_tensor *y = apply2(ctx, "conv2d", image, filter);
+  mw_origin_set(ctx, mw_origin(ctx, "net.c:8"));
+  mw_setting kernel = mw_int("kernel", 2), shape = mw_list("shape", 1, (int64_t[]){196});
+  mw_tensor *pooled = mw_apply(ctx, "maxpool", 1, &y, 1, &kernel);
+  mw_origin_set(ctx, mw_origin(ctx, "net.c:9"));
+  int64_t live[2];
+  mw_stats stats;
+  mw_context_stats(ctx, &stats);
+  live[0] = stats.tensors_live;
+  ok(!mw_apply(ctx, "reshape", 1, &pooled, 1, &shape), "a shape that does not fit");
+  ok(says(ctx, "reshape: x is f64[1,1,12,12] with 144 elements") &&
+         says(ctx,
+              " (x from maxpool at net.c:8); padding = 2 in the conv2d at net.c:7 would give "
+              "[1,1,14,14]"),
+     "is said with where it comes from and what would repair it");
+  shape = mw_list("shape", 1, (int64_t[]){197});
+  ok(!mw_apply(ctx, "reshape", 1, &pooled, 1, &shape) && !strstr(mw_error(ctx), "would"),
+     "or without, where nothing would");
+  mw_context_stats(ctx, &stats);
+  live[1] = stats.tensors_live;
+  is_int(live[1], live[0], "the search makes no nodes");
+  mw_origin_set(ctx, NULL);
+  mw_release(pooled);
+  mw_release(y);
+  mw_release(filter);
+  mw_release(image);
+}
+
+typedef struct axis_attrs {
+  int64_t axis;
+} axis_attrs;
+static mw_status axis_infer(mw_infer *it) {
+  it->out[0] = it->in[0];
+  return mw_expect_axis(it, "axis", &((axis_attrs *)it->attrs)->axis, it->in[0].rank);
+}
+static const mw_attr axis_schema[] = {
+    {.name = "axis", .type = MW_AXIS, .offset = offsetof(axis_attrs, axis)}, {0}};
+static const mw_op t_axis = {.name = "t_axis",
+                             .version = 1,
+                             .doc = "x",
+                             .example = "none",
+                             .inputs = {{"x"}},
+                             .outputs = {{"y"}},
+                             .attrs = axis_schema,
+                             .attrs_size = sizeof(axis_attrs),
+                             .infer = axis_infer,
+                             .forward = twice_forward};
+
+static void test_axes(mw_context *ctx) {
+  mw_plugin *plugin = mw_plugin_begin(ctx, "more tests", NULL, NULL);
+  ok(!mw_host_register_op(plugin, &t_axis, sizeof(mw_op), MW_F64) && !mw_plugin_commit(plugin),
+     "an op with an axis");
+  mw_tensor *cube = ones(ctx, 2, (int64_t[]){2, 3}), *line = ones(ctx, 1, (int64_t[]){2});
+  mw_tensor *scalar = ones(ctx, 0, NULL);
+  mw_setting axis = mw_int("axis", 5), last = mw_int("axis", -2);
+  mw_tensor *y = mw_apply(ctx, "t_axis", 1, &cube, 1, &last);
+  ok(y != NULL, "the first axis, from the end");
+  ok(!mw_apply(ctx, "t_axis", 1, &cube, 1, &axis) &&
+         says(ctx,
+              "t_axis: axis 5 is out of range for x f64[2,3]: expected 0 to 1, or -1 to -2 "
+              "from the end"),
+     "an axis that is none, as C counts");
+  mw_axes_count_from(ctx, 1);
+  ok(!mw_apply(ctx, "t_axis", 1, &cube, 1, &axis) &&
+         says(ctx, "axis 6 is out of range for x f64[2,3]: expected 1 to 2, or -1 to -2"),
+     "and as another language does");
+  ok(!mw_apply(ctx, "t_axis", 1, &line, 1, &last) &&
+         says(ctx, "axis -2 is out of range for x f64[2]: expected 1, or -1"),
+     "of one axis");
+  ok(!mw_apply(ctx, "t_axis", 1, &scalar, 1, &last) && says(ctx, "f64[]: there are no axes"),
+     "of none");
+  mw_axes_count_from(ctx, 0);
+  mw_release(y);
+  mw_release(scalar);
+  mw_release(line);
+  mw_release(cube);
+}
+
 int main(void) {
   mw_context *ctx = context_with_test_ops();
   if (!ok(ctx != NULL, "a context with the tests' ops")) return done();
@@ -295,6 +414,9 @@ int main(void) {
   test_gradient_errors(ctx);
   test_against_differences(ctx);
   test_depth(ctx);
+  test_origins(ctx);
+  test_repair(ctx);
+  test_axes(ctx);
   mw_stats stats;
   mw_context_stats(ctx, &stats);
   is_int(stats.tensors_live, 0, "nothing is left");
