@@ -223,13 +223,30 @@ static int scope_close(lua_State *L) {
   return 0;
 }
 
-static int layer_done(lua_State *L, int status, lua_KContext base) {
+/* What lies on the stack above its first `base` places. */
+static int call_done(lua_State *L, int status, lua_KContext base) {
   (void)status;
   return lua_gettop(L) - (int)base;
 }
 
-/* What core.layer makes: upvalues are the function and the table of origins by module. Written in C
- * so that the frame of the user who ends a function with `return net(x)` stays, for its line. */
+/* core.entry(fn): the same function, but called through C: the frame of a user who ends a function
+ * with `return x:slice {...}` stays, for errors and origins. A tail call of Lua's would leave none. */
+static int run_entry(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, call_done);
+  return call_done(L, LUA_OK, 0);
+}
+
+static int module_entry(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_pushcclosure(L, run_entry, 1);
+  return 1;
+}
+
+/* What core.layer makes: upvalues are the function and the table of origins by module. An
+ * entry too, for `return net(x)`. */
 static int run_layer(lua_State *L) {
   face_state *state = state_of(L);
   int n = lua_gettop(L);
@@ -246,8 +263,8 @@ static int run_layer(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(1));
   luaL_checkstack(L, n, "too many arguments");
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
-  lua_callk(L, n, LUA_MULTRET, n + 1, layer_done);
-  return layer_done(L, LUA_OK, n + 1);
+  lua_callk(L, n, LUA_MULTRET, n + 1, call_done);
+  return call_done(L, LUA_OK, n + 1);
 }
 
 /* core.layer(fn, origins): a function that calls fn(module, ...); meanwhile what is built has the
@@ -429,6 +446,7 @@ static int module_interrupt(lua_State *L) {
 }
 
 static const luaL_Reg module_functions[] = {
+    {"entry", module_entry},
     {"error", module_error},
     {"interrupt", module_interrupt},
     {"layer", module_layer},

@@ -60,8 +60,10 @@ for _, name in ipairs {
 end
 mw.json = {encode = core.json_encode, decode = core.json_decode, null = core.null}
 
-mw.slice, mw.split, mw.chunk = slice, split.split, split.chunk
-core.methods.slice, core.methods.split, core.methods.chunk = slice, split.split, split.chunk
+for name, fn in pairs {slice = slice, split = split.split, chunk = split.chunk} do
+  mw[name] = core.entry(fn)
+  core.methods[name] = mw[name]
+end
 
 -- A view of the registry: it changes when a plugin is loaded.
 mw.ops = setmetatable({}, {
@@ -112,6 +114,7 @@ function mw.update(parameters, values, ...)
   core.run(others, parameters, values)
   return ...
 end
+mw.update = core.entry(mw.update)
 
 -- Where to find what is loaded on first use: a module, or {a module, the field of it}.
 local lazy = {

@@ -259,6 +259,50 @@ else
   t.skip("a loop that Ctrl-C stops", "there is no /proc")
 end
 
+-- However it is called, the line is the script's.
+local function deep(n)
+  if n > 0 then return (deep(n - 1)) end
+  mw.relu "x"
+end
+local deep_line = debug.getinfo(deep, "S").linedefined + 2
+local function from(fn, line, text, name)
+  t.is(tostring(select(2, pcall(fn))), ("%s:%d: %s"):format(file, line, text), name)
+end
+local relu_x = "relu: x is 'x', expected a tensor or a number"
+from(function() deep(10000) end, deep_line, relu_x, "a deep recursion")
+local routine = coroutine.create(function() mw.relu "x" end)
+from(function() error(select(2, coroutine.resume(routine)), 0) end,
+  debug.getinfo(1, "l").currentline - 2, relu_x, "a coroutine")
+wrong(function() local _, message = pcall(function() mw.relu "x" end) error(message, 0) end, relu_x,
+  "an error that is raised again")
+wrong(function() mw.compile(function() return mw.relu "x" end)(x) end, relu_x,
+  "a compiled function")
+wrong(function() table.sort({1, 2}, function() mw.relu "x" end) end, relu_x, "a callback of C")
+local function hook() debug.sethook() mw.relu "x" end
+from(function() debug.sethook(hook, "c") os.time() end, debug.getinfo(hook, "S").linedefined,
+  relu_x, "a hook")
+wrong(function() return setmetatable({}, {__index = function() mw.relu "x" end}).x end, relu_x,
+  "a metamethod")
+wrong(function() local _ <close> = setmetatable({}, {__close = function() mw.relu "x" end}) end,
+  relu_x, "the end of a scope")
+wrong(function() for _ in function() mw.relu "x" end do os.time() end end, relu_x, "an iterator")
+wrong(function() xpcall(mw.relu, function(message) error(message, 0) end, "x") mw.relu "x" end,
+  relu_x, "a message handler")
+local dense = mw.nn.Dense {3, 4}
+wrong(function() return dense(mw.ones {2, 5}) end,
+  "dense: x has 5 columns, weight expects 3 (x f32[2,5] from ", "a layer that is tail-called")
+wrong(function() return mw.nn.Dense {3} end, "nn.Dense: ", "a constructor that is tail-called")
+wrong(function() return x:slice {1, 1, 1} end, "slice: there are 3 parts",
+  "a method in Lua that is tail-called")
+wrong(function() return mw.update(5) end, "update: parameters is 5", "a function that is so")
+local Broken = mw.nn.Module:extend "Broken"
+function Broken:forward(u) self.called = true; return u:relu "x" end
+from(function() return Broken()(x) end, debug.getinfo(Broken.forward, "S").linedefined,
+  "relu: 'x' is one argument too many; it takes 1 tensor", "a method forward of one's own")
+from(function() return mw.nn.Sequential {Broken()}(x) end,
+  debug.getinfo(Broken.forward, "S").linedefined,
+  "Broken (layer 1): relu: 'x' is one argument too many; it takes 1 tensor", "in a Sequential")
+
 -- Deep in Lua's own modules the line is still the script's.
 wrong(function() mw.gradcheck(function() return 1 end, {x}) end,
   "gradcheck: the function returned no tensor of f32 or f64", "an error in a Lua module")
