@@ -55,9 +55,7 @@ static mw_status reshape_infer(mw_infer *it) {
 static mw_status flatten_infer(mw_infer *it) {
   flatten_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
-  char text[MW_SPEC_TEXT];
-  if (!mw_axis(&attrs->axis, x->rank))
-    return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
+  if (mw_expect_axis(it, "axis", &attrs->axis, x->rank)) return MW_FAILED;
   const int64_t axis = attrs->axis;
   it->out[0] = (mw_spec){.dtype = x->dtype, .rank = (int)axis + 1};
   it->out[0].shape[axis] = 1;

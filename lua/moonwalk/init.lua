@@ -11,6 +11,7 @@ local split = require "moonwalk.split"
 ---@field shape integer[]
 ---@field dtype mw.dtype
 ---@field rank integer
+---@field origin string?  where it was built: "net.lua:9", "Conv2d at net.lua:3"
 ---@field item fun(self): number|boolean  the one element
 ---@field totable fun(self): any  nested tables
 ---@field eval fun(self): moonwalk.Tensor  computes the value and returns the tensor itself
