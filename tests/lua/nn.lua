@@ -434,6 +434,38 @@ do
   t.is(nn.SiLU({}):describe(), "SiLU", "and of one without options")
 end
 
+do -- all that training depends on can be saved: parameters, buffers, optimizer, generator
+  mw.seed(36)
+  local function make()
+    local net = nn.Sequential {
+      nn.Conv2d {1, 3, kernel = 3}, nn.BatchNorm {3}, nn.GELU {}, nn.Dropout {0.3},
+      nn.GlobalMeanPool {}, nn.Flatten {}, nn.Dense {3, 2},
+    }
+    return net, mw.optim.Adam(net:parameters(), {lr = 0.05})
+  end
+  local function train(net, opt)
+    local losses = {}
+    for step = 1, 4 do
+      local x, labels = mw.randn {8, 1, 6, 6}, mw.tensor({0, 1, 0, 1, 1, 1, 0, 0}, "i64")
+      losses[step] = opt:step(net(x):cross_entropy(labels)):item()
+    end
+    return losses
+  end
+  local net, opt = make()
+  train(net, opt)
+  local path, seed, position = folder.path .. "/checkpoint", mw.core.random_state()
+  mw.save(path .. "-net.safetensors", net:state())
+  mw.save(path .. "-opt.safetensors", opt:state())
+  local want = train(net, opt)
+  local other, other_opt = make()
+  other:load(mw.load(path .. "-net.safetensors"))
+  other_opt:load_state(mw.load(path .. "-opt.safetensors"))
+  mw.core.random_restore(seed, position)
+  t.is(train(other, other_opt), want, "training goes on from a checkpoint with the same losses")
+  local x = mw.randn {8, 1, 6, 6}
+  t.is(other:eval()(x):totable(), net:eval()(x):totable(), "to the same network")
+end
+
 -- Layers of other ranks: by the definition in small, or by layers for images ---------------------
 
 do
