@@ -34,6 +34,8 @@ local no_derivative = {random_bernoulli = "its values are 0 and 1"}
 
 -- Inputs in which NaN stays unseen on purpose. The op's doc says so.
 local no_nan = {
+  adaptive_maxpool_place = {x = "it only tells where the maxima are"},
+  adaptive_maxpool_take = {x = "it only tells where the maxima are"},
   max_mask = {x = "it marks where NaN is"}, min_mask = {x = "it marks where NaN is"},
   maxpool_place = {x = "it only tells where the maxima are"},
   maxpool_take = {x = "it only tells where the maxima are"},
