@@ -14,6 +14,7 @@ enum {
   INPUTS = 64,    /* ops with more are not inferred again */
   INFERS = 20000, /* calls of infer at most: some milliseconds */
   FARTHEST = 8,   /* by how much an attribute is changed at most */
+  LIKELY = 3,     /* a parameter of another size is better than a larger change */
   DESCRIBED = 4,  /* inputs at most */
   TEXT = MW_ERROR_TEXT / 2,
 };
@@ -22,7 +23,7 @@ enum {
 typedef struct repair {
   const mw_node *node;
   const mw_attr *attr;
-  int64_t value, cost;
+  int64_t value, change, cost;
   const mw_spec *before; /* of the op's first input that changes */
   mw_spec after;
 } repair;
@@ -179,8 +180,9 @@ static bool accepted(search *s, int k, const mw_attr *attr, int64_t value) {
   return has_changed_input(s, s->failed) && infer_node(s, s->failed, NULL, 0, s->failed_out);
 }
 
-static void note_best(search *s, int k, const mw_attr *attr, int64_t value, int64_t cost) {
-  s->best = (repair){.node = s->sorted[k], .attr = attr, .value = value, .cost = cost};
+static void note_best(search *s, int k, const repair *found) {
+  s->best = *found;
+  s->best.node = s->sorted[k];
   for (int i = 0; i < s->failed->n_in && !s->best.before; i++) {
     const mw_tensor *t = s->failed->in[i];
     if (!t || mw_spec_equal(&t->spec, spec_now(s, t))) continue;
@@ -213,9 +215,12 @@ static void try_attribute(search *s, int k, const mw_attr *attr, const mw_ints *
     if (value < 0 || (double)value < attr->least || (double)value > attr->most) continue;
     int64_t change = value > high ? value - low : high - value;
     if (high - value < value - low) change = value - low;
-    int64_t cost = 2 * (change + rank) + (attr->least > 0);
-    if (change == 0 || (s->best.node && cost >= s->best.cost)) continue;
-    if (accepted(s, k, attr, value)) note_best(s, k, attr, value, cost);
+    const repair found = {.attr = attr,
+                          .value = value,
+                          .change = change,
+                          .cost = 2 * (change + rank) + (attr->least > 0)};
+    if (change == 0 || (s->best.node && found.cost >= s->best.cost)) continue;
+    if (accepted(s, k, attr, value)) note_best(s, k, &found);
   }
 }
 
@@ -368,9 +373,10 @@ void mw_explain_inputs(const mw_node *node) {
   if (s) s->failed = node;
   if (s && find_ancestors(s)) {
     try_all(s);
-    if (s->best.node) say_repair(s, advice);
-    else if (!strstr(message, "; "))
-      say_fitting(s, message, advice); /* else it has advice already */
+    const bool likely = s->best.node && s->best.change <= LIKELY;
+    s->infers = 0;
+    if (!likely && !strstr(message, "; ")) say_fitting(s, message, advice); /* else it has advice */
+    if (s->best.node && !*advice) say_repair(s, advice);
   }
   if (s) free(s->attrs);
   free(s);
