@@ -191,6 +191,7 @@ static mw_status new_step(builder *b, mw_step *step, int k) {
   const mw_op *op = &node->entry->op;
   int n = backward ? 2 * (f->n_in + f->n_out) : f->n_in + f->n_out;
   step->entry = node->entry;
+  step->node = k;
   step->n_arrays = n;
   step->saved = step->scratch = -1;
   step->arrays = calloc((size_t)n, sizeof *step->arrays);
@@ -323,6 +324,8 @@ void mw_program_destroy(mw_program *p) {
     free(p->steps[k].slots);
   }
   for (int s = 0; s < p->n_slots; s++) mw_storage_release(p->slots[s].held);
+  for (int k = 0; p->origins && k < p->n_steps; k++) free(p->origins[k]);
+  free(p->origins);
   if (p->leaves)
     for (int i = 0; i < p->n_leaves; i++) mw_release(p->leaves[i]);
   free(p->leaves);

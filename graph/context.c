@@ -61,6 +61,7 @@ static void context_destroy(mw_context *ctx) {
   mw_origins_free(&ctx->origins);
   free(ctx->workspace);
   free(ctx->arena);
+  free(ctx->hooks);
   free(ctx);
 }
 

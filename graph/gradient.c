@@ -11,55 +11,6 @@
 
 #include "internal.h"
 
-/* ---- from pointers to numbers: an open-addressing table, sized as a power of two ---------- */
-
-typedef struct table {
-  const void **keys;
-  int *values;
-  size_t room, used;
-} table;
-
-static size_t table_place(const table *t, const void *key) {
-  uint64_t h = ((uint64_t)(uintptr_t)key >> 4) * UINT64_C(0x9E3779B97F4A7C15);
-  size_t i = (size_t)(h >> 32); /* the low bits are as regular as the addresses */
-  for (i &= t->room - 1; t->keys[i] && t->keys[i] != key; i = (i + 1) & (t->room - 1)) {
-  }
-  return i;
-}
-
-static int table_get(const table *t, const void *key) {
-  if (!t->room) return -1;
-  size_t i = table_place(t, key);
-  return t->keys[i] ? t->values[i] : -1;
-}
-
-static mw_status table_put(table *t, mw_context *ctx, const void *key, int value) {
-  if (2 * t->used >= t->room) {
-    table grown = {.room = t->room ? 2 * t->room : 64, .used = t->used};
-    grown.keys = calloc(grown.room, sizeof *grown.keys);
-    grown.values = calloc(grown.room, sizeof *grown.values);
-    if (!grown.keys || !grown.values) {
-      free(grown.keys);
-      free(grown.values);
-      return mw_no_memory(ctx);
-    }
-    for (size_t i = 0; i < t->room; i++) {
-      if (!t->keys[i]) continue;
-      size_t place = table_place(&grown, t->keys[i]);
-      grown.keys[place] = t->keys[i];
-      grown.values[place] = t->values[i];
-    }
-    free(t->keys);
-    free(t->values);
-    *t = grown;
-  }
-  size_t i = table_place(t, key);
-  t->used += !t->keys[i];
-  t->keys[i] = key;
-  t->values[i] = value;
-  return MW_OK;
-}
-
 /* ---- the walk ------------------------------------------------------------------------------ */
 
 typedef struct part { /* one gradient that arrives at a tensor */
@@ -69,20 +20,20 @@ typedef struct part { /* one gradient that arrives at a tensor */
 
 typedef struct walk {
   mw_context *ctx;
-  table nodes;     /* node -> position in order */
+  mw_table nodes;  /* node -> position in order */
   mw_node **order; /* inputs before what is made of them */
   bool *leads;     /* by position: to a wanted tensor */
   int n, room;
-  table wanted; /* tensor -> position in x */
-  table stops;  /* of a partial walk: tensors below which nothing is visited */
-  table first;  /* tensor -> its first part */
+  mw_table wanted; /* tensor -> position in x */
+  mw_table stops;  /* of a partial walk: tensors below which nothing is visited */
+  mw_table first;  /* tensor -> its first part */
   part *parts;
   int n_parts, parts_room;
 } walk;
 
 static void walk_free(walk *w) {
   for (int i = 0; i < w->n_parts; i++) mw_release(w->parts[i].gradient);
-  table tables[] = {w->nodes, w->wanted, w->stops, w->first};
+  mw_table tables[] = {w->nodes, w->wanted, w->stops, w->first};
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
     free(tables[i].keys);
     free(tables[i].values);
@@ -97,7 +48,7 @@ static void walk_free(walk *w) {
 static bool dependency(const mw_node *node, int i, mw_tensor **t) {
   *t = NULL;
   if (i < node->n_in) {
-    *t = node->in[i];
+    if (i || !node->again) *t = node->in[i]; /* what a checkpoint hides is not walked */
     return true;
   }
   const mw_node *f = node->forward;
@@ -124,7 +75,7 @@ static mw_status append(walk *w, mw_node *node) {
   }
   w->order[w->n] = node;
   w->leads[w->n] = false;
-  return table_put(&w->nodes, w->ctx, node, w->n++);
+  return mw_table_put(&w->nodes, w->ctx, node, w->n++);
 }
 
 /* Lists the nodes below y, depth first, with a stack of its own: graphs can be very deep. */
@@ -134,7 +85,8 @@ static mw_status list_nodes(walk *w, mw_tensor *y) {
   if (!stack) return mw_no_memory(w->ctx);
   mw_status status = MW_OK;
   stack[depth++] = (visit){.node = y->node};
-  if (table_get(&w->nodes, y->node) < 0) status = table_put(&w->nodes, w->ctx, y->node, INT32_MAX);
+  if (mw_table_get(&w->nodes, y->node) < 0)
+    status = mw_table_put(&w->nodes, w->ctx, y->node, INT32_MAX);
   else depth = 0;
   while (depth && !status) {
     visit *top = &stack[depth - 1];
@@ -144,9 +96,9 @@ static mw_status list_nodes(walk *w, mw_tensor *y) {
       depth--;
       continue;
     }
-    if (!t || table_get(&w->stops, t) >= 0) continue;
-    if (table_get(&w->nodes, t->node) >= 0) continue;
-    status = table_put(&w->nodes, w->ctx, t->node, INT32_MAX);
+    if (!t || mw_table_get(&w->stops, t) >= 0) continue;
+    if (mw_table_get(&w->nodes, t->node) >= 0) continue;
+    status = mw_table_put(&w->nodes, w->ctx, t->node, INT32_MAX);
     if (!status && depth == room) {
       visit *grown = realloc(stack, 2 * room * sizeof *stack);
       if (!grown) {
@@ -167,8 +119,8 @@ static bool tensor_leads(const walk *w, const mw_tensor *t) {
   if (!t) return false;
   bool saved = t->node->saves && t->index == t->node->n_out;
   if (!saved && !mw_is_float(t->spec.dtype)) return false;
-  if (table_get(&w->wanted, t) >= 0) return true;
-  int position = table_get(&w->nodes, t->node);
+  if (mw_table_get(&w->wanted, t) >= 0) return true;
+  int position = mw_table_get(&w->nodes, t->node);
   return position >= 0 && position < w->n && w->leads[position];
 }
 
@@ -192,14 +144,14 @@ static mw_status arrive(walk *w, const mw_tensor *t, mw_tensor *gradient) {
     w->parts = grown;
     w->parts_room = room;
   }
-  w->parts[w->n_parts] = (part){.gradient = gradient, .next = table_get(&w->first, t)};
-  return table_put(&w->first, w->ctx, t, w->n_parts++);
+  w->parts[w->n_parts] = (part){.gradient = gradient, .next = mw_table_get(&w->first, t)};
+  return mw_table_put(&w->first, w->ctx, t, w->n_parts++);
 }
 
 /* The sum of what arrived at t, as a new reference; NULL without an error when nothing did. */
 static mw_status total(walk *w, const mw_tensor *t, mw_tensor **sum) {
   *sum = NULL;
-  int n = 0, first = table_get(&w->first, t);
+  int n = 0, first = mw_table_get(&w->first, t);
   for (int p = first; p >= 0; p = w->parts[p].next) n++;
   if (n <= 1) {
     if (n) *sum = mw_retain(w->parts[first].gradient);
@@ -258,6 +210,47 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
     if (fr->wanted[i] && fr->din[i]) status = arrive(w, node->in[i], mw_retain(fr->din[i]));
   if (back) mw_release(&back->out[0]);
   mw_build_free(&made);
+  return status;
+}
+
+/* Through a checkpoint: the gradients of what lies between, computed again, are those of its
+ * boundary. They come together, so that no step needs what was computed again after a step that is
+ * nearer to the leaves has run. */
+static mw_status pass_checkpoint(walk *w, mw_node *node, mw_tensor *dy) {
+  int n = node->n_in - 1, leading = 0;
+  size_t room = (size_t)n + 1;
+  mw_tensor **copies = calloc(4 * room, sizeof *copies);
+  if (!copies) return mw_no_memory(w->ctx);
+  mw_tensor **stops = copies + room, **dx = stops + room, **made = dx + room;
+  int *position = calloc(room, sizeof *position), listed = 0, n_made = 0;
+  mw_tensor *y = position ? mw_compute_again(node, dy, &w->wanted, copies) : NULL;
+  if (!position) mw_no_memory(w->ctx);
+  for (int leads = 1; leads >= 0 && y; leads--) {
+    for (int i = 0; i < n; i++) {
+      if (tensor_leads(w, node->in[i + 1]) != leads) continue;
+      position[listed] = i + 1;
+      stops[listed++] = copies[i];
+    }
+    if (leads) leading = listed;
+  }
+  mw_status status = y ? derive(w->ctx, 1, &y, &dy, leading, stops, dx, n) : MW_FAILED;
+  for (int i = 0; i < leading && !status; i++)
+    if (dx[i]) made[n_made++] = dx[i];
+  mw_tensor *all = NULL;
+  if (!status && n_made > 1 && !(all = mw_after(made[0], n_made - 1, made + 1))) status = MW_FAILED;
+  for (int i = 0; i < leading && !status; i++) {
+    if (!dx[i]) continue;
+    mw_tensor *together = !all ? mw_retain(dx[i]) : mw_after(dx[i], 1, &all);
+    status = together ? arrive(w, node->in[position[i]], together) : MW_FAILED;
+  }
+  mw_release(all);
+  mw_release(y);
+  for (int i = 0; i < n; i++) {
+    mw_release(copies[i]);
+    if (y) mw_release(dx[i]);
+  }
+  free(position);
+  free(copies);
   return status;
 }
 
@@ -345,7 +338,8 @@ static mw_status pass(walk *w, mw_node *node) {
   if (!status && any) {
     status = mw_node_check_fresh(node);
     if (!status) status = frame_new(&fr, ctx, n_in);
-    if (!status)
+    if (!status && node->again) status = pass_checkpoint(w, node, arrived[0]);
+    else if (!status)
       status = node->kind == MW_BACKWARD ? pass_backward_node(w, node, arrived, &fr)
                                          : pass_forward_node(w, node, arrived, &fr);
   }
@@ -364,18 +358,18 @@ static mw_status derive(mw_context *ctx, int n_y, mw_tensor *const *y, mw_tensor
   walk w = {.ctx = ctx};
   mw_status status = MW_OK;
   for (int i = 0; i < n; i++) dx[i] = NULL;
-  for (int i = 0; i < n && !status; i++) status = table_put(&w.wanted, ctx, x[i], i);
-  for (int i = 0; i < n_stops && !status; i++) status = table_put(&w.stops, ctx, x[i], i);
+  for (int i = 0; i < n && !status; i++) status = mw_table_put(&w.wanted, ctx, x[i], i);
+  for (int i = 0; i < n_stops && !status; i++) status = mw_table_put(&w.stops, ctx, x[i], i);
   for (int i = 0; i < n_y && !status; i++) {
     if (!y[i]) continue;
-    if (table_get(&w.stops, y[i]) < 0) status = list_nodes(&w, y[i]);
+    if (mw_table_get(&w.stops, y[i]) < 0) status = list_nodes(&w, y[i]);
     if (!status) status = arrive(&w, y[i], mw_retain(dy[i]));
   }
   if (!status) mark_leading(&w);
   for (int k = w.n - 1; k >= 0 && !status; k--)
     if (w.leads[k] && !mw_is_leaf(w.order[k])) status = pass(&w, w.order[k]);
   for (int i = 0; i < n && !status; i++)
-    if (!n_stops || table_get(&w.wanted, x[i]) == i) status = total(&w, x[i], &dx[i]);
+    if (!n_stops || mw_table_get(&w.wanted, x[i]) == i) status = total(&w, x[i], &dx[i]);
   if (status)
     for (int i = 0; i < n; i++) {
       mw_release(dx[i]);

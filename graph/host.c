@@ -32,4 +32,5 @@ const mw_host mw_host_table = {
     .formula = mw_host_formula,
     .keep = mw_host_keep,
     .expect_axis = mw_host_expect_axis,
+    .hook = mw_host_hook,
 };

@@ -9,6 +9,7 @@
 #define MW_NO_REAL
 #include "gemm.h"
 #include "moonwalk.h"
+#include "table.h"
 
 /* ---- storage: counted bytes. Shared storage is never written; see mw_leaf_write. ---------- */
 
@@ -16,7 +17,8 @@ typedef struct mw_storage {
   int refs;
   size_t bytes;
   mw_context *ctx;
-  void *data; /* 64-byte aligned */
+  void *data;                                /* 64-byte aligned */
+  void (*drop)(const struct mw_storage *it); /* called before it is freed; NULL: nothing to do */
 } mw_storage;
 
 mw_storage *mw_storage_new(mw_context *ctx, size_t bytes); /* undefined contents; NULL + error */
@@ -128,6 +130,8 @@ struct mw_node {
   int64_t draws;      /* of a random key: how far a new value moves the generator; else 0 */
   uint64_t mark;
   int local;
+  uint64_t born; /* its number in the order of making */
+  bool again;    /* in[0] is computed again in the backward pass: see checkpoint.c */
   mw_node *next; /* in the list of nodes to free */
 };
 
@@ -149,6 +153,14 @@ static inline bool mw_is_leaf(const mw_node *node) { return node->kind <= MW_INP
 static inline bool mw_is_composed(const mw_op *op) { return op->compose || op->formula; }
 static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
 mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec); /* sizes, rank, overflow */
+
+/* checkpoint.c: the graph between a checkpoint and its other inputs once more, to be run when dy is
+ * there. copies[i] becomes what stands for in[i + 1] in it. None of the tensors in `refused` may be
+ * inside. NULL on failure. */
+mw_tensor *mw_compute_again(mw_node *checkpoint, mw_tensor *dy, const struct mw_table *refused,
+                            mw_tensor **copies);
+/* t, in an order after others. */
+mw_tensor *mw_after(mw_tensor *t, int n, mw_tensor *const *others);
 
 /* ---- from a graph to a program ------------------------------------------------------------ */
 
@@ -213,6 +225,7 @@ typedef struct mw_step {
   int n_arrays;
   int saved, scratch; /* slots, or -1 */
   size_t worker_bytes;
+  int node; /* its number among the collection's steps */
 } mw_step;
 
 struct mw_program {
@@ -227,10 +240,17 @@ struct mw_program {
   int threads;            /* that its steps have scratch for */
   size_t arena, arena_unshared;
   mw_tensor **leaves; /* of a program kept by hand, else NULL */
+  char **origins;     /* of it: where each step was built; NULL where that is not known */
+  bool running;
 };
 
 mw_program *mw_compile(mw_context *ctx, const mw_collection *c);
 mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
+mw_status mw_step_run(mw_step *step);
+/* watch.c: the same, with a look at what goes in and what comes out. */
+mw_status mw_watch_step(mw_step *step, const char *origin);
+/* Where the op of a node was built; "" when nobody knows. */
+const char *mw_node_origin(mw_node *node);
 /* Bytes of a slot during a run; of its root, through views and values written in place. */
 static inline mw_slot *mw_slot_root(mw_slot *slots, int slot) {
   while (slots[slot].root != slot) slot = slots[slot].root;
@@ -282,6 +302,11 @@ struct mw_context {
   char *arena;
   size_t arena_bytes;
   volatile sig_atomic_t interrupted;
+  int depth;     /* of runs: a hook may start one inside another */
+  uint64_t born; /* nodes made so far */
+  bool watching;
+  struct mw_hook_place *hooks; /* hook.c */
+  int n_hooks;
   mw_stats stats;
 };
 
@@ -292,6 +317,8 @@ void mw_prefix_error(mw_context *ctx, const char *name);
 void mw_append_error(mw_context *ctx, const char *text);
 mw_status mw_no_memory(mw_context *ctx);
 extern const mw_host mw_host_table;
+
+mw_status mw_host_hook(mw_context *ctx, const mw_array *leaf, bool gradient, const mw_array *value);
 
 /* Gives a random key the generator's next value. */
 mw_status mw_random_key_next(mw_tensor *key);

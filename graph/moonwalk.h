@@ -162,6 +162,12 @@ MW_EXPORT int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_ten
 MW_EXPORT mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n,
                             mw_tensor *const *x, mw_tensor **dx);
 
+/* A checkpoint: y, a tensor with the same value, whose intermediates a backward pass computes again
+ * instead of keeping them. It reaches from y down to what was there when mw_checkpoint_begin() was
+ * called, and to all leaves; gradients of those are unchanged, to the bit. */
+MW_EXPORT uint64_t mw_checkpoint_begin(const mw_context *ctx);
+MW_EXPORT mw_tensor *mw_checkpoint(mw_context *ctx, uint64_t begin, mw_tensor *y);
+
 /* Computes tensors in one program, which is found again by structure the next time. */
 MW_EXPORT mw_status mw_eval(mw_context *ctx, int n, mw_tensor *const *tensors);
 /* The same, and then gives each parameter targets[i] the value of values[i], all at once. */
@@ -191,6 +197,25 @@ typedef struct mw_stats {
   int64_t tensors_live;
 } mw_stats;
 MW_EXPORT void mw_context_stats(const mw_context *ctx, mw_stats *stats);
+
+/* ---- looking into runs ------------------------------------------------------------------- */
+
+/* A function of the program's own, which the op `hooked` calls with the bytes of a value, or of the
+ * gradient that arrives there, on the thread that runs the program and in its order. It may change
+ * the bytes, and compute other tensors meanwhile. When it fails, so does the run, with `message`. */
+#define MW_HOOK_TEXT 512
+typedef struct mw_hook {
+  mw_status (*call)(void *state, bool gradient, const mw_spec *spec, void *bytes,
+                    char message[MW_HOOK_TEXT]);
+  void (*drop)(void *state); /* once no tensor needs it any more; NULL: nothing to do */
+  void *state;
+} mw_hook;
+/* A leaf that stands for it: the second input of `hooked`. After a failure drop is not called. */
+MW_EXPORT mw_tensor *mw_hook_leaf(mw_context *ctx, const mw_hook *hook);
+
+/* Whether runs look at all values: then a step that makes a NaN or an infinity out of inputs that
+ * have none is a failure which says where that was built. Returns what was set before. */
+MW_EXPORT bool mw_watch(mw_context *ctx, bool on);
 
 /* ---- attributes -------------------------------------------------------------------------- */
 
@@ -365,6 +390,9 @@ typedef struct mw_arg {
 /* Linear in its float inputs taken together. With a backward kernel such an op has derivatives of
  * every order: the derivative of backward is forward. */
 #define MW_LINEAR 32u
+/* A view of in[0] that is there once the other inputs are, of any number and dtype: the host gives
+ * steps an order with it. */
+#define MW_ORDERS 64u
 
 struct mw_op {
   const char *name;    /* the field's term, [a-z][a-z0-9_]* */
@@ -449,6 +477,8 @@ struct mw_host {
   mw_tensor *(*keep)(mw_build *b, mw_tensor *t);        /* see mw_build_keep() */
   /* See mw_expect_axis(). */
   mw_status (*expect_axis)(const mw_infer *it, const char *name, int64_t *axis, int rank);
+  /* Calls the hook whose leaf has these bytes; see mw_hook_leaf(). */
+  mw_status (*hook)(mw_context *ctx, const mw_array *leaf, bool gradient, const mw_array *value);
 };
 
 /* The element type that this file is being compiled for. The build compiles an op's file once

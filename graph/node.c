@@ -40,6 +40,7 @@ static mw_node *node_new(mw_context *ctx, mw_node_kind kind, mw_op_entry *entry,
     node->out[i].index = i;
   }
   ctx->refs++;
+  node->born = ++ctx->born;
   ctx->stats.tensors_live++;
   return node;
 }

@@ -8,6 +8,7 @@
 static mw_program *cache_find(mw_context *ctx, const mw_collection *c) {
   for (int i = 0; i < ctx->n_cached; i++) {
     mw_program *p = ctx->cache[i];
+    if (p->running) continue; /* a hook of it asks for the same: its memory is in use */
     if (p->hash != c->hash || p->key_words != c->key_words) continue;
     if (memcmp(p->key, c->key, c->key_words * sizeof *p->key) != 0) continue;
     memmove(ctx->cache + 1, ctx->cache, (size_t)i * sizeof *ctx->cache);
@@ -17,14 +18,32 @@ static mw_program *cache_find(mw_context *ctx, const mw_collection *c) {
 }
 
 static void cache_add(mw_context *ctx, mw_program *p) {
-  if (ctx->n_cached == MW_MAX_CACHED) mw_program_destroy(ctx->cache[--ctx->n_cached]);
-  memmove(ctx->cache + 1, ctx->cache, (size_t)ctx->n_cached * sizeof *ctx->cache);
+  int last = ctx->n_cached; /* the place that becomes free for the others to move up */
+  if (last == MW_MAX_CACHED) {
+    do last--;
+    while (last > 0 && ctx->cache[last]->running);
+    mw_program_destroy(ctx->cache[last]);
+    ctx->n_cached--;
+  }
+  memmove(ctx->cache + 1, ctx->cache, (size_t)last * sizeof *ctx->cache);
   ctx->cache[0] = p;
   ctx->n_cached++;
 }
 
+/* A program that runs, and one of whose hooks asks for this, stays until it is pushed out; it is
+ * only not found any more. */
 void mw_cache_clear(mw_context *ctx) {
-  while (ctx->n_cached) mw_program_destroy(ctx->cache[--ctx->n_cached]);
+  int kept = 0;
+  for (int i = 0; i < ctx->n_cached; i++) {
+    mw_program *p = ctx->cache[i];
+    if (!p->running) {
+      mw_program_destroy(p);
+      continue;
+    }
+    p->key_words = 0;
+    ctx->cache[kept++] = p;
+  }
+  ctx->n_cached = kept;
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -63,8 +82,19 @@ static void *slot_address(mw_program *p, mw_tensor *const *leaves, int s) {
   return slot_storage(p, leaves, s)->data;
 }
 
-static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_step *step) {
-  mw_context *ctx = p->ctx;
+mw_status mw_step_run(mw_step *step) {
+  mw_call *call = &step->call;
+  mw_context *ctx = call->context;
+  mw_status (*run)(const mw_call *) =
+      call->backward ? step->kernel->backward : step->kernel->forward;
+  ctx->error[0] = '\0';
+  if (!run(call)) return MW_OK;
+  if (!ctx->error[0]) mw_set_error(ctx, "its kernel failed without saying why");
+  mw_prefix_error(ctx, step->entry->op.name);
+  return MW_FAILED;
+}
+
+static void set_addresses(mw_program *p, mw_tensor *const *leaves, mw_step *step) {
   mw_call *call = &step->call;
   for (int a = 0; a < step->n_arrays; a++)
     step->arrays[a].data = step->slots[a] < 0 ? NULL : slot_address(p, leaves, step->slots[a]);
@@ -73,13 +103,6 @@ static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_step *step
     call->worker_scratch = slot_address(p, leaves, step->scratch);
     call->scratch = call->worker_scratch + step->worker_bytes;
   }
-  mw_status (*run)(const mw_call *) =
-      call->backward ? step->kernel->backward : step->kernel->forward;
-  ctx->error[0] = '\0';
-  if (!run(call)) return MW_OK;
-  if (!ctx->error[0]) mw_set_error(ctx, "its kernel failed without saying why");
-  mw_prefix_error(ctx, step->entry->op.name);
-  return MW_FAILED;
 }
 
 static mw_status check_leaves(mw_context *ctx, int n, mw_tensor *const *leaves) {
@@ -108,8 +131,19 @@ static mw_status fit_threads(mw_program *p) {
   return status;
 }
 
-static mw_status run_steps(mw_program *p, mw_tensor *const *leaves) {
+/* nodes: of the graph that asked for the run; a program kept by hand has noted what matters. */
+static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes, int k) {
+  mw_step *step = &p->steps[k];
+  set_addresses(p, leaves, step);
+  if (!p->ctx->watching) return mw_step_run(step);
+  const char *origin = nodes ? mw_node_origin(nodes[step->node]) : p->origins[k];
+  return mw_watch_step(step, origin ? origin : "");
+}
+
+static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes) {
   mw_context *ctx = p->ctx;
+  if (p->running)
+    return mw_set_error(ctx, "the program is running: one of its hooks asks for it again");
   if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(ctx, p->arena) ||
       prepare_results(p))
     return MW_FAILED;
@@ -118,12 +152,16 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves) {
   ctx->stats.arena_last = p->arena;
   ctx->stats.arena_unshared = p->arena_unshared;
   if (p->arena > ctx->stats.arena_peak) ctx->stats.arena_peak = p->arena;
-  ctx->interrupted = 0;
-  for (int k = 0; k < p->n_steps; k++) {
-    if (ctx->interrupted) return mw_set_error(ctx, "interrupted");
-    if (run_step(p, leaves, &p->steps[k])) return MW_FAILED;
+  if (!ctx->depth++) ctx->interrupted = 0;
+  p->running = true;
+  mw_status status = MW_OK;
+  for (int k = 0; k < p->n_steps && !status; k++) {
+    if (ctx->interrupted) status = mw_set_error(ctx, "interrupted");
+    else status = run_step(p, leaves, nodes, k);
   }
-  return MW_OK;
+  p->running = false;
+  ctx->depth--;
+  return status;
 }
 
 /* Gives the targets their new values, all at once: every value is held before any is replaced.
@@ -177,7 +215,7 @@ mw_status mw_update(mw_context *ctx, int n, mw_tensor *const *tensors, int n_upd
     if (!p) return MW_FAILED;
     cache_add(ctx, p);
   }
-  if (run_steps(p, c->leaves)) return MW_FAILED;
+  if (run_steps(p, c->leaves, c->steps)) return MW_FAILED;
   for (int i = 0; i < n; i++)
     if (!tensors[i]->storage)
       tensors[i]->storage = mw_storage_retain(slot_storage(p, c->leaves, p->results[i]));
@@ -208,10 +246,17 @@ mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, in
   mw_program *p = mw_compile(ctx, c);
   if (!p) return NULL;
   p->leaves = calloc((size_t)p->n_leaves + 1, sizeof(mw_tensor *));
-  if (!p->leaves) {
+  p->origins = calloc((size_t)p->n_steps + 1, sizeof(char *));
+  if (!p->leaves || !p->origins) {
+    free(p->leaves);
+    p->leaves = NULL; /* it holds none yet */
     mw_program_destroy(p);
     mw_no_memory(ctx);
     return NULL;
+  }
+  for (int k = 0; k < p->n_steps; k++) { /* the graph may be gone when it runs */
+    const char *origin = mw_node_origin(c->steps[p->steps[k].node]);
+    if (*origin) p->origins[k] = strdup(origin); /* without memory for it nobody knows */
   }
   ctx->refs++;
   bool complete = true;
@@ -233,7 +278,7 @@ mw_status mw_program_run(mw_program *p, mw_tensor **results) {
   for (int i = 0; i < p->n_results; i++) results[i] = NULL;
   for (int i = 0; i < p->n_leaves; i++)
     if (p->leaves[i]->node->draws && mw_random_key_next(p->leaves[i])) return MW_FAILED;
-  if (run_steps(p, p->leaves)) return MW_FAILED;
+  if (run_steps(p, p->leaves, NULL)) return MW_FAILED;
   mw_status status = MW_OK;
   for (int i = 0; i < p->n_results && !status; i++) {
     mw_storage *storage = mw_storage_retain(slot_storage(p, p->leaves, p->results[i]));

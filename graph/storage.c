@@ -25,6 +25,7 @@ mw_storage *mw_storage_retain(mw_storage *storage) {
 
 void mw_storage_release(mw_storage *storage) {
   if (!storage || --storage->refs > 0) return;
+  if (storage->drop) storage->drop(storage);
   storage->ctx->stats.bytes_live -= storage->bytes;
   free(storage->data);
   free(storage);

@@ -96,6 +96,7 @@ void face_open_batch(lua_State *L);        /* batch.c: rows, permutation, bytes,
 void face_open_plugin(lua_State *L);       /* plugin.c: loading */
 void face_open_define(lua_State *L);       /* define.c: ops in Lua */
 void face_open_ffi(lua_State *L);          /* ffi.c: foreign functions as ops */
+void face_open_autodiff(lua_State *L);     /* autodiff.c: checkpoints, hooks, watched runs */
 
 /* The Lua modules, built in: name ("moonwalk.nn"), chunk name ("=moonwalk/nn.lua"), text. */
 typedef struct face_module {

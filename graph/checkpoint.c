@@ -1,0 +1,209 @@
+/* checkpoint.c: parts of a graph that a backward pass computes again instead of keeping them.
+ *
+ * A checkpoint is a view of y, an op that orders (MW_ORDERS), whose other inputs are the boundary:
+ * the tensors of which y was made. The walk of the gradient does not go into y. It makes a copy of
+ * what lies between, in which after(b, dy) stands for each tensor b of the boundary: the same value,
+ * but another node, so that the copy is not merged with the original, and one that is not there
+ * before dy is, so that the copy is run when its turn comes in the backward pass. */
+#include "internal.h"
+
+static mw_op_entry *find_orderer(mw_context *ctx) {
+  for (int i = 0; i < ctx->n_ops; i++)
+    if (ctx->ops[i]->op.flags & MW_ORDERS) return ctx->ops[i];
+  mw_set_error(ctx, "no op gives steps an order (flag MW_ORDERS)");
+  return NULL;
+}
+
+mw_tensor *mw_after(mw_tensor *t, int n, mw_tensor *const *others) {
+  mw_context *ctx = t->node->ctx;
+  mw_op_entry *entry = find_orderer(ctx);
+  mw_tensor **inputs = entry ? malloc(((size_t)n + 1) * sizeof *inputs) : NULL;
+  if (!inputs) {
+    if (entry) mw_no_memory(ctx);
+    return NULL;
+  }
+  inputs[0] = t;
+  for (int i = 0; i < n; i++) inputs[i + 1] = others[i];
+  mw_node *node = mw_node_forward(ctx, entry, n + 1, inputs, 0, NULL);
+  free(inputs);
+  return node ? &node->out[0] : NULL;
+}
+
+/* ---- what lies inside ---------------------------------------------------------------------- */
+
+typedef struct visit {
+  mw_node *node;
+  int next;
+} visit;
+
+typedef struct inside {
+  mw_context *ctx;
+  uint64_t begin;    /* nodes up to this one are outside; 0: the boundary is known */
+  mw_table nodes;    /* inside -> position in order */
+  mw_node **order;   /* inputs before what is made of them */
+  size_t n, room;    /* of order */
+  mw_table boundary; /* tensor -> position in edge */
+  mw_tensor **edge;  /* while begin is set */
+  size_t n_edge, edge_room;
+  visit *stack;
+  size_t depth, stack_room;
+} inside;
+
+static void inside_free(inside *in) {
+  free(in->nodes.keys);
+  free(in->nodes.values);
+  free(in->boundary.keys);
+  free(in->boundary.values);
+  free(in->order);
+  free(in->edge);
+  free(in->stack);
+}
+
+static mw_status room_for(mw_context *ctx, void *array, size_t *room, size_t n, size_t size) {
+  if (n < *room) return MW_OK;
+  size_t grown_room = *room ? 2 * *room : 64;
+  void *grown = realloc(*(void **)array, grown_room * size);
+  if (!grown) return mw_no_memory(ctx);
+  *(void **)array = grown;
+  *room = grown_room;
+  return MW_OK;
+}
+
+static mw_status enter(inside *in, mw_node *node) {
+  if (mw_table_get(&in->nodes, node) >= 0) return MW_OK;
+  if (room_for(in->ctx, &in->stack, &in->stack_room, in->depth, sizeof *in->stack))
+    return MW_FAILED;
+  in->stack[in->depth++] = (visit){.node = node};
+  return mw_table_put(&in->nodes, in->ctx, node, INT32_MAX);
+}
+
+static mw_status meet(inside *in, mw_tensor *t) {
+  if (mw_table_get(&in->boundary, t) >= 0) return MW_OK;
+  if (!mw_is_leaf(t->node) && t->node->born > in->begin) return enter(in, t->node);
+  if (room_for(in->ctx, &in->edge, &in->edge_room, in->n_edge, sizeof *in->edge)) return MW_FAILED;
+  in->edge[in->n_edge] = t;
+  return mw_table_put(&in->boundary, in->ctx, t, (int)in->n_edge++);
+}
+
+/* How many inputs a backward node has from the node that it differentiates. */
+static int borrowed(const mw_node *node) {
+  return node->kind == MW_BACKWARD ? node->forward->n_in + node->forward->n_out + 1 : 0;
+}
+
+/* All nodes from y down to the boundary. The node that a backward node differentiates is inside with
+ * it, wherever it was made: the copy of the one needs a copy of the other. */
+static mw_status list_inside(inside *in, mw_tensor *y) {
+  mw_status status = enter(in, y->node);
+  while (in->depth && !status) {
+    visit *top = &in->stack[in->depth - 1];
+    mw_node *node = top->node;
+    int i = top->next++ - 1; /* -1: what it differentiates */
+    if (i < 0) {
+      if (node->forward) status = enter(in, node->forward);
+    } else if (borrowed(node) + i < node->n_in) {
+      mw_tensor *t = node->in[borrowed(node) + i];
+      if (t) status = meet(in, t);
+    } else {
+      in->depth--;
+      status = room_for(in->ctx, &in->order, &in->room, in->n, sizeof *in->order);
+      if (status) break;
+      in->order[in->n] = node;
+      status = mw_table_put(&in->nodes, in->ctx, node, (int)in->n++);
+    }
+  }
+  return status;
+}
+
+/* ---- making a checkpoint ------------------------------------------------------------------- */
+
+uint64_t mw_checkpoint_begin(const mw_context *ctx) { return ctx->born; }
+
+mw_tensor *mw_checkpoint(mw_context *ctx, uint64_t begin, mw_tensor *y) {
+  if (mw_is_leaf(y->node) || y->node->born <= begin || !mw_is_float(y->spec.dtype))
+    return mw_retain(y);
+  inside in = {.ctx = ctx, .begin = begin};
+  mw_tensor *checkpoint = NULL;
+  if (!list_inside(&in, y)) checkpoint = mw_after(y, (int)in.n_edge, in.edge);
+  if (checkpoint) checkpoint->node->again = true;
+  inside_free(&in);
+  return checkpoint;
+}
+
+/* ---- computing again ----------------------------------------------------------------------- */
+
+/* What stands for t in the copy; outside of the boundary it is an output of a copied node. */
+static mw_tensor *copy_of(const inside *in, mw_node *const *copied, mw_tensor *const *copies,
+                          mw_tensor *t) {
+  if (!t) return NULL;
+  int edge = mw_table_get(&in->boundary, t);
+  if (edge >= 0) return copies[edge];
+  return &copied[mw_table_get(&in->nodes, t->node)]->out[t->index];
+}
+
+static mw_node *copy_node(const inside *in, mw_node *const *copied, mw_tensor *const *copies,
+                          mw_node *node) {
+  int first = borrowed(node), n = node->n_in - first;
+  mw_tensor **inputs = calloc((size_t)n + 1, sizeof *inputs);
+  bool *wanted = calloc((size_t)node->n_out + 1, sizeof *wanted);
+  mw_node *copy = NULL;
+  if (!inputs || !wanted) mw_no_memory(in->ctx);
+  if (inputs && wanted && !mw_node_check_fresh(node)) {
+    for (int i = 0; i < n; i++) inputs[i] = copy_of(in, copied, copies, node->in[first + i]);
+    for (int i = 0; i < node->n_out; i++) wanted[i] = node->out[i].spec.dtype != MW_NONE;
+    copy = node->forward
+               ? mw_node_backward(copied[mw_table_get(&in->nodes, node->forward)], inputs, wanted)
+               : mw_node_like(node, inputs);
+    if (copy) copy->again = node->again;
+  }
+  free(inputs);
+  free(wanted);
+  return copy;
+}
+
+static mw_status check_refused(const inside *in, const mw_table *refused) {
+  for (size_t k = 0; k < in->n; k++)
+    for (int j = 0; j < in->order[k]->n_out; j++)
+      if (mw_table_get(refused, &in->order[k]->out[j]) >= 0)
+        return mw_set_error(in->ctx,
+                            "grad: x[%d], the result of %s, was made inside a checkpointed "
+                            "function: it has no gradient outside",
+                            mw_table_get(refused, &in->order[k]->out[j]) + 1,
+                            mw_tensor_op(&in->order[k]->out[j]));
+  return MW_OK;
+}
+
+static mw_tensor *copy_inside(const inside *in, mw_tensor *y, mw_tensor *const *copies) {
+  mw_node **copied = calloc(in->n + 1, sizeof(mw_node *));
+  if (!copied) {
+    mw_no_memory(in->ctx);
+    return NULL;
+  }
+  size_t k = 0;
+  while (k < in->n && (copied[k] = copy_node(in, copied, copies, in->order[k]))) k++;
+  mw_tensor *again = k == in->n ? mw_retain(copy_of(in, copied, copies, y)) : NULL;
+  for (k = 0; k < in->n; k++)
+    if (copied[k]) mw_release(&copied[k]->out[0]);
+  free(copied);
+  return again;
+}
+
+mw_tensor *mw_compute_again(mw_node *checkpoint, mw_tensor *dy, const mw_table *refused,
+                            mw_tensor **copies) {
+  inside in = {.ctx = checkpoint->ctx};
+  int n = checkpoint->n_in - 1;
+  mw_status status = MW_OK;
+  for (int i = 0; i < n; i++) copies[i] = NULL;
+  for (int i = 0; i < n && !status; i++) {
+    copies[i] = mw_after(checkpoint->in[i + 1], 1, &dy);
+    status = copies[i] ? mw_table_put(&in.boundary, in.ctx, checkpoint->in[i + 1], i) : MW_FAILED;
+  }
+  if (!status) status = list_inside(&in, checkpoint->in[0]);
+  if (!status) status = check_refused(&in, refused);
+  mw_tensor *y = status ? NULL : copy_inside(&in, checkpoint->in[0], copies);
+  for (int i = 0; i < n && !y; i++) {
+    mw_release(copies[i]);
+    copies[i] = NULL;
+  }
+  inside_free(&in);
+  return y;
+}
