@@ -44,7 +44,7 @@ local split = require "moonwalk.split"
 ---@field is_param fun(value: any): boolean
 ---@field seed fun(n: integer)
 ---@field threads fun(n?: integer): integer  sets and returns the number of threads
----@field stats fun(): table<string, integer>
+---@field stats fun(): table<string, integer>  see stats.lua for what it does with arguments
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
 ---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
 ---@field ops table<string, table>  every registered op by name, with its schema
@@ -55,7 +55,7 @@ local mw = {core = core, version = core.version}
 
 for _, name in ipairs {
   "tensor", "zeros", "ones", "full", "eye", "arange", "linspace", "randn", "uniform", "normal",
-  "param", "is_tensor", "is_param", "seed", "threads", "stats", "grad", "eval",
+  "param", "is_tensor", "is_param", "seed", "threads", "grad", "eval",
 } do
   mw[name] = core[name]
 end
@@ -65,6 +65,7 @@ for name, fn in pairs {slice = slice, split = split.split, chunk = split.chunk} 
   mw[name] = core.entry(fn)
   core.methods[name] = mw[name]
 end
+core.methods.hook = core.hook
 
 -- A view of the registry: it changes when a plugin is loaded.
 mw.ops = setmetatable({}, {
@@ -124,6 +125,15 @@ local lazy = {
   data = "moonwalk.data",
   compile = "moonwalk.compile",
   gradcheck = "moonwalk.gradcheck",
+  vjp = {"moonwalk.autodiff", "vjp"},
+  jvp = {"moonwalk.autodiff", "jvp"},
+  jacobian = {"moonwalk.autodiff", "jacobian"},
+  hessian = {"moonwalk.autodiff", "hessian"},
+  hvp = {"moonwalk.autodiff", "hvp"},
+  checkpoint = {"moonwalk.autodiff", "checkpoint"},
+  debug = "moonwalk.debug",
+  stats = {"moonwalk.stats", "stats"},
+  layer_stats = {"moonwalk.stats", "layer_stats"},
   help = "moonwalk.help",
   op = "moonwalk.define",
   plugin = "moonwalk.plugin",

@@ -1,0 +1,2 @@
+-- stats placeholder
+return {stats = require "moonwalk.core".stats}
