@@ -142,6 +142,8 @@ static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *cons
 
 static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes) {
   mw_context *ctx = p->ctx;
+  if (ctx->depth == MW_MAX_DEPTH)
+    return mw_set_error(ctx, "%d runs are inside each other: does a hook call itself?", ctx->depth);
   if (p->running)
     return mw_set_error(ctx, "the program is running: one of its hooks asks for it again");
   if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(ctx, p->arena) ||

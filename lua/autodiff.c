@@ -15,7 +15,9 @@ static int core_checkpoint_begin(lua_State *L) {
 static int core_checkpoint(lua_State *L) {
   lua_Integer begin = face_check_integer(L, 1, "checkpoint", "begin");
   mw_tensor *y = face_check(L, 2, "checkpoint");
-  face_push(L, mw_checkpoint(face_context(L), (uint64_t)begin, y));
+  mw_tensor *checkpoint = mw_checkpoint(face_context(L), (uint64_t)begin, y);
+  if (checkpoint != y) face_push(L, checkpoint);
+  else mw_release(checkpoint); /* nothing was made: the same userdata is given back */
   return 1;
 }
 

@@ -16,6 +16,7 @@ local split = require "moonwalk.split"
 ---@field totable fun(self): any  nested tables
 ---@field eval fun(self): moonwalk.Tensor  computes the value and returns the tensor itself
 ---@field slice fun(self, parts: table): moonwalk.Tensor
+---@field hook fun(self, value?: function, gradient?: function): moonwalk.Tensor
 ---@operator add(moonwalk.Tensor|number): moonwalk.Tensor
 ---@operator sub(moonwalk.Tensor|number): moonwalk.Tensor
 ---@operator mul(moonwalk.Tensor|number): moonwalk.Tensor
@@ -46,6 +47,13 @@ local split = require "moonwalk.split"
 ---@field threads fun(n?: integer): integer  sets and returns the number of threads
 ---@field stats fun(): table<string, integer>  see stats.lua for what it does with arguments
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
+---@field vjp fun(fn: function, xs: any, dy?: mw.tensor): ...  see autodiff.lua for this and the next
+---@field jvp fun(fn: function, xs: any, dxs: any): mw.tensor, mw.tensor
+---@field jacobian fun(fn: function, xs: any): ...
+---@field hessian fun(fn: function, xs: any): ...
+---@field hvp fun(fn: function, xs: any, vs: any): ...
+---@field checkpoint fun(fn: function): function  keeps nothing of what it computes in between
+---@field debug {nan: fun(on?: boolean|function, ...): ...}
 ---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn
