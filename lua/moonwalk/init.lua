@@ -47,7 +47,7 @@ local split = require "moonwalk.split"
 ---@field threads fun(n?: integer): integer  sets and returns the number of threads
 ---@field stats fun(): table<string, integer>  see stats.lua for what it does with arguments
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
----@field vjp fun(fn: function, xs: any, dy?: mw.tensor): ...  see autodiff.lua for this and the next
+---@field vjp fun(fn: function, xs: any, dy?: mw.tensor): ...  see autodiff.lua for these
 ---@field jvp fun(fn: function, xs: any, dxs: any): mw.tensor, mw.tensor
 ---@field jacobian fun(fn: function, xs: any): ...
 ---@field hessian fun(fn: function, xs: any): ...

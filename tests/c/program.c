@@ -305,6 +305,98 @@ static void test_many(mw_context *ctx) {
   release_all(2, (mw_tensor *[]){x, cube});
 }
 
+/* (low + high) of x^9, cut in halves; a checkpoint hides what is between. */
+static mw_tensor *halves(mw_context *ctx, mw_tensor *x, bool hide) {
+  uint64_t begin = mw_checkpoint_begin(ctx);
+  mw_tensor *a = apply1(ctx, "t_cube", x), *b = apply1(ctx, "t_cube", a), *parts[MW_MAX_ARGS];
+  mw_apply_all(ctx, "t_split", 1, &b, 0, NULL, parts);
+  mw_tensor *y = apply2(ctx, "add", parts[0], parts[1]);
+  mw_tensor *shown = hide ? mw_checkpoint(ctx, begin, y) : mw_retain(y);
+  release_all(5, (mw_tensor *[]){a, b, parts[0], parts[1], y});
+  return shown;
+}
+
+static void test_checkpoint(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 2}), *dy = vector(ctx, 1, (double[]){3}), *dx[2];
+  for (int hide = 0; hide < 2; hide++) {
+    mw_tensor *y = halves(ctx, x, hide);
+    ok(!mw_grad(ctx, y, dy, 1, &x, &dx[hide]), "a gradient %s", hide ? "by a checkpoint" : "");
+    calls_forward = calls_backward = calls_saved = 0;
+    ok(!mw_eval(ctx, 2, (mw_tensor *[]){y, dx[hide]}), "computed with its value");
+    near(at(y, 0), 1 + 512, 0, "which is the same");
+    is_int(calls_forward, hide ? 4 : 2, "what is hidden is computed again");
+    is_int(calls_saved, 2, "and bytes are saved once");
+    is_int(calls_backward, 2, "for one backward pass");
+    mw_release(y);
+  }
+  ok(memcmp(mw_tensor_data(dx[0]), mw_tensor_data(dx[1]), 16) == 0, "the gradients are the same");
+  near(at(dx[1], 1), 3 * 9 * 256, 0, "and right");
+  mw_tensor *same = mw_checkpoint(ctx, mw_checkpoint_begin(ctx), dx[1]);
+  ok(same == dx[1], "a checkpoint of what was there before is that itself");
+  release_all(5, (mw_tensor *[]){x, dy, dx[0], dx[1], same});
+}
+
+/* A hook that counts, and adds 1 to values and 2 to gradients. */
+typedef struct counts {
+  int values, gradients, drops;
+  bool fails;
+} counts;
+static mw_status count_call(void *state, bool gradient, const mw_spec *spec, void *bytes,
+                            char message[MW_HOOK_TEXT]) {
+  counts *c = state;
+  double *v = bytes;
+  if (gradient) c->gradients++;
+  else c->values++;
+  for (int64_t i = 0; i < mw_spec_count(spec); i++) v[i] += gradient ? 2 : 1;
+  if (c->fails) snprintf(message, MW_HOOK_TEXT, "not %s", "today");
+  return c->fails ? MW_FAILED : MW_OK;
+}
+static void count_drop(void *state) { ((counts *)state)->drops++; }
+
+static void test_hook(mw_context *ctx) {
+  enum { N = 100 };
+  static counts c[N];
+  int64_t compiled = 0;
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 2});
+  for (int i = 0; i < N; i++) {
+    mw_hook hook = {count_call, count_drop, &c[i]};
+    mw_tensor *leaf = mw_hook_leaf(ctx, &hook), *y = apply2(ctx, "hooked", x, leaf), *dx;
+    mw_release(leaf);
+    mw_grad(ctx, y, x, 1, &x, &dx);
+    if (mw_eval(ctx, 2, (mw_tensor *[]){y, dx}) || at(y, 1) != 3 || at(dx, 1) != 4)
+      ok(false, "hook %d", i);
+    if (!i) compiled = stats_of(ctx).programs_compiled;
+    release_all(2, (mw_tensor *[]){y, dx});
+    if (c[i].values != 1 || c[i].gradients != 1 || c[i].drops != 1) ok(false, "calls of %d", i);
+  }
+  ok(true, "hooks are called for a value and its gradient, and dropped");
+  is_int(stats_of(ctx).programs_compiled, compiled, "by one program");
+  near(at(x, 1), 2, 0, "which changes no leaf");
+  counts failing = {.fails = true};
+  mw_tensor *leaf = mw_hook_leaf(ctx, &(mw_hook){.call = count_call, .state = &failing});
+  mw_tensor *y = apply2(ctx, "hooked", x, leaf);
+  ok(mw_eval(ctx, 1, &y) && strcmp(mw_error(ctx), "hooked: not today") == 0, "one that fails");
+  release_all(3, (mw_tensor *[]){x, y, leaf});
+}
+
+static void test_watch(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){1e200, 2}), *odd = vector(ctx, 1, (double[]){NAN});
+  mw_tensor *a = apply1(ctx, "t_twice", x), *y = apply1(ctx, "t_cube", a);
+  mw_tensor *z = apply1(ctx, "t_cube", odd), *again = apply1(ctx, "t_cube", a);
+  ok(!mw_watch(ctx, true), "runs are not watched");
+  ok(mw_eval(ctx, 1, &y) && strstr(mw_error(ctx), "t_cube: 1 infinity in its result f64[2]") &&
+         strstr(mw_error(ctx), "x f64[2] has min 4, max 2e+200"),
+     "unless that is asked for: %s", mw_error(ctx));
+  ok(!mw_eval(ctx, 1, &z), "a NaN that was there is nobody's fault");
+  mw_program *p = mw_program_new(ctx, 1, &again, 0, NULL, NULL);
+  mw_tensor *result;
+  ok(mw_program_run(p, &result) && strstr(mw_error(ctx), "1 infinity"), "a program kept by hand");
+  ok(mw_watch(ctx, false) && !mw_program_run(p, &result), "is watched or not in each run");
+  ok(!mw_eval(ctx, 1, &y), "it ends");
+  mw_program_free(p);
+  release_all(7, (mw_tensor *[]){x, odd, a, y, z, again, result});
+}
+
 static mw_context *to_interrupt;
 static mw_status interrupting_forward(const mw_call *call) {
   mw_interrupt(to_interrupt);
@@ -371,6 +463,9 @@ int main(void) {
   test_program_and_threads(ctx);
   test_backward_of_other_shapes(ctx);
   test_many(ctx);
+  test_checkpoint(ctx);
+  test_hook(ctx);
+  test_watch(ctx);
   test_interrupt(ctx);
   test_abort(ctx);
   is_int(stats_of(ctx).tensors_live, 0, "nothing is left");
