@@ -116,7 +116,8 @@ static mw_status list_inside(inside *in, mw_tensor *y) {
 
 /* ---- making a checkpoint ------------------------------------------------------------------- */
 
-uint64_t mw_checkpoint_begin(const mw_context *ctx) { return ctx->born; }
+/* No two are alike: it is the number of the call too. */
+uint64_t mw_checkpoint_begin(mw_context *ctx) { return ++ctx->born; }
 
 mw_tensor *mw_checkpoint(mw_context *ctx, uint64_t begin, mw_tensor *y) {
   if (mw_is_leaf(y->node) || y->node->born <= begin || !mw_is_float(y->spec.dtype))
@@ -124,7 +125,7 @@ mw_tensor *mw_checkpoint(mw_context *ctx, uint64_t begin, mw_tensor *y) {
   inside in = {.ctx = ctx, .begin = begin};
   mw_tensor *checkpoint = NULL;
   if (!list_inside(&in, y)) checkpoint = mw_after(y, (int)in.n_edge, in.edge);
-  if (checkpoint) checkpoint->node->again = true;
+  if (checkpoint) checkpoint->node->again = begin;
   inside_free(&in);
   return checkpoint;
 }
@@ -153,7 +154,6 @@ static mw_node *copy_node(const inside *in, mw_node *const *copied, mw_tensor *c
     copy = node->forward
                ? mw_node_backward(copied[mw_table_get(&in->nodes, node->forward)], inputs, wanted)
                : mw_node_like(node, inputs);
-    if (copy) copy->again = node->again;
   }
   free(inputs);
   free(wanted);
@@ -172,38 +172,67 @@ static mw_status check_refused(const inside *in, const mw_table *refused) {
   return MW_OK;
 }
 
-static mw_tensor *copy_inside(const inside *in, mw_tensor *y, mw_tensor *const *copies) {
-  mw_node **copied = calloc(in->n + 1, sizeof(mw_node *));
-  if (!copied) {
-    mw_no_memory(in->ctx);
-    return NULL;
-  }
-  size_t k = 0;
-  while (k < in->n && (copied[k] = copy_node(in, copied, copies, in->order[k]))) k++;
-  mw_tensor *again = k == in->n ? mw_retain(copy_of(in, copied, copies, y)) : NULL;
-  for (k = 0; k < in->n; k++)
-    if (copied[k]) mw_release(&copied[k]->out[0]);
-  free(copied);
-  return again;
+/* Checkpoints inside of what is copied: the copies are of a call of their own, and so have another
+ * number, the same one for all of one number. `first` has the first copy of each. */
+static mw_status number_copy(const inside *in, mw_table *first, mw_node *const *copied, int k) {
+  const mw_node *node = in->order[k];
+  if (!node->again) return MW_OK;
+  const void *key = (const void *)(uintptr_t)node->again;
+  int i = mw_table_get(first, key);
+  if (i < 0 && mw_table_put(first, in->ctx, key, k)) return MW_FAILED;
+  copied[k]->again = i < 0 ? copied[k]->born : copied[i]->again;
+  return MW_OK;
 }
 
-mw_tensor *mw_compute_again(mw_node *checkpoint, mw_tensor *dy, const mw_table *refused,
-                            mw_tensor **copies) {
-  inside in = {.ctx = checkpoint->ctx};
-  int n = checkpoint->n_in - 1;
+static mw_status copy_inside(const inside *in, mw_node *const *checkpoints, mw_again *again) {
+  mw_node **copied = calloc(in->n + 1, sizeof(mw_node *));
+  mw_table numbers = {0};
+  if (!copied) return mw_no_memory(in->ctx);
   mw_status status = MW_OK;
-  for (int i = 0; i < n; i++) copies[i] = NULL;
-  for (int i = 0; i < n && !status; i++) {
-    copies[i] = mw_after(checkpoint->in[i + 1], 1, &dy);
-    status = copies[i] ? mw_table_put(&in.boundary, in.ctx, checkpoint->in[i + 1], i) : MW_FAILED;
+  for (size_t k = 0; k < in->n && !status; k++) {
+    copied[k] = copy_node(in, copied, again->copies, in->order[k]);
+    if (!copied[k]) status = MW_FAILED;
+    else status = number_copy(in, &numbers, copied, (int)k);
   }
-  if (!status) status = list_inside(&in, checkpoint->in[0]);
+  for (int i = 0; i < again->n_y && !status; i++)
+    again->y[i] = mw_retain(copy_of(in, copied, again->copies, checkpoints[i]->in[0]));
+  for (size_t k = 0; k < in->n; k++)
+    if (copied[k]) mw_release(&copied[k]->out[0]);
+  free(copied);
+  free(numbers.keys);
+  free(numbers.values);
+  return status;
+}
+
+mw_status mw_compute_again(mw_context *ctx, int n_y, mw_node *const *checkpoints,
+                           mw_tensor *const *dy, const mw_table *refused, mw_again *again) {
+  inside in = {.ctx = ctx};
+  size_t most = 0;
+  for (int i = 0; i < n_y; i++) most += (size_t)checkpoints[i]->n_in;
+  *again = (mw_again){.n_y = n_y, .edge = calloc(2 * most + (size_t)n_y, sizeof(mw_tensor *))};
+  if (!again->edge) return mw_no_memory(ctx);
+  again->copies = again->edge + most;
+  again->y = again->copies + most;
+  mw_status status = MW_OK;
+  for (int i = 0; i < n_y; i++) {
+    for (int j = 1; j < checkpoints[i]->n_in && !status; j++) {
+      mw_tensor *t = checkpoints[i]->in[j];
+      if (mw_table_get(&in.boundary, t) >= 0) continue;
+      again->edge[again->n] = t;
+      again->copies[again->n] = mw_after(t, n_y, dy);
+      if (!again->copies[again->n]) status = MW_FAILED;
+      else status = mw_table_put(&in.boundary, ctx, t, again->n++);
+    }
+  }
+  for (int i = 0; i < n_y && !status; i++) status = list_inside(&in, checkpoints[i]->in[0]);
   if (!status) status = check_refused(&in, refused);
-  mw_tensor *y = status ? NULL : copy_inside(&in, checkpoint->in[0], copies);
-  for (int i = 0; i < n && !y; i++) {
-    mw_release(copies[i]);
-    copies[i] = NULL;
-  }
+  if (!status) status = copy_inside(&in, checkpoints, again);
   inside_free(&in);
-  return y;
+  return status;
+}
+
+void mw_again_free(mw_again *again) {
+  for (int i = 0; i < again->n; i++) mw_release(again->copies[i]);
+  for (int i = 0; again->y && i < again->n_y; i++) mw_release(again->y[i]);
+  free(again->edge);
 }

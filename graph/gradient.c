@@ -18,6 +18,11 @@ typedef struct part { /* one gradient that arrives at a tensor */
   int next; /* of the same tensor, or -1 */
 } part;
 
+typedef struct arrival { /* at a checkpoint */
+  mw_node *node;
+  mw_tensor *dy;
+} arrival;
+
 typedef struct walk {
   mw_context *ctx;
   mw_table nodes;  /* node -> position in order */
@@ -29,11 +34,15 @@ typedef struct walk {
   mw_table first;  /* tensor -> its first part */
   part *parts;
   int n_parts, parts_room;
+  mw_table calls;   /* number of a checkpointed call -> its checkpoints that are still to come */
+  arrival *waiting; /* for those */
+  int n_waiting, waiting_room;
 } walk;
 
 static void walk_free(walk *w) {
   for (int i = 0; i < w->n_parts; i++) mw_release(w->parts[i].gradient);
-  mw_table tables[] = {w->nodes, w->wanted, w->stops, w->first};
+  for (int i = 0; i < w->n_waiting; i++) mw_release(w->waiting[i].dy);
+  mw_table tables[] = {w->nodes, w->wanted, w->stops, w->first, w->calls};
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
     free(tables[i].keys);
     free(tables[i].values);
@@ -41,6 +50,7 @@ static void walk_free(walk *w) {
   free(w->order);
   free(w->leads);
   free(w->parts);
+  free(w->waiting);
 }
 
 /* The i-th tensor that a node's gradient may be made of, NULL to skip; false after the last.
@@ -124,12 +134,21 @@ static bool tensor_leads(const walk *w, const mw_tensor *t) {
   return position >= 0 && position < w->n && w->leads[position];
 }
 
-static void mark_leading(walk *w) {
+static const void *call_key(const mw_node *checkpoint) {
+  return (const void *)(uintptr_t)checkpoint->again;
+}
+
+static mw_status mark_leading(walk *w) {
   for (int k = 0; k < w->n; k++) {
     mw_tensor *t;
     for (int i = 0; dependency(w->order[k], i, &t) && !w->leads[k]; i++)
       w->leads[k] = tensor_leads(w, t);
+    if (!w->leads[k] || !w->order[k]->again) continue;
+    int others = mw_table_get(&w->calls, call_key(w->order[k]));
+    if (mw_table_put(&w->calls, w->ctx, call_key(w->order[k]), others < 0 ? 1 : others + 1))
+      return MW_FAILED;
   }
+  return MW_OK;
 }
 
 /* Adds a gradient (one reference of it is taken, also on failure) to those of t. */
@@ -187,6 +206,8 @@ static mw_status frame_new(frame *f, mw_context *ctx, int n_in) {
   return MW_OK;
 }
 
+static mw_status walk_back(walk *w, int n_y, mw_tensor *const *y, mw_tensor *const *dy, int n,
+                           mw_tensor *const *x, int n_stops);
 static mw_status derive(mw_context *ctx, int n_y, mw_tensor *const *y, mw_tensor *const *dy, int n,
                         mw_tensor *const *x, mw_tensor **dx, int n_stops);
 
@@ -213,44 +234,102 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
   return status;
 }
 
-/* Through a checkpoint: the gradients of what lies between, computed again, are those of its
- * boundary. They come together, so that no step needs what was computed again after a step that is
- * nearer to the leaves has run. */
-static mw_status pass_checkpoint(walk *w, mw_node *node, mw_tensor *dy) {
-  int n = node->n_in - 1, leading = 0;
-  size_t room = (size_t)n + 1;
-  mw_tensor **copies = calloc(4 * room, sizeof *copies);
-  if (!copies) return mw_no_memory(w->ctx);
-  mw_tensor **stops = copies + room, **dx = stops + room, **made = dx + room;
-  int *position = calloc(room, sizeof *position), listed = 0, n_made = 0;
-  mw_tensor *y = position ? mw_compute_again(node, dy, &w->wanted, copies) : NULL;
-  if (!position) mw_no_memory(w->ctx);
-  for (int leads = 1; leads >= 0 && y; leads--) {
-    for (int i = 0; i < n; i++) {
-      if (tensor_leads(w, node->in[i + 1]) != leads) continue;
-      position[listed] = i + 1;
-      stops[listed++] = copies[i];
+/* Hands what arrived in an inner walk at x[i] on to to[i], each part for itself, so that the sums are
+ * those of a walk without checkpoints. They come together, so that no step needs what was computed
+ * again after a step that is nearer to the leaves has run. */
+static mw_status hand_on(walk *w, const walk *inner, int n, mw_tensor *const *x,
+                         mw_tensor *const *to) {
+  mw_tensor **parts = calloc(2 * (size_t)inner->n_parts + 1, sizeof *parts), **owner;
+  if (!parts) return mw_no_memory(w->ctx);
+  owner = parts + inner->n_parts;
+  int n_parts = 0;
+  for (int i = 0; i < n; i++) {
+    int first = mw_table_get(&inner->first, x[i]), count = 0;
+    for (int p = first; p >= 0; p = inner->parts[p].next) count++;
+    int k = n_parts += count; /* the list is newest first */
+    for (int p = first; p >= 0; p = inner->parts[p].next) {
+      parts[--k] = inner->parts[p].gradient;
+      owner[k] = to[i];
     }
-    if (leads) leading = listed;
   }
-  mw_status status = y ? derive(w->ctx, 1, &y, &dy, leading, stops, dx, n) : MW_FAILED;
-  for (int i = 0; i < leading && !status; i++)
-    if (dx[i]) made[n_made++] = dx[i];
-  mw_tensor *all = NULL;
-  if (!status && n_made > 1 && !(all = mw_after(made[0], n_made - 1, made + 1))) status = MW_FAILED;
-  for (int i = 0; i < leading && !status; i++) {
-    if (!dx[i]) continue;
-    mw_tensor *together = !all ? mw_retain(dx[i]) : mw_after(dx[i], 1, &all);
-    status = together ? arrive(w, node->in[position[i]], together) : MW_FAILED;
+  mw_tensor *all = n_parts > 1 ? mw_after(parts[0], n_parts - 1, parts + 1) : NULL;
+  mw_status status = n_parts > 1 && !all ? MW_FAILED : MW_OK;
+  for (int k = 0; k < n_parts && !status; k++) {
+    mw_tensor *gradient = all ? mw_after(parts[k], 1, &all) : mw_retain(parts[k]);
+    status = gradient ? arrive(w, owner[k], gradient) : MW_FAILED;
   }
   mw_release(all);
-  mw_release(y);
-  for (int i = 0; i < n; i++) {
-    mw_release(copies[i]);
-    if (y) mw_release(dx[i]);
+  free(parts);
+  return status;
+}
+
+/* Through the checkpoints of one call: the gradients of what lies between them and the boundary,
+ * computed again, in the boundary. */
+static mw_status pass_call(walk *w, int n, mw_node *const *checkpoints, mw_tensor *const *dy) {
+  mw_again again;
+  walk inner = {.ctx = w->ctx};
+  mw_tensor **stops = NULL;
+  mw_status status = mw_compute_again(w->ctx, n, checkpoints, dy, &w->wanted, &again);
+  if (!status && !(stops = calloc(2 * (size_t)again.n + 1, sizeof *stops)))
+    status = mw_no_memory(w->ctx);
+  if (!status) {
+    mw_tensor **to = stops + again.n;
+    int listed = 0, leading = 0;
+    for (int leads = 1; leads >= 0; leads--) {
+      for (int i = 0; i < again.n; i++) {
+        if (tensor_leads(w, again.edge[i]) != leads) continue;
+        to[listed] = again.edge[i];
+        stops[listed++] = again.copies[i];
+      }
+      if (leads) leading = listed;
+    }
+    status = walk_back(&inner, n, again.y, dy, leading, stops, again.n);
+    if (!status) status = hand_on(w, &inner, leading, stops, to);
   }
-  free(position);
-  free(copies);
+  walk_free(&inner);
+  mw_again_free(&again);
+  free(stops);
+  return status;
+}
+
+/* What arrives at a checkpoint waits until the other ones of the call have been passed. */
+static mw_status pass_checkpoint(walk *w, mw_node *node, mw_tensor *dy) {
+  if (w->n_waiting == w->waiting_room) {
+    int room = w->waiting_room ? 2 * w->waiting_room : 8;
+    arrival *grown = realloc(w->waiting, (size_t)room * sizeof *grown);
+    if (!grown) return mw_no_memory(w->ctx);
+    w->waiting = grown;
+    w->waiting_room = room;
+  }
+  if (dy) w->waiting[w->n_waiting++] = (arrival){.node = node, .dy = mw_retain(dy)};
+  int others = mw_table_get(&w->calls, call_key(node)) - 1;
+  if (mw_table_put(&w->calls, w->ctx, call_key(node), others)) return MW_FAILED;
+  if (others > 0) return MW_OK;
+  mw_tensor **dys = calloc((size_t)w->n_waiting + 1, sizeof *dys);
+  mw_node **checkpoints = calloc((size_t)w->n_waiting + 1, sizeof(mw_node *));
+  int n = 0, left = 0;
+  mw_status status = dys && checkpoints ? MW_OK : mw_no_memory(w->ctx);
+  for (int i = 0; i < w->n_waiting && !status; i++) {
+    if (w->waiting[i].node->again != node->again) {
+      w->waiting[left++] = w->waiting[i];
+      continue;
+    }
+    checkpoints[n] = w->waiting[i].node;
+    dys[n++] = w->waiting[i].dy;
+  }
+  if (!status) w->n_waiting = left;
+  for (int i = 0; i < n / 2; i++) { /* what was passed last was built first */
+    mw_node *other = checkpoints[i];
+    mw_tensor *other_dy = dys[i];
+    checkpoints[i] = checkpoints[n - 1 - i];
+    dys[i] = dys[n - 1 - i];
+    checkpoints[n - 1 - i] = other;
+    dys[n - 1 - i] = other_dy;
+  }
+  if (n && !status) status = pass_call(w, n, checkpoints, dys);
+  for (int i = 0; i < n; i++) mw_release(dys[i]);
+  free(dys);
+  free(checkpoints);
   return status;
 }
 
@@ -335,11 +414,12 @@ static mw_status pass(walk *w, mw_node *node) {
     any |= arrived[j] != NULL;
   }
   int n_in = node->kind == MW_BACKWARD ? node->forward->n_in : node->n_in;
-  if (!status && any) {
+  if (!status && node->again) {
+    status = pass_checkpoint(w, node, arrived[0]);
+  } else if (!status && any) {
     status = mw_node_check_fresh(node);
     if (!status) status = frame_new(&fr, ctx, n_in);
-    if (!status && node->again) status = pass_checkpoint(w, node, arrived[0]);
-    else if (!status)
+    if (!status)
       status = node->kind == MW_BACKWARD ? pass_backward_node(w, node, arrived, &fr)
                                          : pass_forward_node(w, node, arrived, &fr);
   }
@@ -349,25 +429,32 @@ static mw_status pass(walk *w, mw_node *node) {
   return status;
 }
 
-/* The gradients in x of the sum over i of <y[i], dy[i]>, NULL where there is none. y[i] may be
- * NULL. With n_stops the walk is partial: it visits nothing below x[0 .. n_stops-1], of which the
- * first n are differentiated in, as if they were independent. A tensor that is there several times
- * has its gradient in one place only, since the caller adds them up. */
+/* Lets the gradients of the sum over i of <y[i], dy[i]> arrive at x[0 .. n-1]. y[i] may be NULL. With
+ * n_stops the walk is partial: it visits nothing below x[0 .. n_stops-1], of which the first n are
+ * differentiated in, as if they were independent. */
+static mw_status walk_back(walk *w, int n_y, mw_tensor *const *y, mw_tensor *const *dy, int n,
+                           mw_tensor *const *x, int n_stops) {
+  mw_status status = MW_OK;
+  for (int i = 0; i < n && !status; i++) status = mw_table_put(&w->wanted, w->ctx, x[i], i);
+  for (int i = 0; i < n_stops && !status; i++) status = mw_table_put(&w->stops, w->ctx, x[i], i);
+  for (int i = 0; i < n_y && !status; i++) {
+    if (!y[i]) continue;
+    if (mw_table_get(&w->stops, y[i]) < 0) status = list_nodes(w, y[i]);
+    if (!status) status = arrive(w, y[i], mw_retain(dy[i]));
+  }
+  if (!status) status = mark_leading(w);
+  for (int k = w->n - 1; k >= 0 && !status; k--)
+    if (w->leads[k] && !mw_is_leaf(w->order[k])) status = pass(w, w->order[k]);
+  return status;
+}
+
+/* The gradients that arrive so, NULL where there is none. A tensor that is there several times in a
+ * partial walk has its gradient in one place only, since the caller adds them up. */
 static mw_status derive(mw_context *ctx, int n_y, mw_tensor *const *y, mw_tensor *const *dy, int n,
                         mw_tensor *const *x, mw_tensor **dx, int n_stops) {
   walk w = {.ctx = ctx};
-  mw_status status = MW_OK;
   for (int i = 0; i < n; i++) dx[i] = NULL;
-  for (int i = 0; i < n && !status; i++) status = mw_table_put(&w.wanted, ctx, x[i], i);
-  for (int i = 0; i < n_stops && !status; i++) status = mw_table_put(&w.stops, ctx, x[i], i);
-  for (int i = 0; i < n_y && !status; i++) {
-    if (!y[i]) continue;
-    if (mw_table_get(&w.stops, y[i]) < 0) status = list_nodes(&w, y[i]);
-    if (!status) status = arrive(&w, y[i], mw_retain(dy[i]));
-  }
-  if (!status) mark_leading(&w);
-  for (int k = w.n - 1; k >= 0 && !status; k--)
-    if (w.leads[k] && !mw_is_leaf(w.order[k])) status = pass(&w, w.order[k]);
+  mw_status status = walk_back(&w, n_y, y, dy, n, x, n_stops);
   for (int i = 0; i < n && !status; i++)
     if (!n_stops || mw_table_get(&w.wanted, x[i]) == i) status = total(&w, x[i], &dx[i]);
   if (status)

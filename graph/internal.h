@@ -130,9 +130,9 @@ struct mw_node {
   int64_t draws;      /* of a random key: how far a new value moves the generator; else 0 */
   uint64_t mark;
   int local;
-  uint64_t born; /* its number in the order of making */
-  bool again;    /* in[0] is computed again in the backward pass: see checkpoint.c */
-  mw_node *next; /* in the list of nodes to free */
+  uint64_t born;  /* its number in the order of making */
+  uint64_t again; /* of a checkpoint the number of its function's call, else 0: see checkpoint.c */
+  mw_node *next;  /* in the list of nodes to free */
 };
 
 /* NULL + error when the op does not accept this. outputs' references belong to the caller. */
@@ -154,11 +154,16 @@ static inline bool mw_is_composed(const mw_op *op) { return op->compose || op->f
 static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
 mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec); /* sizes, rank, overflow */
 
-/* checkpoint.c: the graph between a checkpoint and its other inputs once more, to be run when dy is
- * there. copies[i] becomes what stands for in[i + 1] in it. None of the tensors in `refused` may be
- * inside. NULL on failure. */
-mw_tensor *mw_compute_again(mw_node *checkpoint, mw_tensor *dy, const struct mw_table *refused,
-                            mw_tensor **copies);
+/* checkpoint.c: what lies between the n_y checkpoints of one call and their boundary once more, to
+ * be run when their dy are there. None of the tensors in `refused` may be inside. */
+typedef struct mw_again {
+  int n, n_y;
+  mw_tensor **edge, **copies; /* the boundary, and what stands for it in the copy */
+  mw_tensor **y;              /* the copy's results */
+} mw_again;
+mw_status mw_compute_again(mw_context *ctx, int n_y, mw_node *const *checkpoints,
+                           mw_tensor *const *dy, const mw_table *refused, mw_again *again);
+void mw_again_free(mw_again *again); /* also after a failure */
 /* t, in an order after others. */
 mw_tensor *mw_after(mw_tensor *t, int n, mw_tensor *const *others);
 

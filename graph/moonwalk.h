@@ -164,8 +164,9 @@ MW_EXPORT mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n,
 
 /* A checkpoint: y, a tensor with the same value, whose intermediates a backward pass computes again
  * instead of keeping them. It reaches from y down to what was there when mw_checkpoint_begin() was
- * called, and to all leaves; gradients of those are unchanged, to the bit. */
-MW_EXPORT uint64_t mw_checkpoint_begin(const mw_context *ctx);
+ * called, and to all leaves; gradients of those are unchanged, to the bit. All results of what was
+ * built since are computed again together. */
+MW_EXPORT uint64_t mw_checkpoint_begin(mw_context *ctx);
 MW_EXPORT mw_tensor *mw_checkpoint(mw_context *ctx, uint64_t begin, mw_tensor *y);
 
 /* Computes tensors in one program, which is found again by structure the next time. */

@@ -183,6 +183,40 @@ local function halfway(v) return mw.grad((outside * v):sum(), {z})[1] end
 t.near(mw.grad(mw.checkpoint(halfway)(z):sum(), {z})[1]:totable(),
   mw.grad(halfway(z):sum(), {z})[1]:totable(), 1e-14, "through what was made outside")
 
+-- Two results of one call, of which a tanh, an exp and two products are made again.
+local function results(v)
+  local u = v:tanh()
+  return u * v, u:exp() * v
+end
+local function ends(fn)
+  local u, v = fn(input)
+  local total = (u * v):sum()
+  local grads = mw.grad(total, {input})
+  return bytes_of {total, grads[1]}, mw.stats().nodes_last
+end
+local plain_ends, few = ends(results)
+local again_ends, more = ends(mw.checkpoint(results))
+t.is(again_ends, plain_ends, "two results of one function: the same bits")
+t.ok(more - few <= 4, "which are computed again together")
+
+-- What enters is used several times inside, and beside: the order of the sums is kept.
+local gate = mw.param(mw.randn {WIDTH, WIDTH} * 0.125, "gate")
+local function residual(wrap)
+  local v = input * gate
+  for i = 1, 4 do
+    local entered = v
+    v = v + wrap(function(u)
+      local left, right = wrap(function(s)
+        return s:dense(weights[i]):tanh(), s:dense(gate):sigmoid() * s
+      end)(u)
+      return left * right + entered * u
+    end)(v) + v:tanh()
+  end
+  local total = (v * v):mean()
+  return bytes_of {total, table.unpack(mw.grad(total, {gate, weights[1], weights[4]}))}
+end
+t.is(residual(mw.checkpoint), residual(plain), "residual blocks, nested: the same bits")
+
 t.is(mw.checkpoint(function(v) return v end)(z), z, "a function that does nothing")
 t.is(mw.checkpoint(mw.nn.Dense {2, 3})(mw.ones {4, 2}).shape, {4, 3}, "of a module")
 local lazy
