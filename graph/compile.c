@@ -324,7 +324,6 @@ void mw_program_destroy(mw_program *p) {
     free(p->steps[k].slots);
   }
   for (int s = 0; s < p->n_slots; s++) mw_storage_release(p->slots[s].held);
-  for (int k = 0; p->origins && k < p->n_steps; k++) free(p->origins[k]);
   free(p->origins);
   if (p->leaves)
     for (int i = 0; i < p->n_leaves; i++) mw_release(p->leaves[i]);

@@ -244,8 +244,8 @@ struct mw_program {
   int *targets;           /* leaves */
   int threads;            /* that its steps have scratch for */
   size_t arena, arena_unshared;
-  mw_tensor **leaves; /* of a program kept by hand, else NULL */
-  char **origins;     /* of it: where each step was built; NULL where that is not known */
+  mw_tensor **leaves;   /* of a program kept by hand, else NULL */
+  const char **origins; /* of it: where each step was built; NULL where that is not known */
   bool running;
 };
 
@@ -254,8 +254,6 @@ mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
 mw_status mw_step_run(mw_step *step);
 /* watch.c: the same, with a look at what goes in and what comes out. */
 mw_status mw_watch_step(mw_step *step, const char *origin);
-/* Where the op of a node was built; "" when nobody knows. */
-const char *mw_node_origin(mw_node *node);
 /* Bytes of a slot during a run; of its root, through views and values written in place. */
 static inline mw_slot *mw_slot_root(mw_slot *slots, int slot) {
   while (slots[slot].root != slot) slot = slots[slot].root;

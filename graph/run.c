@@ -136,8 +136,7 @@ static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *cons
   mw_step *step = &p->steps[k];
   set_addresses(p, leaves, step);
   if (!p->ctx->watching) return mw_step_run(step);
-  const char *origin = nodes ? mw_node_origin(nodes[step->node]) : p->origins[k];
-  return mw_watch_step(step, origin ? origin : "");
+  return mw_watch_step(step, nodes ? nodes[step->node]->origin : p->origins[k]);
 }
 
 static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes) {
@@ -248,7 +247,7 @@ mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, in
   mw_program *p = mw_compile(ctx, c);
   if (!p) return NULL;
   p->leaves = calloc((size_t)p->n_leaves + 1, sizeof(mw_tensor *));
-  p->origins = calloc((size_t)p->n_steps + 1, sizeof(char *));
+  p->origins = calloc((size_t)p->n_steps + 1, sizeof *p->origins);
   if (!p->leaves || !p->origins) {
     free(p->leaves);
     p->leaves = NULL; /* it holds none yet */
@@ -256,10 +255,8 @@ mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, in
     mw_no_memory(ctx);
     return NULL;
   }
-  for (int k = 0; k < p->n_steps; k++) { /* the graph may be gone when it runs */
-    const char *origin = mw_node_origin(c->steps[p->steps[k].node]);
-    if (*origin) p->origins[k] = strdup(origin); /* without memory for it nobody knows */
-  }
+  for (int k = 0; k < p->n_steps; k++) /* the graph may be gone when it runs */
+    p->origins[k] = c->steps[p->steps[k].node]->origin;
   ctx->refs++;
   bool complete = true;
   for (int i = 0; i < p->n_leaves; i++) complete &= (p->leaves[i] = own_leaf(c->leaves[i])) != NULL;

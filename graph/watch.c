@@ -12,19 +12,6 @@ bool mw_watch(mw_context *ctx, bool on) {
   return before;
 }
 
-/* Stands in for node.c, which is to note where nodes are built. */
-const char *mw_tensor_origin(const mw_tensor *t);
-__attribute__((weak)) const char *mw_tensor_origin(const mw_tensor *t) {
-  (void)t;
-  return "";
-}
-
-const char *mw_node_origin(mw_node *node) {
-  const char *origin = mw_tensor_origin(&node->out[0]);
-  if (node->forward) origin = mw_tensor_origin(&node->forward->out[0]);
-  return origin ? origin : "";
-}
-
 /* ---- looking at one value ------------------------------------------------------------------ */
 
 typedef struct range {
@@ -111,7 +98,7 @@ static mw_status blame(const mw_step *step, const char *origin, int output, cons
   say_counts(&t, made);
   say(&t, " in its %s %s", step->call.backward ? "gradient" : "result",
       mw_spec_text(&a->spec, spec));
-  if (*origin) say(&t, ", built at %s", origin);
+  if (origin) say(&t, ", built at %s", origin);
   for (int i = 0; i < n; i++)
     if (step->arrays[i].data && mw_is_float(step->arrays[i].spec.dtype))
       say_input(&t, step, i, &inputs[i]);

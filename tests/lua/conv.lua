@@ -403,7 +403,7 @@ end
 local x, w = mw.zeros {2, 3, 8, 8}, mw.zeros {4, 3, 3, 3}
 fails("conv2d: w is f32%[4,2,3,3%], expected f32%[4,3,3,3%]: x has 3 channels in 1 group",
   "channels that differ", x, mw.zeros {4, 2, 3, 3})
-fails("w is f32%[6,3,3,3%], expected f32%[6,1,3,3%]: x has 3 channels in 3 groups$",
+fails("w is f32%[6,3,3,3%], expected f32%[6,1,3,3%]: x has 3 channels in 3 groups",
   "channels of a group that differ", x, mw.zeros {6, 3, 3, 3}, {groups = 3})
 fails("its 3 channels cannot be cut into 2 groups", "groups that do not divide the channels", x, w,
   {groups = 2})
