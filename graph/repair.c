@@ -255,7 +255,7 @@ static void find_inputs(search *s, const mw_node *node) {
   }
 }
 
-/* Depth first, through the nodes that were found, so that no recursion is deeper than their number. */
+/* Depth first through the nodes that were found: no recursion is deeper than their number. */
 static void sort_from(search *s, const mw_node *node) {
   if (position(s, node) >= 0) return;
   for (int i = 0; i < node->n_in; i++)

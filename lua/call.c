@@ -229,7 +229,7 @@ static const char *near_choice(const char *choices, const char *word, char *word
   return mw_near(word, next_choice, list);
 }
 
-/* A string; where it has to be one of several words and is not, the nearest of them is suggested. */
+/* A string; where it should be one of several words and is none, the nearest is suggested. */
 static const char *check_choice(call *c, const char *name, int index) {
   const char *word = face_check_text(c->L, index, c->op->name, name);
   const mw_attr *attr = find_attr(c->op, name);

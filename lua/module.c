@@ -230,7 +230,7 @@ static int call_done(lua_State *L, int status, lua_KContext base) {
 }
 
 /* core.entry(fn): the same function, but called through C: the frame of a user who ends a function
- * with `return x:slice {...}` stays, for errors and origins. A tail call of Lua's would leave none. */
+ * with `return x:slice {...}` stays, for errors and origins; a tail call in Lua leaves none. */
 static int run_entry(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
@@ -359,7 +359,7 @@ static const char *next_word(const void *state, int i) {
   return word;
 }
 
-/* Pushes a list of the string keys of the table at index; sorted, as the order of keys is arbitrary. */
+/* Pushes a list of the string keys of the table at index; sorted, as a table has no order. */
 static void push_keys(lua_State *L, int index) {
   lua_Integer n = 0;
   lua_newtable(L);
