@@ -26,7 +26,7 @@ end
 ---@param key any
 ---@param names string[]
 function check.misspelt(where, key, names)
-  if type(key) ~= "string" or key:find "^__" then return end
+  if type(key) ~= "string" or #key < 3 or key:find "^__" then return end -- q is not kv
   table.sort(names)
   local near = check.near(key, names)
   if near and not are_siblings(near, key) then

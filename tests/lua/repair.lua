@@ -233,8 +233,9 @@ do -- ops without layers; all of what they work on is built on lines of their ow
 end
 
 do -- axes count from 1
-  says(function() return mw.ones({2, 3}):flatten(5) end, "flatten: axis 5 is out of range for x f32[2,3]: " ..
-    "expected 1 to 2, or -1 to -2 from the end", "an axis that is none")
+  says(function() return mw.ones({2, 3}):flatten(5) end,
+    "flatten: axis 5 is out of range for x f32[2,3]: expected 1 to 2, or -1 to -2 from the end",
+    "an axis that is none")
   says(function() return mw.tensor({1, 2}, "i64"):one_hot {classes = 3, axis = -3} end,
     "one_hot: axis -3 is out of range for labels i64[2]: expected 1 to 2, or -1 to -2 from the end",
     "one of a result")
