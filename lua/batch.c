@@ -1,17 +1,8 @@
-/* batch.c: picks rows of a data set, in a random order if wanted, as the tensors of a batch. */
+/* batch.c: picks rows of a data set, in a given order if wanted, as the tensors of a batch. */
 #include <string.h>
 
 #include "face.h"
 #include "system.h"
-
-/* core.permutation(n) -> the numbers 0 .. n-1 in random order, i64 [n] */
-static int face_permutation(lua_State *L) {
-  lua_Integer n = face_check_integer(L, 1, "permutation", "n");
-  if (n < 0) return face_error(L, "permutation: n is %lld, expected 0 or more", n);
-  mw_spec spec = mw_spec_of(MW_I64, 1, (int64_t[]){n});
-  mw_random_permutation(face_context(L), n, face_push_blank(L, &spec));
-  return 1;
-}
 
 static double element_load(mw_dtype dtype, const void *data, int64_t i) {
   switch (dtype) {
@@ -142,8 +133,7 @@ static int face_rows(lua_State *L) {
 }
 
 void face_open_batch(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"permutation", face_permutation}, {"rows", face_rows}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"rows", face_rows}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   face_open_system(L);
 }

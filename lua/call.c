@@ -49,6 +49,11 @@ static void add_input(call *c, mw_tensor *t, int number_at) {
 
 static bool has_room(const call *c) { return c->variadic || c->n_in < c->declared; }
 
+/* Whether a number may be the next input. A random key is none: x:dropout(0.3) means p. */
+static bool takes_number(const call *c) {
+  return has_room(c) && !(c->n_in < c->declared && (c->op->inputs[c->n_in].flags & MW_KEY));
+}
+
 static void refuse_input(call *c, int index) {
   lua_State *L = c->L;
   if (has_room(c) && c->declared)
@@ -86,7 +91,7 @@ static void add_tensors(call *c, int index) {
 static void take_value(call *c, int index) {
   int type = lua_type(c->L, index);
   bool is_number = type == LUA_TNUMBER || type == LUA_TBOOLEAN;
-  if (is_number && has_room(c) && !c->n_values) {
+  if (is_number && takes_number(c) && !c->n_values) {
     add_input(c, NULL, index);
   } else if ((is_number || type == LUA_TSTRING) && c->op->attrs && c->n_in) {
     if (!c->n_values) c->values = index;

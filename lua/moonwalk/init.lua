@@ -5,6 +5,7 @@ local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local slice = require "moonwalk.slice"
 local split = require "moonwalk.split"
+local updates = require "moonwalk.updates"
 
 ---A node of the graph, which may or may not have its value yet. Every op is a method too.
 ---@class moonwalk.Tensor
@@ -40,10 +41,14 @@ local split = require "moonwalk.split"
 ---@field randn fun(shape: mw.shape, dtype?: mw.dtype): mw.tensor
 ---@field uniform fun(shape: mw.shape, a?: number, b?: number, dtype?: mw.dtype): mw.tensor
 ---@field normal fun(shape: mw.shape, mean?: number, std?: number, dtype?: mw.dtype): mw.tensor
+---@field bernoulli fun(shape: mw.shape|mw.tensor, p?: number, dtype?: mw.dtype): mw.tensor
+---@field permutation fun(n: integer): mw.tensor  0 to n - 1 in random order, i64
 ---@field param fun(value: mw.tensor|table, name?: string): mw.tensor
 ---@field is_tensor fun(value: any): boolean
 ---@field is_param fun(value: any): boolean
 ---@field seed fun(n: integer)
+---@field random_state fun(): integer, integer  the generator's seed and position
+---@field random_restore fun(seed: integer, position: integer)
 ---@field threads fun(n?: integer): integer  sets and returns the number of threads
 ---@field stats fun(): table<string, integer>  see stats.lua for what it does with arguments
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
@@ -63,7 +68,8 @@ local mw = {core = core, version = core.version}
 
 for _, name in ipairs {
   "tensor", "zeros", "ones", "full", "eye", "arange", "linspace", "randn", "uniform", "normal",
-  "param", "is_tensor", "is_param", "seed", "threads", "grad", "eval",
+  "bernoulli", "permutation", "param", "is_tensor", "is_param", "seed", "random_state",
+  "random_restore", "threads", "grad", "eval",
 } do
   mw[name] = core[name]
 end
@@ -108,7 +114,8 @@ end
 ---    loss = mw.update({w}, {w - 0.1 * dw}, loss)
 ---
 ---What the values are computed from is as it was before the update, and so it is for the other
----tensors, which are computed in the same program and returned.
+---tensors, which are computed in the same program and returned. Buffers (running statistics) whose
+---new values wait are updated too.
 ---@param parameters mw.tensor[]
 ---@param values mw.tensor[] of the parameters' dtypes and shapes
 ---@param ... mw.tensor
@@ -121,7 +128,10 @@ function mw.update(parameters, values, ...)
   if #parameters ~= #values then
     core.error(("update: there are %d parameters and %d values"):format(#parameters, #values))
   end
-  core.run(others, parameters, values)
+  local targets = table.move(parameters, 1, #parameters, 1, {})
+  values = table.move(values, 1, #values, 1, {})
+  updates.take(targets, values)
+  core.run(others, targets, values)
   return ...
 end
 mw.update = core.entry(mw.update)
@@ -162,6 +172,7 @@ local elsewhere = {
   cat = "concat", detach = "stop_gradient", linear = "dense", mm = "matmul", permute = "transpose",
   rand = "uniform", ["repeat"] = "repeat_interleave", swapaxes = "transpose",
   take = "index_select", take_along_axis = "gather", view = "reshape",
+  rand = "uniform", randperm = "permutation", view = "reshape",
 }
 
 local function unknown(name)

@@ -75,14 +75,14 @@ do
   mw.seed(5)
   local a, b = mw.random_uniform {shape = {3}}, mw.random_uniform {shape = {3}}
   t.ok(a:totable()[1] ~= b:totable()[1], "two calls give two numbers")
-  t.is({mw.core.random_state()}, {5, 6}, "the generator has moved on by the elements")
+  t.is({mw.random_state()}, {5, 6}, "the generator has moved on by the elements")
   mw.seed(5)
   local c = mw.random_uniform {shape = {6}}
   t.is(c:totable(), mw.concat(a, b):totable(), "the same seed gives the same numbers")
   t.is(mw.random_uniform(key(5, 0), {shape = {6}}):totable(), c:totable(), "and so does its key")
   t.is(mw.random_uniform(key(5, 2), {shape = {4}}):totable(), c:slice {{3, 6}}:totable(),
     "element i depends on the position + i alone")
-  t.is({mw.core.random_state()}, {5, 6}, "a key that is given leaves the generator alone")
+  t.is({mw.random_state()}, {5, 6}, "a key that is given leaves the generator alone")
 end
 
 do -- threads
@@ -110,7 +110,7 @@ end
 -- Constructors -----------------------------------------------------------------------------------
 
 do
-  local bernoulli, permutation = mw.core.bernoulli, mw.core.permutation
+  local bernoulli, permutation = mw.bernoulli, mw.permutation
   mw.seed(1)
   t.near(bernoulli({N}, 0.2):mean():item(), 0.2, 0.01, "bernoulli(shape, p)")
   t.is(bernoulli({2, 3}, 1, "f64").dtype, "f64", "bernoulli(shape, p, dtype)")
@@ -132,7 +132,7 @@ end
 do
   local f = mw.compile(function(x)
     local uniform, normal, a = mw.uniform({3}, 1, 2), mw.normal({3}, 0, 2), mw.randn({3}, "f64")
-    local b, order = mw.core.bernoulli({64}, 0.5), mw.core.permutation(9)
+    local b, order = mw.bernoulli({64}, 0.5), mw.permutation(9)
     return x + uniform, normal, a, b, order, x:dropout()
   end)
   local function numbers()
@@ -152,13 +152,13 @@ do
   t.is(#first[3], 3, "and its dtype and shape")
   mw.seed(6)
   t.is({numbers(), numbers()}, {first, second}, "a seed decides them, also of the first run")
-  local before = {mw.core.random_state()}
+  local before = {mw.random_state()}
   numbers()
-  local _, position = mw.core.random_state()
-  mw.core.random_restore(before[1], before[2])
+  local _, position = mw.random_state()
+  mw.random_restore(before[1], before[2])
   t.is(position - before[2], 3 + 3 + 3 + 64 + 9 + 3, "a run moves the generator by its numbers")
   local again = numbers()
-  mw.core.random_restore(before[1], before[2])
+  mw.random_restore(before[1], before[2])
   t.is(numbers(), again, "a restored generator gives the same numbers")
 end
 
@@ -199,6 +199,10 @@ do
   t.near((dx - mask / 0.75):abs():max():item(), 0, 1e-7, "the gradient has the same mask")
   local z = x:dropout {p = 0.25}
   t.ok((mw.gt(z, 0):cast "f32" - mask):abs():max():item() == 1, "another call has another mask")
+  mw.seed(13)
+  local named = x:dropout({p = 0.1}):totable()
+  mw.seed(13)
+  t.is(x:dropout(0.1):totable(), named, "a number is p, and no key")
   t.is(x:dropout({p = 0}):totable(), x:totable(), "p = 0 is the identity")
   t.is(x:dropout({training = false}):totable(), x:totable(), "and so is training = false")
   t.is(x:dropout({p = 1}):abs():max():item(), 0, "p = 1 gives zeros")

@@ -14,6 +14,7 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local updates = require "moonwalk.updates"
 
 ---@class moonwalk.Module
 ---@field class string the name of its class
@@ -39,6 +40,7 @@ local construct = core.layer(function(class, ...)
   places[module], origins[module] = core.origin(class.class)
   init(module, ...)
   for name, parameter in module:named_parameters() do core.set_name(parameter, name) end
+  for name, buffer in module:named_buffers() do core.set_name(buffer, name) end
   return module
 end, origins)
 
@@ -163,18 +165,27 @@ local function each_member(module, visit)
   end
 end
 
--- Fills a list with {name, parameter}; a parameter that is used twice stands in it once.
-local function collect(module, prefix, list, seen)
+-- Fills a list with {name, tensor} of the parameters, or of the buffers; one that is used twice
+-- stands in it once.
+local function collect(module, buffers, prefix, list, seen)
   each_member(module, function(name, value)
     if seen[value] then return end
     seen[value] = true
     if Module.is(value) then
-      collect(value, prefix .. name .. ".", list, seen)
-    elseif core.is_param(value) then
+      collect(value, buffers, prefix .. name .. ".", list, seen)
+    elseif core.is_param(value) and updates.is_buffer(value) == buffers then
       list[#list + 1] = {prefix .. name, value}
     end
   end)
   return list
+end
+
+local function each_named(module, buffers)
+  local list, i = collect(module, buffers, "", {}, {}), 0
+  return function()
+    i = i + 1
+    if list[i] then return list[i][1], list[i][2] end
+  end
 end
 
 ---The modules that this one holds itself, in order.
@@ -191,11 +202,13 @@ end
 ---The order is the one in which they were made fields, and so always the same.
 ---@return fun(): string?, moonwalk.Tensor?
 function Module:named_parameters()
-  local list, i = collect(self, "", {}, {}), 0
-  return function()
-    i = i + 1
-    if list[i] then return list[i][1], list[i][2] end
-  end
+  return each_named(self, false)
+end
+
+---The same for buffers: what is saved but not trained, such as running statistics.
+---@return fun(): string?, moonwalk.Tensor?
+function Module:named_buffers()
+  return each_named(self, true)
 end
 
 ---All parameters as a list, in the order of named_parameters.
@@ -206,16 +219,26 @@ function Module:parameters()
   return list
 end
 
----The parameters by name, as mw.save takes them.
+---All buffers as a list, in the order of named_buffers.
+---@return moonwalk.Tensor[]
+function Module:buffers()
+  local list = {}
+  for _, buffer in self:named_buffers() do list[#list + 1] = buffer end
+  return list
+end
+
+---The parameters and buffers by name, as mw.save takes them.
 ---@return table<string, moonwalk.Tensor>
 function Module:state()
+  updates.flush()
   local state = {}
   for name, parameter in self:named_parameters() do state[name] = parameter end
+  for name, buffer in self:named_buffers() do state[name] = buffer end
   return state
 end
 
----Gives the parameters the values of a table as state() and mw.load give it. Names, shapes and
----dtypes must be the module's; nothing changes when one is not.
+---Gives the parameters and buffers the values of a table as state() and mw.load give it. Names,
+---shapes and dtypes must be the module's; nothing changes when one is not.
 ---@param state table<string, moonwalk.Tensor>
 ---@param message string? of a mw.load that failed: net:load(mw.load(path)) raises it
 ---@return moonwalk.Module self
@@ -223,20 +246,23 @@ function Module:load(state, message)
   if state == nil and message then core.error(message) end
   if type(state) ~= "table" then check.fail("load", "the state", state, "a table of tensors") end
   local targets, values, known = {}, {}, {}
-  for name, parameter in self:named_parameters() do
+  local function add(name, target)
     local value = state[name]
-    local here, given = check.show(parameter), check.show(value)
+    local here, given = check.show(target), check.show(value)
     if here ~= given then
       core.error(("load: %q is %s, expected %s"):format(name, given, here))
     end
     known[name] = true
-    targets[#targets + 1], values[#values + 1] = parameter, value
+    targets[#targets + 1], values[#values + 1] = target, value
   end
+  for name, parameter in self:named_parameters() do add(name, parameter) end
+  for name, buffer in self:named_buffers() do add(name, buffer) end
   for name in pairs(state) do
     if not known[name] then
       core.error(("load: %q is not a parameter of this %s"):format(tostring(name), self.class))
     end
   end
+  updates.flush() -- what waits is computed from the parameters as they are
   if #targets > 0 then core.run({}, targets, values) end
   return self
 end
@@ -253,9 +279,10 @@ function Module:train()
   return set_training(self, true)
 end
 
----Puts the module and all in it in evaluation mode.
+---Puts the module and all in it in evaluation mode. Running statistics are brought up to date.
 ---@return moonwalk.Module self
 function Module:eval()
+  updates.flush()
   return set_training(self, false)
 end
 
