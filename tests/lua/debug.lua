@@ -120,6 +120,15 @@ t.is(mw.stats().programs_compiled, compiled_before, "make no new program")
 t.is(mw.stats().tensors_live, live, "nor leave tensors")
 t.is(collected, 201, "nor closures")
 
+local function collect() collectgarbage(); collectgarbage() end
+local function kept() -- all that the run needs, while what nobody holds any more is collected
+  local v = (w * 3):exp():hook(collect, collect) + (w * w):hook(collect)
+  return mw.grad((v * v):sum(), {w})[1]
+end
+local unhooked = (w * 3):exp() + w * w
+t.is(kept():totable(), mw.grad((unhooked * unhooked):sum(), {w})[1]:totable(),
+  "a hook that collects garbage")
+
 t.error(function() x:hook() end, "hook: there is no function", "no function")
 t.error(function() x:hook(3) end, "hook: the function for the value is 3, expected", "a number")
 t.error(function() x:hook(nil, {}) end, "hook: the function for the gradient is a table", "a table")
