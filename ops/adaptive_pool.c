@@ -276,7 +276,7 @@ static const mw_op adaptive_maxpool_take = {
     .name = "adaptive_maxpool_take",
     .doc =
         "For each window of adaptive_maxpool the element of v where x has its maximum: the "
-        "derivative of adaptive_maxpool at x in the direction v.",
+        "derivative of adaptive_maxpool at x in the direction v. NaN in x counts as largest.",
     .example = "mw.adaptive_maxpool_take(mw.randn{2,3,7,5}, mw.randn{2,3,7,5}, {size={3,2}})",
     .cases =
         "mw.adaptive_maxpool_take(mw.randn{2,1,7}, mw.randn{2,1,7}, {size=3})\n"
@@ -292,7 +292,7 @@ static const mw_op adaptive_maxpool_place = {
     .name = "adaptive_maxpool_place",
     .doc =
         "Zeros but where the windows of adaptive_maxpool have their maxima in x; there the sum of "
-        "the windows' v: what adaptive_maxpool's gradient is.",
+        "the windows' v: what adaptive_maxpool's gradient is. NaN in x counts as largest.",
     .example = "mw.adaptive_maxpool_place(mw.randn{2,3,7,5}, mw.randn{2,3,3,2}, {size={3,2}})",
     .cases =
         "mw.adaptive_maxpool_place(mw.randn{2,1,7}, mw.randn{2,1,3}, {size=3})\n"

@@ -505,7 +505,7 @@ static const mw_op maxpool_take = {
     .name = "maxpool_take",
     .doc =
         "For each window of maxpool the element of v where x has its maximum: the derivative of "
-        "maxpool at x in the direction v.",
+        "maxpool at x in the direction v. NaN in x counts as largest.",
     .example = "mw.maxpool_take(mw.randn{2,3,6,6}, mw.randn{2,3,6,6}, {kernel=3, stride=2})",
     .cases =
         "mw.maxpool_take(mw.randn{1,2,5,4}, mw.randn{1,2,5,4}, "
@@ -523,7 +523,7 @@ static const mw_op maxpool_place = {
     .name = "maxpool_place",
     .doc =
         "Zeros but where the windows of maxpool have their maxima in x; there the sum of the "
-        "windows' v: what maxpool's gradient is.",
+        "windows' v: what maxpool's gradient is. NaN in x counts as largest.",
     .example = "mw.maxpool_place(mw.randn{2,3,6,6}, mw.randn{2,3,2,2}, {kernel=3, stride=2})",
     .cases =
         "mw.maxpool_place(mw.randn{1,2,5,4}, mw.randn{1,2,3,3}, "
