@@ -1,4 +1,4 @@
-/* checkpoint.c: the op that gives steps an order, of which checkpoints are made. */
+/* after.c: the op that gives steps an order, of which checkpoints are made. */
 /* real: f32 */
 #include "../graph/moonwalk.h"
 
@@ -17,8 +17,7 @@ static const mw_op after_op = {
     .version = 1,
     .doc =
         "The tensor x itself, once the others have been computed: y = x. It costs nothing; it "
-        "gives "
-        "the steps of a program an order.",
+        "gives the steps of a program an order.",
     .example = "mw.after(mw.randn{2,3}, mw.randn{2})",
     .cases =
         "mw.after(mw.randn{3,1,5}, mw.randn{1}, mw.randn{2,2})\n"
