@@ -200,4 +200,7 @@ end
 core.threads(threads)
 t.is(results[1], results[3], "1 and 3 threads give the same bits")
 
+t.near(slopes("pow", {0, -0.0, 0}, {-1, -2, -0.5})[2], {0, 0, 0}, 0,
+  "pow's slope in a negative b is 0 where a is 0, too")
+
 t.done()
