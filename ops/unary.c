@@ -86,8 +86,8 @@ typedef real wrap;
       "Gaussian error linear unit: y = x P(X <= x) for normal X (Hendrycks and Gimpel, 2016).") \
   ROW(gelu_tanh, X, x / 2 * (1 + tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))), \
       dy * ((1 + tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))) / 2 + \
-            x * (real)0.39894228040143267794 * (1 + (real)0.134145 * x * x) * \
-            (1 - square(tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))))), NORMAL, \
+            (1 - square(tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x)))) * \
+            (x * (real)0.39894228040143267794) * (1 + (real)0.134145 * x * x)), NORMAL, \
       "GELU by its approximation: y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).") \
   ROW(silu, X, x * sigmoid(x), dy * (sigmoid(x) * (1 + x * (1 - sigmoid(x)))), NORMAL, \
       "Sigmoid linear unit, also called swish: y = x / (1 + exp(-x)).") \
@@ -96,7 +96,7 @@ typedef real wrap;
   /* tanh(ln(1 + e^x)) by sigmoids, which neither overflow nor cancel. */ \
   ROW(mish, X, x * sigmoid(x) * (1 + sigmoid(-x)) / (1 + square(sigmoid(-x))), \
       dy * sigmoid(x) * ((1 + sigmoid(-x)) / (1 + square(sigmoid(-x))) + \
-                         4 * x * square(sigmoid(-x) / (1 + square(sigmoid(-x))))), NORMAL, \
+                         x * square(2 * sigmoid(-x) / (1 + square(sigmoid(-x))))), NORMAL, \
       "A smooth rectifier: y = x tanh(softplus(x)) (Misra, 2019).") \
   ROW(hardsigmoid, X, x <= -3 ? 0 : x >= 3 ? 1 : x / 6 + (real)0.5, \
       x <= -3 ? 0 : x >= 3 ? 0 : dy / 6, NORMAL, \

@@ -182,4 +182,17 @@ for _, name in ipairs {"exp", "expm1", "log", "log1p", "tanh", "erf", "sigmoid",
   end
   t.ok(worst < 3, ("%s in f32 (%.2f units at %g)"):format(name, worst, at))
 end
+---- Slopes far out, where a factor overflows while another is 0
+
+for _, op in ipairs {"mish", "gelu_tanh", "gelu_erf", "silu", "softplus", "elu", "selu"} do
+  for _, size in ipairs {50, 1000, 1e15} do
+    local far = mw.tensor({-size, size}, "f32")
+    local left = op == "selu" and 1.05070098735548 or 1
+    t.near(mw.grad(core.call(op, far):sum(), {far})[1]:totable(), {0, left}, 1e-7,
+      ("the slopes of %s at -%g and %g"):format(op, size, size))
+  end
+end
+local far = mw.tensor({-3e38, 3e38}, "f32")
+t.near(mw.grad(mw.mish(far):sum(), {far})[1]:totable(), {0, 1}, 0, "the slopes of mish at the end")
+
 t.done()
