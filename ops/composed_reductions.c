@@ -114,18 +114,49 @@ static mw_status std_compose(mw_build *b) {
   return MW_OK;
 }
 
+static bool is_empty(const mw_spec *spec) {
+  for (int k = 0; k < spec->rank; k++)
+    if (spec->shape[k] == 0) return true;
+  return false;
+}
+
+/* What the numbers of a group are divided by, and the result multiplied, so that no power of them
+ * overflows, and not all underflow: the largest, for squares rounded to a power of 2, by which
+ * division is exact. The result does not depend on it, so it passes no gradient. */
+static mw_tensor *norm_scale(mw_build *b, double p) {
+  const reduction_attrs *attrs = b->attrs;
+  const mw_setting kept[] = {mw_list("axes", (int)attrs->axes.count, attrs->axes.at),
+                             mw_bool("keepdims", true)};
+  mw_tensor *size = mw_make1(b, "abs", b->in[0]);
+  mw_tensor *top = mw_make1(b, "stop_gradient", mw_make(b, "max", 1, &size, 2, kept));
+  mw_tensor *one = mw_make_scalar(b, b->in[0], 1);
+  top = choose(b, mw_make1(b, "isinf", top), one, top);
+  top = choose(b, mw_make2(b, "eq", top, mw_make_scalar(b, b->in[0], 0)), one, top);
+  return p == 2 ? mw_make1(b, "exp2", mw_make1(b, "floor", mw_make1(b, "log2", top))) : top;
+}
+
+/* (sum of |x|^p)^(1/p) for finite p. */
+static mw_tensor *power_norm(mw_build *b, mw_tensor *x, double p) {
+  const reduction_attrs *attrs = b->attrs;
+  const mw_setting over[] = {mw_list("axes", (int)attrs->axes.count, attrs->axes.at),
+                             mw_bool("keepdims", attrs->keepdims)};
+  mw_tensor *powers = p == 2 ? mw_make1(b, "square", x) : root(b, mw_make1(b, "abs", x), p);
+  return root(b, mw_make(b, "sum", 1, &powers, 2, over), 1 / p);
+}
+
 static mw_status norm_compose(mw_build *b) {
   const double p = ((const reduction_attrs *)b->attrs)->p;
   if (p == 1) b->out[0] = mw_formula(b, "sum(abs(x), axes=axes, keepdims=keepdims)");
   else if (isinf(p)) b->out[0] = mw_formula(b, "max(abs(x), axes=axes, keepdims=keepdims)");
-  else if (p == 2)
-    b->out[0] = root(b, mw_formula(b, "sum(square(x), axes=axes, keepdims=keepdims)"), 0.5);
-  else
-    b->out[0] = root(b,
-                     mw_formula(b,
-                                "sum(x == 0 ? 0 : pow(x == 0 ? 1 : abs(x), p), axes=axes, "
-                                "keepdims=keepdims)"),
-                     1 / p);
+  else if (is_empty(b->host->tensor_spec(b->in[0]))) b->out[0] = power_norm(b, b->in[0], p);
+  else {
+    mw_tensor *scale = norm_scale(b, p);
+    mw_tensor *y = power_norm(b, mw_make2(b, "div", b->in[0], scale), p);
+    if (!y) return MW_FAILED;
+    const mw_spec *spec = b->host->tensor_spec(y);
+    const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
+    b->out[0] = mw_make2(b, "mul", y, mw_make(b, "reshape", 1, &scale, 1, &shape));
+  }
   return MW_OK;
 }
 
@@ -136,10 +167,11 @@ static mw_status logsumexp_compose(mw_build *b) {
   mw_tensor *x = b->in[0];
   mw_tensor *y = mw_formula(b, "log(sum(exp(x), axes=axes, keepdims=keepdims))");
   if (!y) return MW_FAILED;
-  const mw_spec *spec = b->host->tensor_spec(y), *of_x = b->host->tensor_spec(x);
-  b->out[0] = y; /* of nothing: -inf */
-  for (int k = 0; k < of_x->rank; k++)
-    if (of_x->shape[k] == 0) return MW_OK;
+  if (is_empty(b->host->tensor_spec(x))) { /* -inf, whose slope stays out of all derivatives */
+    b->out[0] = mw_make1(b, "stop_gradient", y);
+    return MW_OK;
+  }
+  const mw_spec *spec = b->host->tensor_spec(y);
   const reduction_attrs *attrs = b->attrs;
   const mw_setting axes = mw_list("axes", (int)attrs->axes.count, attrs->axes.at);
   const mw_setting kept[] = {axes, mw_bool("keepdims", true)};
@@ -197,7 +229,7 @@ static const mw_op norm_op = {
     .doc =
         "The p-norm over axes: y = (sum of |x|^p)^(1/p); the largest |x| for p = inf, where the "
         "first of equals gets the gradient and an axis of size 0 is an error. The gradient is 0 "
-        "where y is 0, and in an x that is 0.",
+        "where y is 0, and in an x that is 0. Only a norm that is too large itself overflows.",
     .example = "mw.norm(mw.randn{2,3}, {axes={2}})",
     .cases =
         "mw.norm(mw.randn{3,1,5}, {p=1})\n"

@@ -416,6 +416,8 @@ static mw_status mean_gradient(mw_build *g) {
   const mw_spec *x = g->host->tensor_spec(g->in[0]);
   double count = 1;
   for (int64_t i = 0; i < attrs->axes.count; i++) count *= (double)x->shape[attrs->axes.at[i]];
+  /* Of nothing there is nothing to share, but 1 keeps 0 / 0 out of the derivative of this. */
+  if (count == 0) count = 1;
   mw_tensor *share = mw_make2(g, "div", g->dout[0], mw_make_scalar(g, g->dout[0], count));
   g->din[0] = expand_like(g, with_axes(g, share), g->in[0]);
   return MW_OK;

@@ -228,4 +228,31 @@ end
 core.threads(threads)
 t.is(results[1], results[3], "1 and 3 threads give the same bits")
 
+---- Norms beyond the squares' range, and derivatives of nothing
+
+local function along(op, attrs) return function(v) return core.call(op, v, attrs) end end
+for _, case in ipairs {{"f32", 1e30}, {"f32", 1e-30}, {"f64", 1e300}, {"f64", 1e-300}} do
+  local dtype, size = table.unpack(case)
+  local label = ("of %s numbers of size %g"):format(dtype, size)
+  local sides = mw.tensor({3 * size, -4 * size}, dtype)
+  local near = dtype == "f32" and 1e-6 or 1e-14
+  t.near(sides:norm():item() / size, 5, near, "a norm " .. label)
+  t.near(grad(along("norm"), sides):totable(), {0.6, -0.8}, near, "... its gradient")
+  t.near(sides:norm({p = 3}):item() / size, 91 ^ (1 / 3), near, "the 3-norm " .. label)
+  t.near(grad(along("norm", {p = 3}), sides):totable(), {9 / 91 ^ (2 / 3), -16 / 91 ^ (2 / 3)}, near,
+    "... its gradient")
+end
+t.near(mw.tensor({1e5, 1e5}, "f32"):norm({p = 10}):item(), 2 ^ 0.1 * 1e5, 0.02,
+  "a 10-norm whose powers are out of range")
+t.near(real({{inf, 1}, {nan, 1}, {0, 0}}):norm({axes = {2}}):totable(), {inf, nan, 0}, 0,
+  "norms of inf, NaN and zeros")
+t.is(real({{2, 3, 6}, {1, 2, 2}, {0, -7, 0}}):norm({axes = {2}}):totable(), {7, 3, 7},
+  "whole norms are exact")
+-- Of the gradients, which are empty, in the vector that they are a product with: 0.
+for _, op in ipairs {"mean", "logsumexp", "sum", "norm", "prod"} do
+  local none, v = mw.zeros({0}, "f64"), mw.ones({}, "f64")
+  local slope = mw.grad(core.call(op, none), {none}, v)[1]
+  t.is(mw.grad(slope:sum(), {v})[1]:item(), 0.0, "the derivative of the gradient of no " .. op)
+end
+
 t.done()
