@@ -366,8 +366,13 @@ static mw_tensor *each_dy(mw_build *g, mw_tensor *counted_weight) {
   const cross_entropy_attrs *attrs = g->attrs;
   mw_spec x = *g->host->tensor_spec(g->in[0]);
   if (attrs->reduction == SUM) return g->dout[0];
-  if (attrs->reduction == MEAN)
-    return mw_make2(g, "div", g->dout[0], mw_make1(g, "sum", counted_weight));
+  if (attrs->reduction == MEAN) { /* where none count there is no gradient, as in the kernel */
+    mw_tensor *total = mw_make1(g, "sum", counted_weight);
+    mw_tensor *none = mw_make2(g, "eq", total, mw_make_scalar(g, g->in[0], 0));
+    total = mw_make(g, "where", 3, (mw_tensor *[]){none, mw_make_scalar(g, g->in[0], 1), total}, 0,
+                    NULL);
+    return mw_make2(g, "div", g->dout[0], total);
+  }
   x.shape[attrs->axis] = 1;
   const mw_setting shape = mw_list("shape", x.rank, x.shape);
   return mw_make(g, "reshape", 1, g->dout, 1, &shape);

@@ -127,11 +127,12 @@ static mw_status bce_compose(mw_build *b) {
   return reduced(b, weighted(b, mw_formula(b, formula)));
 }
 
-/* With s(x) = softplus(x): -ln sigmoid(x) = s(-x), and -ln(1 - sigmoid(x)) = s(-x) + x. */
+/* -ln sigmoid(x) = softplus(-x), and -ln(1 - sigmoid(x)) = softplus(x). The latter is softplus(-x) + x
+ * as well, but that loses the small loss, and gradient, of a clear and right answer to rounding. */
 static mw_status bce_with_logits_compose(mw_build *b) {
   const char *formula = b->in[POS_WEIGHT]
-                            ? "(1 - target) * x + (1 + (pos_weight - 1) * target) * softplus(-x)"
-                            : "(1 - target) * x + softplus(-x)";
+                            ? "pos_weight * target * softplus(-x) + (1 - target) * softplus(x)"
+                            : "target * softplus(-x) + (1 - target) * softplus(x)";
   return reduced(b, weighted(b, mw_formula(b, formula)));
 }
 
@@ -300,8 +301,8 @@ static const mw_op cosine_similarity_op = {
     .attrs_size = sizeof(cosine_attrs),
     .infer = cosine_infer,
     .formula =
-        "sum(a * b, axes=axis) / (sqrt(maximum(sum(square(a), axes=axis), eps * eps)) * "
-        "sqrt(maximum(sum(square(b), axes=axis), eps * eps)))",
+        "sum(a / maximum(norm(a, axes=axis, keepdims=true), eps) * "
+        "(b / maximum(norm(b, axes=axis, keepdims=true), eps)), axes=axis)",
 };
 
 MW_PLUGIN(&mse_op, &l1_op, &huber_op, &hinge_op, &bce_op, &bce_with_logits_op, &kl_div_op,

@@ -120,4 +120,35 @@ local certain = mw.tensor({{0, -inf}}, "f32")
 t.is(mw.nll(certain, mw.tensor({0}, "i64")):item(), 0.0, "nll does not look at other classes")
 t.is(slopes("nll", certain, mw.tensor({0}, "i64")), {{-1.0, 0.0}}, "... nor does its gradient")
 
+-- ln(1 + e^-x) is e^-x to the last digit, for x above 37 in f64 and above 17 in f32.
+for _, case in ipairs {{"f64", 40}, {"f32", 20}} do
+  local dtype, far = table.unpack(case)
+  local x, y = mw.tensor({-far, far}, dtype), mw.tensor({0, 1}, dtype)
+  local small = math.exp(-far)
+  local loss = mw.bce_with_logits(x, y, {reduction = "none"}) / small
+  t.near(loss:totable(), {1, 1}, 1e-6, "the small losses of right answers in " .. dtype)
+  t.near((mw.grad(mw.bce_with_logits(x, y, sum), {x})[1] / small):totable(), {1, -1}, 1e-6,
+    "... and their slopes")
+end
+local certain_logits = f64 {-1000, 1000, -inf, inf}
+t.near(mw.bce_with_logits(certain_logits, f64 {1, 0, 1, 0}, {reduction = "none"}):totable(),
+  {1000, 1000, inf, inf}, 0, "what is certain and wrong costs its logit")
+
+for _, size in ipairs {1e30, 1e-3} do
+  local a = mw.tensor({{3 * size, 4 * size}}, "f32")
+  t.near(mw.cosine_similarity(a, mw.tensor {{4, 3}}):item(), 0.96, 1e-6,
+    ("the angle of a vector of size %g"):format(size))
+end
+t.near(slopes("cosine_similarity", f64 {{0, 0}}, f64 {{3, 4}}, {eps = 1e-4}), {{6000, 8000}}, 1e-8,
+  "the slope at no vector is that of a length of eps")
+
+-- Where no label counts the mean is NaN, but no gradient is, of any order.
+for _, op in ipairs {"cross_entropy", "nll"} do
+  local x, ignored = f64 {{1, 2}, {3, 5}}, mw.tensor({0, 0}, "i64")
+  local g = mw.grad(mw[op](x, ignored, {ignore_index = 0}), {x})[1]
+  t.is(g:totable(), {{0.0, 0.0}, {0.0, 0.0}}, op .. " of nothing has no gradient")
+  t.is(mw.grad((g * g):sum() + x:sum(), {x})[1]:totable(), {{1.0, 1.0}, {1.0, 1.0}},
+    "... and that has none")
+end
+
 t.done()
