@@ -239,8 +239,8 @@ for _, case in ipairs {{"f32", 1e30}, {"f32", 1e-30}, {"f64", 1e300}, {"f64", 1e
   t.near(sides:norm():item() / size, 5, near, "a norm " .. label)
   t.near(grad(along("norm"), sides):totable(), {0.6, -0.8}, near, "... its gradient")
   t.near(sides:norm({p = 3}):item() / size, 91 ^ (1 / 3), near, "the 3-norm " .. label)
-  t.near(grad(along("norm", {p = 3}), sides):totable(), {9 / 91 ^ (2 / 3), -16 / 91 ^ (2 / 3)}, near,
-    "... its gradient")
+  t.near(grad(along("norm", {p = 3}), sides):totable(),
+    {9 / 91 ^ (2 / 3), -16 / 91 ^ (2 / 3)}, near, "... its gradient")
 end
 t.near(mw.tensor({1e5, 1e5}, "f32"):norm({p = 10}):item(), 2 ^ 0.1 * 1e5, 0.02,
   "a 10-norm whose powers are out of range")
