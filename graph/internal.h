@@ -151,7 +151,6 @@ mw_status mw_node_check_fresh(const mw_node *node);
 void mw_explain_inputs(const mw_node *node);
 static inline bool mw_is_leaf(const mw_node *node) { return node->kind <= MW_INPUT; }
 static inline bool mw_is_composed(const mw_op *op) { return op->compose || op->formula; }
-static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
 mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec); /* sizes, rank, overflow */
 
 /* checkpoint.c: what lies between the n_y checkpoints of one call and their boundary once more, to

@@ -102,8 +102,8 @@ MW_EXPORT void mw_random_permutation(mw_context *ctx, int64_t n, int64_t *order)
 
 /* A random key: the words {seed, position} as an i64[2] leaf, after which the generator moves on by
  * `draws` positions. Random ops take one as an input, so that their values depend on nothing else;
- * where it is left out they draw it themselves. A program kept by hand gives the keys that its graph
- * was built with new values at each run. */
+ * where it is left out they draw it themselves. A program kept by hand gives the keys that its
+ * graph was built with new values at each run. */
 MW_EXPORT mw_tensor *mw_random_key(mw_context *ctx, int64_t draws);
 
 /* Makes a running mw_eval() or mw_program_run() fail with "interrupted" before its next kernel.
@@ -158,7 +158,8 @@ MW_EXPORT int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_ten
                            int n_settings, const mw_setting *settings, mw_tensor **outputs);
 
 /* Gradients of y in each of x[0 .. n-1], as new tensors in dx. dy weighs y's elements and has y's
- * spec; NULL is allowed for a scalar and means 1. Where y does not depend on x[i], dx[i] is zeros. */
+ * spec; NULL is allowed for a scalar and means 1. Where y does not depend on x[i], dx[i] is
+ * zeros. */
 MW_EXPORT mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n,
                             mw_tensor *const *x, mw_tensor **dx);
 
@@ -203,7 +204,8 @@ MW_EXPORT void mw_context_stats(const mw_context *ctx, mw_stats *stats);
 
 /* A function of the program's own, which the op `hooked` calls with the bytes of a value, or of the
  * gradient that arrives there, on the thread that runs the program and in its order. It may change
- * the bytes, and compute other tensors meanwhile. When it fails, so does the run, with `message`. */
+ * the bytes, and compute other tensors meanwhile. When it fails, so does the run, with
+ * `message`. */
 #define MW_HOOK_TEXT 512
 typedef struct mw_hook {
   mw_status (*call)(void *state, bool gradient, const mw_spec *spec, void *bytes,
@@ -602,26 +604,137 @@ static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int 
                  it->op->inputs[input].name, it->host->spec_text(&it->in[input], a),
                  it->op->inputs[other].name, it->host->spec_text(&it->in[other], b));
 }
-/* Brings an axis that may count from the end into 0 .. rank-1; false when it is none of them. */
-static inline bool mw_axis(int64_t *axis, int rank) {
-  if (*axis < 0) *axis += rank;
-  return *axis >= 0 && *axis < rank;
-}
-/* The same with the message: "axis 5 is out of range for x f32[2,3]: ...". rank is that of the axes
- * that may be meant: the first input's, or what infer makes of it. */
+/* Brings an axis that may count from the end into 0 .. rank-1; rank is that of the axes that may be
+ * meant: the first input's, or what infer makes of it. Otherwise fails with a message such as
+ * "axis 5 is out of range for x f32[2,3]: expected 1 to 2, or -1 to -2 from the end". */
 static inline mw_status mw_expect_axis(const mw_infer *it, const char *name, int64_t *axis,
                                        int rank) {
   return it->host->expect_axis(it, name, axis, rank);
 }
+/* The same for a list of axes, of which none may be named twice; `name` is the attribute's. */
+static inline mw_status mw_expect_axes(const mw_infer *it, const char *name, mw_ints *axes,
+                                       int rank) {
+  unsigned seen = 0;
+  for (int64_t i = 0; i < axes->count; i++) {
+    if (mw_expect_axis(it, "axis", &axes->at[i], rank)) return MW_FAILED;
+    if (seen >> axes->at[i] & 1u)
+      return mw_fail(it, "%s: entry %d names an axis a second time", name, (int)i + 1);
+    seen |= 1u << axes->at[i];
+  }
+  return MW_OK;
+}
+/* Axes as bits, bit k for axis k, and bits as a list of axes, which rises. */
+static inline unsigned mw_axes_bits(const mw_ints *axes) {
+  unsigned bits = 0;
+  for (int64_t i = 0; i < axes->count; i++) bits |= 1u << axes->at[i];
+  return bits;
+}
+static inline mw_ints mw_axes_of(unsigned bits) {
+  mw_ints axes = {.count = 0};
+  for (int k = 0; k < MW_MAX_RANK; k++)
+    if (bits >> k & 1u) axes.at[axes.count++] = k;
+  return axes;
+}
+/* The axes that a reduction goes over, in standard form: all where none is named, rising. */
+static inline mw_status mw_expect_reduced_axes(const mw_infer *it, mw_ints *axes) {
+  const int rank = it->in[0].rank;
+  if (mw_expect_axes(it, "axes", axes, rank)) return MW_FAILED;
+  *axes = mw_axes_of(axes->count > 0 ? mw_axes_bits(axes) : (1u << rank) - 1);
+  return MW_OK;
+}
+
 /* Bytes of one element; an op cannot call mw_dtype_size(), which is the library's. */
 static inline size_t mw_element_size(mw_dtype dtype) {
   return dtype == MW_F64 || dtype == MW_I64 ? 8 : dtype == MW_F32 || dtype == MW_I32 ? 4 : 1;
 }
+static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
 static inline bool mw_present(const mw_spec *spec) { return spec->dtype != MW_NONE; }
+
+/* Whatever the dtypes are. */
+static inline bool mw_same_shape(const mw_spec *a, const mw_spec *b) {
+  bool same = a->rank == b->rank;
+  for (int k = 0; same && k < a->rank; k++) same = a->shape[k] == b->shape[k];
+  return same;
+}
+/* The size of the k-th axis from the end, from 1 on; 1 where there are not so many. */
+static inline int64_t mw_size_from_end(const mw_spec *x, int k) {
+  return k <= x->rank ? x->shape[x->rank - k] : 1;
+}
+/* The shape to which a and b broadcast by numpy's rule, with a's dtype; false where two sizes are
+ * neither equal nor 1. y may be a or b. */
+static inline bool mw_broadcast(const mw_spec *a, const mw_spec *b, mw_spec *y) {
+  mw_spec both = {.dtype = a->dtype, .rank = a->rank > b->rank ? a->rank : b->rank};
+  for (int k = 1; k <= both.rank; k++) {
+    const int64_t m = mw_size_from_end(a, k), n = mw_size_from_end(b, k);
+    if (m != n && m != 1 && n != 1) return false;
+    both.shape[both.rank - k] = m == 1 ? n : m;
+  }
+  *y = both;
+  return true;
+}
+/* Whether x can be repeated, along axes of size 1 and in front, to have y's shape. */
+static inline bool mw_broadcasts_to(const mw_spec *x, const mw_spec *y) {
+  mw_spec both;
+  return mw_broadcast(x, y, &both) && mw_same_shape(&both, y);
+}
 
 /* The i-th of a list in which one number stands for all. */
 static inline int64_t mw_ints_at(const mw_ints *list, int i) {
   return list->count == 1 ? list->at[0] : list->at[i];
+}
+/* Brings such a list to n numbers. */
+static inline void mw_ints_fill(mw_ints *list, int n) {
+  for (int i = 1; i < n; i++) list->at[i] = mw_ints_at(list, i);
+  list->count = n;
+}
+/* The same for what stands on both sides of n axes, such as padding: a number for all, or one for
+ * each axis, or those before the axes and then those after them: {top, left, bottom, right}. */
+static inline void mw_ints_fill_sides(mw_ints *list, int n) {
+  if (list->count == 2 * n) return;
+  mw_ints_fill(list, n);
+  for (int i = 0; i < n; i++) list->at[n + i] = list->at[i];
+  list->count = 2 * n;
+}
+
+/* A way through some axes of an array, innermost first, with its step along each, in elements: 0
+ * where it is repeated. Axes that go on evenly are one. */
+typedef struct mw_walk {
+  int rank;
+  int64_t size[MW_MAX_RANK], step[MW_MAX_RANK];
+} mw_walk;
+/* Adds the next axis outward. */
+static inline void mw_walk_add(mw_walk *w, int64_t size, int64_t step) {
+  const int last = w->rank - 1;
+  if (w->rank > 0 && step == w->step[last] * w->size[last]) {
+    w->size[last] *= size;
+  } else {
+    w->size[w->rank] = size;
+    w->step[w->rank++] = step;
+  }
+}
+/* Takes the innermost axis out, and returns its size; 1 where there is none. */
+static inline int64_t mw_walk_inner(mw_walk *w) {
+  const int64_t size = w->rank > 0 ? w->size[0] : 1;
+  for (int k = 1; k < w->rank; k++) {
+    w->size[k - 1] = w->size[k];
+    w->step[k - 1] = w->step[k];
+  }
+  if (w->rank > 0) w->rank--;
+  return size;
+}
+static inline int64_t mw_walk_count(const mw_walk *w) {
+  int64_t count = 1;
+  for (int k = 0; k < w->rank; k++) count *= w->size[k];
+  return count;
+}
+/* Where position i, in row-major order, lies in the array. */
+static inline int64_t mw_walk_at(const mw_walk *w, int64_t i) {
+  int64_t offset = 0;
+  for (int k = 0; k < w->rank - 1; k++) {
+    offset += i % w->size[k] * w->step[k];
+    i /= w->size[k];
+  }
+  return w->rank > 0 ? offset + i * w->step[w->rank - 1] : 0;
 }
 
 /* Work cut by shape, never by thread: run(arg, chunk, worker) for chunk = 0 .. chunks-1. Two
@@ -656,6 +769,19 @@ static inline mw_tensor *mw_make1(mw_build *g, const char *op, mw_tensor *x) {
 static inline mw_tensor *mw_make2(mw_build *g, const char *op, mw_tensor *a, mw_tensor *b) {
   return mw_make(g, op, 2, (mw_tensor *[]){a, b}, 0, NULL);
 }
+/* By an op whose one attribute is a shape: "reshape", "expand" or "sum_to". */
+static inline mw_tensor *mw_make_shaped(mw_build *g, const char *op, mw_tensor *t, int rank,
+                                        const int64_t *shape) {
+  const mw_setting setting = mw_list("shape", rank, shape);
+  return mw_make(g, op, 1, &t, 1, &setting);
+}
+/* The same, with the shape of another tensor. */
+static inline mw_tensor *mw_make_like(mw_build *g, const char *op, mw_tensor *t,
+                                      const mw_tensor *like) {
+  if (!like) return NULL;
+  const mw_spec *spec = g->host->tensor_spec(like);
+  return mw_make_shaped(g, op, t, spec->rank, spec->shape);
+}
 /* A scalar constant of t's dtype, for arithmetic with t. */
 static inline mw_tensor *mw_make_scalar(mw_build *g, const mw_tensor *t, double value) {
   mw_spec spec = {.dtype = g->host->tensor_spec(t)->dtype, .rank = 0, .shape = {0}};
@@ -664,12 +790,12 @@ static inline mw_tensor *mw_make_scalar(mw_build *g, const mw_tensor *t, double 
 /* A tensor by a formula: "x * sigmoid(x)", "dy * (x > 0 ? 1 : slope)", "sum(x, axes=axes)".
  *
  * Names are the op's inputs and outputs, the gradients of its outputs ("dy" for an output "y"), and
- * its attributes, which count as numbers. Functions are ops, whose attributes follow as name=number,
- * name=true, name='text', or name=attribute of this op. Operators are those of C, with C's
- * precedence: ?: && || comparisons + - * / and the minus sign; a cast "(real)" is skipped, so that the
- * same text may be compiled. A number has the dtype of the
- * tensors beside it, or of the op's first float input. NULL, without an error, when the formula
- * comes to the number 0, which in a gradient means zeros. */
+ * its attributes, which count as numbers. Functions are ops, whose attributes follow as
+ * name=number, name=true, name='text', or name=attribute of this op. Operators are those of C, with
+ * C's precedence: ?: && || comparisons + - * / and the minus sign; a cast "(real)" is skipped, so
+ * that the same text may be compiled. A number has the dtype of the tensors beside it, or of the
+ * op's first float input. NULL, without an error, when the formula comes to the number 0, which in
+ * a gradient means zeros. */
 static inline mw_tensor *mw_formula(mw_build *b, const char *text) {
   return b->host->formula(b, text);
 }

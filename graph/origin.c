@@ -59,7 +59,8 @@ mw_status mw_host_expect_axis(const mw_infer *it, const char *name, int64_t *axi
   char text[MW_SPEC_TEXT], of[MW_SPEC_TEXT + 64] = "";
   const int first = it->context->first_axis;
   const long long given = (long long)(*axis < 0 ? *axis : *axis + first);
-  if (mw_axis(axis, rank)) return MW_OK;
+  if (*axis < 0) *axis += rank;
+  if (*axis >= 0 && *axis < rank) return MW_OK;
   if (it->n_in > 0 && mw_present(&it->in[0]))
     snprintf(of, sizeof of, " for %s %s", it->op->inputs[0].name, mw_spec_text(&it->in[0], text));
   if (rank == 0)

@@ -152,8 +152,8 @@ static mw_status mean_backward(const mw_call *call) {
 
 /* ---- adaptive_maxpool ---------------------------------------------------------------------- */
 
-/* Where a window's maximum is: a larger number takes the place of the best, and the first NaN, which
- * then stays. */
+/* Where a window's maximum is: a larger number takes the place of the best, and the first NaN,
+ * which then stays. */
 static int64_t largest(const job *j, span h, span w, const real *x) {
   int64_t best = h.first * j->g.in[1] + w.first;
   for (int64_t i = h.first; i < h.end; i++)
@@ -213,7 +213,7 @@ static mw_status maxima_infer(mw_infer *it, bool take) {
   char text[MW_SPEC_TEXT], wanted[MW_SPEC_TEXT];
   if (mw_expect_same_dtype(it, 1, 0) || mean_infer(it)) return MW_FAILED;
   const mw_spec windows = it->out[0], *v = &it->in[1], *expected = take ? &it->in[0] : &windows;
-  if (v->rank != expected->rank || memcmp(v->shape, expected->shape, sizeof v->shape) != 0)
+  if (!mw_same_shape(v, expected))
     return mw_fail(it, "v is %s, expected %s", it->host->spec_text(v, text),
                    it->host->spec_text(expected, wanted));
   it->out[0] = take ? windows : it->in[0];

@@ -32,8 +32,7 @@ static mw_status infer(mw_infer *it) {
   argmax_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
   char text[MW_SPEC_TEXT];
-  if (!mw_axis(&attrs->axis, x->rank))
-    return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
+  if (mw_expect_axis(it, "axis", &attrs->axis, x->rank)) return MW_FAILED;
   const int64_t axis = attrs->axis;
   if (x->shape[axis] == 0)
     return mw_fail(it, "x is %s: an axis of size 0 has no extremum", it->host->spec_text(x, text));

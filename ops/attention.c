@@ -80,8 +80,7 @@ static mw_status check_mask(const mw_infer *it) {
   it->host->spec_text(mask, text);
   if (mask->dtype != MW_BOOL && mask->dtype != q->dtype)
     return mw_fail(it, "mask is %s, expected bool (true takes part) or q's dtype (is added)", text);
-  const int64_t last = mask->rank > 0 ? mask->shape[mask->rank - 1] : 1;
-  const int64_t before = mask->rank > 1 ? mask->shape[mask->rank - 2] : 1;
+  const int64_t last = mw_size_from_end(mask, 1), before = mw_size_from_end(mask, 2);
   if ((last != columns && last != 1) || (before != rows && before != 1))
     return mw_fail(it, "mask is %s, expected [.., %lld, %lld]: queries and keys", text,
                    (long long)rows, (long long)columns);
@@ -107,9 +106,7 @@ static mw_status attention_infer(mw_infer *it) {
   for (int a = 3; a <= MW_MAX_RANK; a++)
     for (int i = K; i <= V; i++)
       for (int j = Q; j < i; j++) {
-        const mw_spec *one = &it->in[i], *other = &it->in[j];
-        if (a > one->rank || a > other->rank) continue;
-        const int64_t m = one->shape[one->rank - a], n = other->shape[other->rank - a];
+        const int64_t m = mw_size_from_end(&it->in[i], a), n = mw_size_from_end(&it->in[j], a);
         if (m != n && m != 1 && n != 1)
           return mw_fail(it, "%s is %s, but %s is %s: the axes before the last two must broadcast",
                          it->op->inputs[i].name, text[i], it->op->inputs[j].name, text[j]);

@@ -121,8 +121,7 @@ static walk walk_of(const mw_spec *a, const mw_spec *b, const mw_spec *y) {
   int64_t step_a = 1, step_b = 1;
   for (int k = 1; k <= y->rank; k++) {
     const int64_t size = y->shape[y->rank - k];
-    const int64_t size_a = k <= a->rank ? a->shape[a->rank - k] : 1;
-    const int64_t size_b = k <= b->rank ? b->shape[b->rank - k] : 1;
+    const int64_t size_a = mw_size_from_end(a, k), size_b = mw_size_from_end(b, k);
     const int64_t along_a = size_a > 1 ? step_a : 0, along_b = size_b > 1 ? step_b : 0;
     const int last = w.rank - 1;
     step_a *= size_a;
@@ -207,16 +206,9 @@ static mw_status fail_broadcast(const mw_infer *it) {
 }
 
 static mw_status broadcast(mw_infer *it, mw_dtype dtype) {
-  const mw_spec *a = &it->in[0], *b = &it->in[1];
-  mw_spec y = {.dtype = dtype, .rank = a->rank > b->rank ? a->rank : b->rank};
   if (mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
-  for (int k = 1; k <= y.rank; k++) {
-    const int64_t size_a = k <= a->rank ? a->shape[a->rank - k] : 1;
-    const int64_t size_b = k <= b->rank ? b->shape[b->rank - k] : 1;
-    if (size_a != size_b && size_a != 1 && size_b != 1) return fail_broadcast(it);
-    y.shape[y.rank - k] = size_a == 1 ? size_b : size_a;
-  }
-  it->out[0] = y;
+  if (!mw_broadcast(&it->in[0], &it->in[1], &it->out[0])) return fail_broadcast(it);
+  it->out[0].dtype = dtype;
   return MW_OK;
 }
 
@@ -246,12 +238,8 @@ static mw_status logical_infer(mw_infer *it) {
 /* d summed back to the shape of input i, where broadcasting had repeated that. */
 static mw_tensor *fold(mw_build *g, mw_tensor *d, int i) {
   if (!d) return NULL;
-  const mw_spec *from = g->host->tensor_spec(d), *to = g->host->tensor_spec(g->in[i]);
-  bool same = from->rank == to->rank;
-  for (int k = 0; same && k < to->rank; k++) same = from->shape[k] == to->shape[k];
-  if (same) return d;
-  const mw_setting shape = mw_list("shape", to->rank, to->shape);
-  return mw_make(g, "sum_to", 1, &d, 1, &shape);
+  if (mw_same_shape(g->host->tensor_spec(d), g->host->tensor_spec(g->in[i]))) return d;
+  return mw_make_like(g, "sum_to", d, g->in[i]);
 }
 
 static mw_status gradient(mw_build *g) {

@@ -50,25 +50,35 @@ static const mw_attr norm_schema[] = {AXES,
 
 /* ---- checks ------------------------------------------------------------------------------- */
 
-static mw_status expect_float(mw_infer *it) {
+static mw_status expect_axes(mw_infer *it) {
+  return mw_expect_reduced_axes(it, &((reduction_attrs *)it->attrs)->axes);
+}
+
+static mw_status float_infer(mw_infer *it) {
   char text[MW_SPEC_TEXT];
-  if (it->in[0].dtype == MW_F32 || it->in[0].dtype == MW_F64) return MW_OK;
+  if (mw_is_float(it->in[0].dtype)) return expect_axes(it);
   return mw_fail(it, "x is %s, expected f32 or f64; use :cast",
                  it->host->spec_text(&it->in[0], text));
 }
 
-static mw_status expect_bool(mw_infer *it) {
+static mw_status bool_infer(mw_infer *it) {
   char text[MW_SPEC_TEXT];
-  if (it->in[0].dtype == MW_BOOL) return MW_OK;
+  if (it->in[0].dtype == MW_BOOL) return expect_axes(it);
   return mw_fail(it, "x is %s, expected bool, which comparisons give",
                  it->host->spec_text(&it->in[0], text));
 }
 
 static mw_status norm_infer(mw_infer *it) {
   const reduction_attrs *attrs = it->attrs;
-  if (expect_float(it)) return MW_FAILED;
-  if (attrs->p > 0) return MW_OK;
-  return mw_fail(it, "p is %g, expected a number above 0", attrs->p);
+  const mw_spec *x = &it->in[0];
+  char text[MW_SPEC_TEXT];
+  if (float_infer(it)) return MW_FAILED;
+  if (!(attrs->p > 0)) return mw_fail(it, "p is %g, expected a number above 0", attrs->p);
+  for (int64_t i = 0; isinf(attrs->p) && i < attrs->axes.count; i++)
+    if (x->shape[attrs->axes.at[i]] == 0)
+      return mw_fail(it, "x is %s: an axis of size 0 has no extremum, which p = inf asks for",
+                     it->host->spec_text(x, text));
+  return MW_OK;
 }
 
 /* ---- what they are made of ---------------------------------------------------------------- */
@@ -171,20 +181,18 @@ static mw_status logsumexp_compose(mw_build *b) {
     b->out[0] = mw_make1(b, "stop_gradient", y);
     return MW_OK;
   }
-  const mw_spec *spec = b->host->tensor_spec(y);
   const reduction_attrs *attrs = b->attrs;
   const mw_setting axes = mw_list("axes", (int)attrs->axes.count, attrs->axes.at);
   const mw_setting kept[] = {axes, mw_bool("keepdims", true)};
   const mw_setting same[] = {axes, mw_bool("keepdims", attrs->keepdims)};
-  const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
   mw_tensor *top = mw_make1(b, "stop_gradient", mw_make(b, "max", 1, &x, 2, kept));
   mw_tensor *zero = mw_make_scalar(b, x, 0), *infinite = mw_make1(b, "isinf", top);
   mw_tensor *shift = choose(b, infinite, zero, top);
   mw_tensor *moved = choose(b, infinite, zero, mw_make2(b, "sub", x, shift));
   mw_tensor *powers = mw_make1(b, "exp", moved);
   mw_tensor *sum = mw_make(b, "sum", 1, &powers, 2, same);
-  top = mw_make(b, "reshape", 1, &top, 1, &shape);
-  infinite = mw_make(b, "reshape", 1, &infinite, 1, &shape);
+  top = mw_make_like(b, "reshape", top, y);
+  infinite = mw_make_like(b, "reshape", infinite, y);
   b->out[0] = choose(b, infinite, top, mw_make2(b, "add", mw_make1(b, "log", sum), top));
   return MW_OK;
 }
@@ -203,7 +211,7 @@ static const mw_op var_op = {
         "mw.var(mw.randn{4,2,3}, {axes={1,3}, keepdims=true, correction=0})\n"
         "mw.var(mw.randn{7}, {axes={-1}, correction=1.5})\n"
         "mw.var(mw.randn{0,3}, {axes={2}})",
-    .infer = expect_float,
+    .infer = float_infer,
     .compose = var_compose,
     COMPOSED(var_schema),
 };
@@ -219,7 +227,7 @@ static const mw_op std_op = {
         "mw.std(mw.randn{4,2,3}, {axes={1,3}, keepdims=true, correction=0})\n"
         "mw.std(mw.randn{7}, {axes={-1}, correction=1.5})\n"
         "mw.std(mw.randn{0,3}, {axes={2}})",
-    .infer = expect_float,
+    .infer = float_infer,
     .compose = std_compose,
     COMPOSED(var_schema),
 };
@@ -254,7 +262,7 @@ static const mw_op logsumexp_op = {
         "mw.logsumexp(mw.randn{4,2,3}, {axes={1,3}, keepdims=true})\n"
         "mw.logsumexp(mw.randn{7}, {axes={-1}})\n"
         "mw.logsumexp(mw.randn{0,3}, {axes={2}})",
-    .infer = expect_float,
+    .infer = float_infer,
     .compose = logsumexp_compose,
     COMPOSED(plain_schema),
 };
@@ -271,7 +279,7 @@ static const mw_op logsumexp_op = {
                "mw." #op "(mw.gt(mw.randn{7}, 3))\nmw." #op                 \
                "(mw.gt(mw.randn{7}, -3))\n"                                 \
                "mw." #op "(mw.gt(mw.randn{0,3}, 0), {axes={1}})",           \
-      .infer = expect_bool,                                                 \
+      .infer = bool_infer,                                                  \
       .formula = made_of,                                                   \
       COMPOSED(plain_schema),                                               \
   };

@@ -20,8 +20,7 @@ static mw_status infer(mw_infer *it) {
   const mw_spec *first = &it->in[0];
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
   it->host->spec_text(first, a);
-  if (!mw_axis(&attrs->axis, first->rank))
-    return mw_fail(it, "axis is none of the tensors' axes: the first is %s", a);
+  if (mw_expect_axis(it, "axis", &attrs->axis, first->rank)) return MW_FAILED;
   const int64_t axis = attrs->axis;
   it->out[0] = *first;
   for (int i = 1; i < it->n_in; i++) {

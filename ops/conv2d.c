@@ -66,21 +66,11 @@ static int64_t input_side(const mw_spec *y, int64_t kernel, const conv_attrs *a,
 
 static const char *side_name(int side) { return side == 0 ? "height" : "width"; }
 
-static void complete_pair(mw_ints *list) {
-  list->at[1] = mw_ints_at(list, 1);
-  list->count = 2;
-}
-
 /* Brings the lists to {h, w} and {top, left, bottom, right}. */
 static void complete(conv_attrs *a) {
-  complete_pair(&a->stride);
-  complete_pair(&a->dilation);
-  if (a->padding.count == 1) a->padding.at[LEFT] = a->padding.at[TOP];
-  if (a->padding.count <= 2) {
-    a->padding.at[BOTTOM] = a->padding.at[TOP];
-    a->padding.at[RIGHT] = a->padding.at[LEFT];
-  }
-  a->padding.count = 4;
+  mw_ints_fill(&a->stride, 2);
+  mw_ints_fill(&a->dilation, 2);
+  mw_ints_fill_sides(&a->padding, 2);
 }
 
 /* Images and filters, a bias if there can be one, of one dtype. */
@@ -197,7 +187,7 @@ static mw_status transpose_infer(mw_infer *it) {
   conv_attrs *a = it->attrs;
   char text[2][MW_SPEC_TEXT];
   complete(a);
-  complete_pair(&a->output_padding);
+  mw_ints_fill(&a->output_padding, 2);
   const mw_spec *x = &it->in[0], *w = &it->in[1];
   int64_t channels;
   if (check_ranks(it, "[in, out/groups, kernel height, kernel width]") ||
@@ -221,7 +211,7 @@ static mw_status weight_infer(mw_infer *it) {
   conv_attrs *a = it->attrs;
   char text[3][MW_SPEC_TEXT];
   complete(a);
-  complete_pair(&a->kernel);
+  mw_ints_fill(&a->kernel, 2);
   const mw_spec *x = &it->in[0], *dy = &it->in[1];
   if (mw_expect_images(it, 0) || mw_expect_images(it, 1) || mw_expect_same_dtype(it, 1, 0) ||
       check_groups(it, 0, 1, "channels") || check_groups(it, 1, 1, "output channels"))

@@ -17,20 +17,11 @@ typedef struct kind {
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-static void complete_list(mw_ints *list, int axes) {
-  for (int k = 1; k < axes; k++) list->at[k] = mw_ints_at(list, k);
-  list->count = axes;
-}
-
 /* Brings the lists to one number for each axis; padding to those before, then those after. */
 static void complete(conv_attrs *a, int axes) {
-  complete_list(&a->stride, axes);
-  complete_list(&a->dilation, axes);
-  if (a->padding.count != 2 * axes) {
-    complete_list(&a->padding, axes);
-    for (int k = 0; k < axes; k++) a->padding.at[axes + k] = a->padding.at[k];
-    a->padding.count = 2 * axes;
-  }
+  mw_ints_fill(&a->stride, axes);
+  mw_ints_fill(&a->dilation, axes);
+  mw_ints_fill_sides(&a->padding, axes);
 }
 
 static mw_status check_ranks(const mw_infer *it, const kind *k) {
@@ -153,8 +144,7 @@ static mw_status transpose_infer(mw_infer *it) {
 /* ---- compositions ------------------------------------------------------------------------ */
 
 static mw_tensor *reshape(mw_build *b, mw_tensor *x, int rank, const int64_t *sizes) {
-  const mw_setting shape = mw_list("shape", rank, sizes);
-  return mw_make(b, "reshape", 1, &x, 1, &shape);
+  return mw_make_shaped(b, "reshape", x, rank, sizes);
 }
 
 static const int64_t *shape_of(const mw_build *b, const mw_tensor *t) {

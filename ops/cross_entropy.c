@@ -58,8 +58,7 @@ static mw_status labels_infer(mw_infer *it) {
   char text_x[MW_SPEC_TEXT], text[MW_SPEC_TEXT];
   it->host->spec_text(x, text_x);
   it->host->spec_text(labels, text);
-  if (!mw_axis(&attrs->axis, x->rank))
-    return mw_fail(it, "axis is none of x's axes: x is %s, expected [n, classes, ..]", text_x);
+  if (mw_expect_axis(it, "axis", &attrs->axis, x->rank)) return MW_FAILED;
   const int64_t axis = attrs->axis;
   mw_spec rest = {.dtype = labels->dtype, .rank = x->rank - 1};
   for (int k = 0; k < rest.rank; k++) rest.shape[k] = x->shape[k < axis ? k : k + 1];
@@ -346,8 +345,7 @@ static mw_tensor *weights(mw_build *g) {
   int64_t along[MW_MAX_RANK] = {0};
   if (!g->in[2]) return mw_make_scalar(g, g->in[0], 1);
   for (int k = 0; k < x->rank; k++) along[k] = k == attrs->axis ? x->shape[k] : 1;
-  const mw_setting shape = mw_list("shape", x->rank, along);
-  return mw_make(g, "reshape", 1, &g->in[2], 1, &shape);
+  return mw_make_shaped(g, "reshape", g->in[2], x->rank, along);
 }
 
 /* Whether c is an element's label, as 1 or 0; only 0 for those that are ignored. */
@@ -374,8 +372,7 @@ static mw_tensor *each_dy(mw_build *g, mw_tensor *counted_weight) {
     return mw_make2(g, "div", g->dout[0], total);
   }
   x.shape[attrs->axis] = 1;
-  const mw_setting shape = mw_list("shape", x.rank, x.shape);
-  return mw_make(g, "reshape", 1, g->dout, 1, &shape);
+  return mw_make_shaped(g, "reshape", g->dout[0], x.rank, x.shape);
 }
 
 /* Over all axes but that of the classes. */

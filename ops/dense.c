@@ -109,9 +109,8 @@ static mw_status backward(const mw_call *call) {
 static mw_tensor *matrix(mw_build *g, mw_tensor *t) {
   const mw_spec *spec = g->host->tensor_spec(t);
   if (spec->rank == 2) return t;
-  const mw_setting shape =
-      mw_list("shape", 2, (int64_t[]){rows_of(spec), spec->shape[spec->rank - 1]});
-  return mw_make(g, "reshape", 1, &t, 1, &shape);
+  const int64_t sizes[] = {rows_of(spec), spec->shape[spec->rank - 1]};
+  return mw_make_shaped(g, "reshape", t, 2, sizes);
 }
 
 static mw_status gradient(mw_build *g) {
@@ -122,10 +121,7 @@ static mw_status gradient(mw_build *g) {
     mw_tensor *both[] = {matrix(g, dy), matrix(g, g->in[0])};
     g->din[1] = mw_make(g, "matmul", 2, both, 1, &transpose);
   }
-  if (g->wanted[2]) {
-    const mw_setting shape = mw_list("shape", 1, g->host->tensor_spec(g->in[2])->shape);
-    g->din[2] = mw_make(g, "sum_to", 1, &dy, 1, &shape);
-  }
+  if (g->wanted[2]) g->din[2] = mw_make_like(g, "sum_to", dy, g->in[2]);
   return MW_OK;
 }
 

@@ -20,11 +20,6 @@ static line line_of(int64_t m, int64_t n, int64_t k) {
 
 static int64_t k_of(const mw_build *b) { return ((const diag_attrs *)b->attrs)->k; }
 
-static mw_tensor *shaped(mw_build *b, mw_tensor *x, const mw_spec *to) {
-  const mw_setting shape = mw_list("shape", to->rank, to->shape);
-  return mw_make(b, "reshape", 1, &x, 1, &shape);
-}
-
 /* [.., m, n] becomes [.., count] */
 static mw_tensor *take(mw_build *b, mw_tensor *x) {
   mw_spec flat = *b->host->tensor_spec(x);
@@ -34,7 +29,7 @@ static mw_tensor *take(mw_build *b, mw_tensor *x) {
   const line l = line_of(m, n, k_of(b));
   flat.rank--;
   flat.shape[last] = m * n;
-  mw_tensor *rows = shaped(b, x, &flat);
+  mw_tensor *rows = mw_make_shaped(b, "reshape", x, flat.rank, flat.shape);
   for (int k = 0; k < last; k++) step[k] = 1;
   start[last] = l.first;
   step[last] = l.step;
@@ -62,7 +57,7 @@ static mw_tensor *put(mw_build *b, mw_tensor *x) {
               (mw_setting[]){mw_list("shape", y.rank, y.shape), mw_list("start", y.rank, start),
                              mw_list("step", y.rank, step)});
   y.shape[last] = y.shape[y.rank++] = side;
-  return shaped(b, rows, &y);
+  return mw_make_shaped(b, "reshape", rows, y.rank, y.shape);
 }
 
 static mw_status expect_matrix(mw_infer *it) {

@@ -171,7 +171,7 @@ static mw_status infer(mw_infer *it) {
   for (int i = 0; i < it->n_in; i++) {
     p.in[i] = it->in[i];
     it->host->spec_text(&it->in[i], text);
-    if (it->in[i].dtype != MW_F32 && it->in[i].dtype != MW_F64)
+    if (!mw_is_float(it->in[i].dtype))
       return mw_fail(it, "operand %d is %s, expected f32 or f64; use :cast", i + 1, text);
     if (it->in[i].dtype != it->in[0].dtype)
       return mw_fail(it, "operand %d is %s, but the first is %s: the dtypes must agree; use :cast",
@@ -202,11 +202,6 @@ static uint64_t set_of(const labels *list) {
 
 static bool same(const labels *a, const labels *b) {
   return a->n == b->n && memcmp(a->at, b->at, (size_t)a->n * sizeof *a->at) == 0;
-}
-
-static mw_tensor *shaped(mw_build *b, mw_tensor *t, int rank, const int64_t *sizes) {
-  const mw_setting shape = mw_list("shape", rank, sizes);
-  return mw_make(b, "reshape", 1, &t, 1, &shape);
 }
 
 static mw_tensor *permuted(mw_build *b, mw_tensor *t, int rank, const int64_t *perm) {
@@ -242,7 +237,8 @@ static void take_diagonal(mw_build *b, term *x, int p, int q) {
   step[left.n] = n + 1;
   sizes[left.n] = n * n;
   left.at[left.n++] = x->of.at[p];
-  mw_tensor *rows = shaped(b, permuted(b, x->t, left.n + 1, perm), left.n, sizes);
+  mw_tensor *rows =
+      mw_make_shaped(b, "reshape", permuted(b, x->t, left.n + 1, perm), left.n, sizes);
   sizes[left.n - 1] = n;
   x->t = mw_make(b, "slice", 1, &rows, 3,
                  (mw_setting[]){mw_list("start", left.n, start), mw_list("count", left.n, sizes),
@@ -288,8 +284,7 @@ static void widen(mw_build *b, term *x, const term *other) {
     spec.shape[k] = beside->shape[at];
     wider = true;
   }
-  const mw_setting shape = mw_list("shape", spec.rank, spec.shape);
-  if (wider) x->t = mw_make(b, "expand", 1, &x->t, 1, &shape);
+  if (wider) x->t = mw_make_shaped(b, "expand", x->t, spec.rank, spec.shape);
 }
 
 static void append(labels *list, const labels *more) {
@@ -317,7 +312,7 @@ static bool as_matrices(mw_build *b, term *x, const labels *batch, const labels 
   const int64_t m = size_of(spec, &x->of, rows), n = size_of(spec, &x->of, columns);
   const int64_t sizes[] = {size_of(spec, &x->of, batch), transposed ? n : m, transposed ? m : n};
   if (!transposed) arrange(b, x, &order);
-  x->t = shaped(b, x->t, 3, sizes);
+  x->t = mw_make_shaped(b, "reshape", x->t, 3, sizes);
   return transposed;
 }
 
@@ -354,7 +349,7 @@ static mw_status multiply(mw_build *b, term *x, term *y, uint64_t kept) {
   const mw_setting turned[] = {mw_bool("transpose_a", turned_x), mw_bool("transpose_b", turned_y)};
   mw_tensor *product =
       summed.n > 0 ? mw_make(b, "matmul", 2, both, 2, turned) : mw_make2(b, "mul", x->t, y->t);
-  x->t = shaped(b, product, left.n, sizes);
+  x->t = mw_make_shaped(b, "reshape", product, left.n, sizes);
   x->of = left;
   return MW_OK;
 }

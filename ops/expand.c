@@ -24,13 +24,8 @@ static mw_status infer(mw_infer *it) {
     return mw_fail(it, "shape has %lld sizes, at most %d are possible", (long long)shape->count,
                    MW_MAX_RANK);
   mw_spec y = {.dtype = x->dtype, .rank = (int)shape->count};
-  bool fits = x->rank <= y.rank;
   for (int k = 0; k < y.rank; k++) y.shape[k] = shape->at[k];
-  for (int k = 1; fits && k <= x->rank; k++) {
-    const int64_t size = x->shape[x->rank - k];
-    fits = size == 1 || size == y.shape[y.rank - k];
-  }
-  if (!fits)
+  if (!mw_broadcasts_to(x, &y))
     return mw_fail(it,
                    "x is %s, which does not broadcast to %s: each of its sizes must be 1 or "
                    "that of the result, matched from the last axis",
@@ -39,36 +34,23 @@ static mw_status infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* Axes of y, innermost first, with x's step along each: 0 where x is repeated. */
-typedef struct walk {
-  int rank; /* at least 1 */
-  int64_t size[MW_MAX_RANK], step[MW_MAX_RANK];
-} walk;
-
 typedef struct job {
   const mw_call *call;
-  walk walk;
+  mw_walk rows;     /* of y, with x's steps */
+  int64_t row;      /* elements of one */
+  bool repeated;    /* whether they are all one element of x */
+  int64_t n, grain; /* rows; those of a chunk */
   size_t element;
-  int64_t rows, grain; /* all axes but the innermost; those of a chunk */
 } job;
 
-static walk walk_of(const mw_spec *x, const mw_spec *y) {
-  walk w = {.rank = 0};
+static mw_walk walk_of(const mw_spec *x, const mw_spec *y) {
+  mw_walk w = {.rank = 0};
   int64_t step = 1;
   for (int k = 1; k <= y->rank; k++) {
-    const int64_t size = y->shape[y->rank - k], size_x = k <= x->rank ? x->shape[x->rank - k] : 1;
-    const int64_t along = size_x > 1 ? step : 0;
-    const int last = w.rank - 1;
+    const int64_t size = y->shape[y->rank - k], size_x = mw_size_from_end(x, k);
+    if (size > 1) mw_walk_add(&w, size, size_x > 1 ? step : 0);
     step *= size_x;
-    if (size == 1) continue;
-    if (w.rank > 0 && along == w.step[last] * w.size[last]) {
-      w.size[last] *= size;
-    } else {
-      w.size[w.rank] = size;
-      w.step[w.rank++] = along;
-    }
   }
-  if (w.rank == 0) w = (walk){.rank = 1, .size = {1}, .step = {1}};
   return w;
 }
 
@@ -86,38 +68,33 @@ static void fill(void *y, int64_t n, const void *value, size_t element) {
 
 static void expand_chunk(void *arg, int64_t chunk, int worker) {
   const job *j = arg;
-  const walk *w = &j->walk;
-  const size_t row = (size_t)w->size[0] * j->element;
-  const int64_t end = mw_chunk_end(j->rows, j->grain, chunk);
+  const size_t row = (size_t)j->row * j->element;
+  const int64_t end = mw_chunk_end(j->n, j->grain, chunk);
   (void)worker;
   for (int64_t i = chunk * j->grain; i < end; i++) {
-    int64_t rest = i, offset = 0;
-    for (int k = 1; k < w->rank; k++) {
-      offset += rest % w->size[k] * w->step[k];
-      rest /= w->size[k];
-    }
-    const char *x = (const char *)j->call->in[0].data + (size_t)offset * j->element;
+    const size_t from = (size_t)mw_walk_at(&j->rows, i) * j->element;
+    const char *x = (const char *)j->call->in[0].data + from;
     char *y = (char *)j->call->out[0].data + (size_t)i * row;
-    if (w->step[0]) memcpy(y, x, row);
-    else fill(y, w->size[0], x, j->element);
+    if (j->repeated) fill(y, j->row, x, j->element);
+    else memcpy(y, x, row);
   }
 }
 
 static mw_status forward(const mw_call *call) {
   const mw_array *x = &call->in[0], *y = &call->out[0];
   if (y->count == 0) return MW_OK;
-  job j = {.call = call, .walk = walk_of(&x->spec, &y->spec)};
+  job j = {.call = call, .rows = walk_of(&x->spec, &y->spec)};
   j.element = mw_element_size(x->spec.dtype);
-  j.rows = y->count / j.walk.size[0];
-  j.grain = j.walk.size[0] < GRAIN ? GRAIN / j.walk.size[0] : 1;
-  mw_parallel(call, mw_chunks(j.rows, j.grain), expand_chunk, &j);
+  j.repeated = j.rows.rank > 0 && j.rows.step[0] == 0;
+  j.row = mw_walk_inner(&j.rows);
+  j.n = y->count / j.row;
+  j.grain = j.row < GRAIN ? GRAIN / j.row : 1;
+  mw_parallel(call, mw_chunks(j.n, j.grain), expand_chunk, &j);
   return MW_OK;
 }
 
 static mw_status gradient(mw_build *g) {
-  const mw_spec *x = g->host->tensor_spec(g->in[0]);
-  const mw_setting shape = mw_list("shape", x->rank, x->shape);
-  g->din[0] = mw_make(g, "sum_to", 1, g->dout, 1, &shape);
+  g->din[0] = mw_make_like(g, "sum_to", g->dout[0], g->in[0]);
   return MW_OK;
 }
 

@@ -2,21 +2,6 @@
 /* real: f32 */
 #include "../graph/moonwalk.h"
 
-static mw_status check_axes(const mw_infer *it, mw_ints *axes, bool once) {
-  const mw_spec *x = &it->in[0];
-  char text[MW_SPEC_TEXT];
-  unsigned seen = 0;
-  for (int k = 0; k < axes->count; k++) {
-    if (!mw_axis(&axes->at[k], x->rank))
-      return mw_fail(it, "axes: entry %d is none of x's axes: x is %s", k + 1,
-                     it->host->spec_text(x, text));
-    if (once && (seen >> axes->at[k] & 1u))
-      return mw_fail(it, "axes: entry %d names an axis a second time", k + 1);
-    seen |= 1u << axes->at[k];
-  }
-  return MW_OK;
-}
-
 /* ---- flip --------------------------------------------------------------------------------- */
 
 typedef struct flip_attrs {
@@ -24,7 +9,7 @@ typedef struct flip_attrs {
 } flip_attrs;
 
 static mw_status flip_infer(mw_infer *it) {
-  return check_axes(it, &((flip_attrs *)it->attrs)->axes, true);
+  return mw_expect_axes(it, "axes", &((flip_attrs *)it->attrs)->axes, it->in[0].rank);
 }
 
 static mw_status flip_compose(mw_build *b) {
@@ -75,6 +60,7 @@ typedef struct roll_attrs {
   mw_ints shift, axes;
 } roll_attrs;
 
+/* An axis may be named more than once: the shifts add up. */
 static mw_status roll_infer(mw_infer *it) {
   roll_attrs *attrs = it->attrs;
   if (attrs->axes.count == 0 && attrs->shift.count != 1)
@@ -83,7 +69,9 @@ static mw_status roll_infer(mw_infer *it) {
   if (attrs->axes.count != 0 && attrs->shift.count != attrs->axes.count && attrs->shift.count != 1)
     return mw_fail(it, "shift has %lld entries and axes %lld, expected equally many",
                    (long long)attrs->shift.count, (long long)attrs->axes.count);
-  return check_axes(it, &attrs->axes, false);
+  for (int k = 0; k < attrs->axes.count; k++)
+    if (mw_expect_axis(it, "axis", &attrs->axes.at[k], it->in[0].rank)) return MW_FAILED;
+  return MW_OK;
 }
 
 static mw_tensor *cut(mw_build *b, mw_tensor *x, int64_t axis, int64_t first, int64_t count) {
@@ -112,10 +100,8 @@ static mw_tensor *roll_all(mw_build *b, mw_tensor *x, int64_t shift) {
   const mw_spec *spec = b->host->tensor_spec(x);
   int64_t count = 1;
   for (int k = 0; k < spec->rank; k++) count *= spec->shape[k];
-  const mw_setting row = mw_list("shape", 1, &count);
-  const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
-  mw_tensor *rolled = roll_axis(b, mw_make(b, "reshape", 1, &x, 1, &row), 0, shift);
-  return mw_make(b, "reshape", 1, &rolled, 1, &shape);
+  mw_tensor *rolled = roll_axis(b, mw_make_shaped(b, "reshape", x, 1, &count), 0, shift);
+  return mw_make_like(b, "reshape", rolled, x);
 }
 
 static mw_status roll_compose(mw_build *b) {

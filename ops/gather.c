@@ -217,8 +217,7 @@ static mw_status expect_beside(const mw_infer *it) {
   it->host->spec_text(x, text_x);
   it->host->spec_text(index, text);
   if (expect_index(it)) return MW_FAILED;
-  if (!mw_axis(&attrs->axis, x->rank))
-    return mw_fail(it, "axis is none of x's axes: x is %s", text_x);
+  if (mw_expect_axis(it, "axis", &attrs->axis, x->rank)) return MW_FAILED;
   if (index->rank != x->rank)
     return mw_fail(it, "index is %s, expected as many axes as x, which is %s%s", text, text_x,
                    index->rank == 1 ? "; index_select takes whole entries" : "");
@@ -245,7 +244,7 @@ static mw_status scatter_add_infer(mw_infer *it) {
     return mw_fail(it, "x is %s, expected numbers; use :cast",
                    it->host->spec_text(&it->in[0], text));
   if (mw_expect_same_dtype(it, 2, 0) || expect_beside(it)) return MW_FAILED;
-  if (source->rank != index->rank || memcmp(source->shape, index->shape, sizeof source->shape) != 0)
+  if (!mw_same_shape(source, index))
     return mw_fail(it, "source is %s, expected the shape of the index, which is %s",
                    it->host->spec_text(source, text), it->host->spec_text(index, text_index));
   it->out[0] = it->in[0];
@@ -305,7 +304,8 @@ static mw_status select_forward(const mw_call *call) {
   return MW_OK;
 }
 
-/* Rows first .. end of dx in one of the outer parts: each sums its own in the order of the index. */
+/* Rows first .. end-1 of dx in one of the outer parts: each sums its own in the order of the
+ * index. */
 static void select_back_chunk(void *arg, int64_t chunk, int worker) {
   const rows *r = arg;
   const int64_t parts = mw_chunks(r->n, r->grain), o = chunk / parts, part = chunk % parts;
@@ -337,8 +337,7 @@ static mw_status index_select_infer(mw_infer *it) {
   gather_attrs *attrs = it->attrs;
   char text[MW_SPEC_TEXT];
   if (expect_index(it)) return MW_FAILED;
-  if (!mw_axis(&attrs->axis, x->rank))
-    return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
+  if (mw_expect_axis(it, "axis", &attrs->axis, x->rank)) return MW_FAILED;
   if (index->rank != 1)
     return mw_fail(it, "index is %s, expected one axis; gather takes an index for each element",
                    it->host->spec_text(index, text));

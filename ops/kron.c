@@ -12,8 +12,8 @@ typedef struct pairs {
 static pairs pairs_of(const mw_spec *a, const mw_spec *b) {
   pairs p = {.rank = a->rank > b->rank ? a->rank : b->rank};
   for (int k = 1; k <= p.rank; k++) {
-    p.a[p.rank - k] = k <= a->rank ? a->shape[a->rank - k] : 1;
-    p.b[p.rank - k] = k <= b->rank ? b->shape[b->rank - k] : 1;
+    p.a[p.rank - k] = mw_size_from_end(a, k);
+    p.b[p.rank - k] = mw_size_from_end(b, k);
   }
   return p;
 }
@@ -67,7 +67,6 @@ static mw_status forward(const mw_call *call) {
  * the other's axes. */
 static mw_tensor *side(mw_build *g, const pairs *p, int i) {
   int64_t paired[MW_MAX_RANK], own[MW_MAX_RANK], other[MW_MAX_RANK];
-  const mw_spec *spec = g->host->tensor_spec(g->in[i]);
   for (int k = 0; k < p->rank; k++) {
     paired[2 * k] = p->a[k];
     paired[2 * k + 1] = p->b[k];
@@ -77,14 +76,10 @@ static mw_tensor *side(mw_build *g, const pairs *p, int i) {
     other[2 * k + 1] = i == 0 ? p->b[k] : 1;
   }
   const int rank = 2 * p->rank;
-  const mw_setting as_pairs = mw_list("shape", rank, paired), as_own = mw_list("shape", rank, own);
-  const mw_setting as_other = mw_list("shape", rank, other);
-  const mw_setting as_input = mw_list("shape", spec->rank, spec->shape);
-  mw_tensor *beside = mw_make(g, "reshape", 1, &g->in[1 - i], 1, &as_other);
-  mw_tensor *dy = mw_make(g, "reshape", 1, g->dout, 1, &as_pairs);
-  mw_tensor *products = mw_make2(g, "mul", dy, beside);
-  mw_tensor *sums = mw_make(g, "sum_to", 1, &products, 1, &as_own);
-  return mw_make(g, "reshape", 1, &sums, 1, &as_input);
+  mw_tensor *beside = mw_make_shaped(g, "reshape", g->in[1 - i], rank, other);
+  mw_tensor *dy = mw_make_shaped(g, "reshape", g->dout[0], rank, paired);
+  mw_tensor *sums = mw_make_shaped(g, "sum_to", mw_make2(g, "mul", dy, beside), rank, own);
+  return mw_make_like(g, "reshape", sums, g->in[i]);
 }
 
 static mw_status gradient(mw_build *g) {

@@ -46,9 +46,7 @@ static mw_status check_scales(const mw_infer *it, const mw_spec *expected, const
     const mw_spec *s = &it->in[i];
     if (!mw_present(s)) continue;
     if (mw_expect_same_dtype(it, i, X)) return MW_FAILED;
-    bool same = s->rank == expected->rank;
-    for (int k = 0; same && k < s->rank; k++) same = s->shape[k] == expected->shape[k];
-    if (!same)
+    if (!mw_same_shape(s, expected))
       return mw_fail(it, "%s is %s, expected %s, %s; x is %s", it->op->inputs[i].name,
                      it->host->spec_text(s, text), it->host->spec_text(expected, wanted), what,
                      it->host->spec_text(&it->in[X], x));
@@ -61,26 +59,10 @@ static mw_status axes_infer(mw_infer *it) {
   norm_attrs *attrs = it->attrs;
   mw_ints *axes = &attrs->axes;
   const mw_spec *x = &it->in[X];
-  char text[MW_SPEC_TEXT];
-  unsigned bits = 0;
-  it->host->spec_text(x, text);
   if (axes->count == 0) return mw_fail(it, "axes is empty, expected at least one axis of x");
-  for (int64_t i = 0; i < axes->count; i++) {
-    if (!mw_axis(&axes->at[i], x->rank))
-      return mw_fail(it, "axes: entry %lld of the list is not an axis of x, which is %s",
-                     (long long)i + 1, text);
-    if (bits >> axes->at[i] & 1u)
-      return mw_fail(it, "axes: entry %lld of the list names an axis a second time",
-                     (long long)i + 1);
-    bits |= 1u << axes->at[i];
-  }
-  mw_spec expected = {.dtype = x->dtype};
-  axes->count = 0;
-  for (int k = 0; k < x->rank; k++) {
-    if (!(bits >> k & 1u)) continue;
-    axes->at[axes->count++] = k;
-    expected.shape[expected.rank++] = x->shape[k];
-  }
+  if (mw_expect_reduced_axes(it, axes)) return MW_FAILED;
+  mw_spec expected = {.dtype = x->dtype, .rank = (int)axes->count};
+  for (int k = 0; k < expected.rank; k++) expected.shape[k] = x->shape[axes->at[k]];
   return check_scales(it, &expected, "the sizes of x's normalised axes");
 }
 
@@ -110,11 +92,6 @@ static mw_status instance_norm_infer(mw_infer *it) {
 
 /* ---- what they are made of ------------------------------------------------------------------ */
 
-static mw_tensor *reshaped(mw_build *b, mw_tensor *t, int rank, const int64_t *sizes) {
-  const mw_setting shape = mw_list("shape", rank, sizes);
-  return mw_make(b, "reshape", 1, &t, 1, &shape);
-}
-
 static mw_tensor *normalized(mw_build *b, mw_tensor *x, int n_axes, const int64_t *axes) {
   const norm_attrs *attrs = b->attrs;
   const mw_setting settings[] = {mw_list("axes", n_axes, axes), mw_float("eps", attrs->eps)};
@@ -129,7 +106,8 @@ static mw_tensor *scaled(mw_build *b, mw_tensor *y, int n_axes, const int64_t *a
   for (int k = 0; k < n_axes; k++) sizes[axes[k]] = x->shape[axes[k]];
   for (int i = SCALE; i < b->n_in; i++)
     if (b->in[i])
-      y = mw_make2(b, i == SCALE ? "mul" : "add", y, reshaped(b, b->in[i], x->rank, sizes));
+      y = mw_make2(b, i == SCALE ? "mul" : "add", y,
+                   mw_make_shaped(b, "reshape", b->in[i], x->rank, sizes));
   return y;
 }
 
@@ -157,8 +135,9 @@ static mw_status normalize_groups(mw_build *b, int64_t groups) {
   if (x->shape[1] == 0) groups = 1;
   int64_t sizes[2] = {x->shape[0] * groups, x->shape[1] / groups};
   for (int k = 2; k < x->rank; k++) sizes[1] *= x->shape[k];
-  mw_tensor *rows = reshaped(b, b->in[X], 2, sizes);
-  mw_tensor *y = reshaped(b, normalized(b, rows, 1, (int64_t[]){1}), x->rank, x->shape);
+  mw_tensor *rows = mw_make_shaped(b, "reshape", b->in[X], 2, sizes);
+  mw_tensor *y =
+      mw_make_shaped(b, "reshape", normalized(b, rows, 1, (int64_t[]){1}), x->rank, x->shape);
   b->out[0] = scaled(b, y, 1, (int64_t[]){1});
   return MW_OK;
 }

@@ -2,7 +2,6 @@
  * regression, probabilities, and similarity. cross_entropy.c has the losses of labels. */
 /* real: f32 */
 #include <math.h>
-#include <string.h>
 
 #include "../graph/moonwalk.h"
 
@@ -46,16 +45,12 @@ static const mw_attr kl_div_schema[] = {REDUCTION("mean|sum|none|batchmean"),
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
-static bool same_shape(const mw_spec *a, const mw_spec *b) {
-  return a->rank == b->rank && memcmp(a->shape, b->shape, sizeof a->shape) == 0;
-}
-
 /* Nothing broadcasts: a loss of [n] beside [n, 1] would be one of [n, n] unnoticed. */
 static mw_status pair_infer(mw_infer *it) {
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
   const char *names[] = {it->op->inputs[0].name, it->op->inputs[1].name};
   if (mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
-  if (same_shape(&it->in[0], &it->in[1])) return MW_OK;
+  if (mw_same_shape(&it->in[0], &it->in[1])) return MW_OK;
   return mw_fail(it, "%s is %s, but %s is %s: the shapes must be the same", names[1],
                  it->host->spec_text(&it->in[1], b), names[0], it->host->spec_text(&it->in[0], a));
 }
@@ -69,10 +64,7 @@ static mw_status weighted_infer(mw_infer *it) {
     const mw_spec *w = &it->in[i];
     if (!mw_present(w)) continue;
     if (mw_expect_same_dtype(it, i, X)) return MW_FAILED;
-    bool fits = w->rank <= x->rank;
-    for (int k = 1; fits && k <= w->rank; k++)
-      fits = w->shape[w->rank - k] == 1 || w->shape[w->rank - k] == x->shape[x->rank - k];
-    if (!fits)
+    if (!mw_broadcasts_to(w, x))
       return mw_fail(it, "%s is %s, which does not broadcast to x, %s", it->op->inputs[i].name,
                      it->host->spec_text(w, a), it->host->spec_text(x, b));
   }
@@ -276,11 +268,8 @@ static const mw_attr cosine_schema[] = {{.name = "axis",
 
 static mw_status cosine_infer(mw_infer *it) {
   cosine_attrs *attrs = it->attrs;
-  char text[MW_SPEC_TEXT];
   if (pair_infer(it)) return MW_FAILED;
-  if (!mw_axis(&attrs->axis, it->in[0].rank))
-    return mw_fail(it, "axis is none of a's axes: a is %s", it->host->spec_text(&it->in[0], text));
-  return MW_OK;
+  return mw_expect_axis(it, "axis", &attrs->axis, it->in[0].rank);
 }
 
 static const mw_op cosine_similarity_op = {

@@ -1,6 +1,4 @@
 /* matmul.c: the matrix product, with numpy's rules for vectors and for batches of matrices. */
-#include <string.h>
-
 #include "../graph/moonwalk.h"
 
 typedef struct matmul_attrs {
@@ -47,19 +45,11 @@ static side right_of(const mw_spec *b, bool transpose) {
 
 static mw_status broadcast_batches(const mw_infer *it, const side *a, const side *b, mw_spec *y) {
   char text_a[MW_SPEC_TEXT], text_b[MW_SPEC_TEXT];
-  y->rank = a->batch.rank > b->batch.rank ? a->batch.rank : b->batch.rank;
-  for (int k = 1; k <= y->rank; k++) {
-    const int64_t size_a = k <= a->batch.rank ? a->batch.shape[a->batch.rank - k] : 1;
-    const int64_t size_b = k <= b->batch.rank ? b->batch.shape[b->batch.rank - k] : 1;
-    if (size_a != size_b && size_a != 1 && size_b != 1)
-      return mw_fail(it,
-                     "a is %s and b is %s: the axes before the last two do not broadcast (sizes "
-                     "must be equal or 1)",
-                     it->host->spec_text(&it->in[0], text_a),
-                     it->host->spec_text(&it->in[1], text_b));
-    y->shape[y->rank - k] = size_a == 1 ? size_b : size_a;
-  }
-  return MW_OK;
+  if (mw_broadcast(&a->batch, &b->batch, y)) return MW_OK;
+  return mw_fail(it,
+                 "a is %s and b is %s: the axes before the last two do not broadcast (sizes must "
+                 "be equal or 1)",
+                 it->host->spec_text(&it->in[0], text_a), it->host->spec_text(&it->in[1], text_b));
 }
 
 static mw_status infer(mw_infer *it) {
@@ -82,8 +72,9 @@ static mw_status infer(mw_infer *it) {
                    : b.transposed ? "; leave out transpose_b"
                                   : "; set transpose_b=true");
   }
-  mw_spec y = {.dtype = in[0].dtype};
+  mw_spec y;
   if (broadcast_batches(it, &a, &b, &y)) return MW_FAILED;
+  y.dtype = in[0].dtype;
   if (in[0].rank > 1) y.shape[y.rank++] = a.rows;
   if (in[1].rank > 1) y.shape[y.rank++] = b.columns;
   it->out[0] = y;
@@ -152,14 +143,9 @@ static mw_status forward(const mw_call *call) {
 
 /* ---- gradient ----------------------------------------------------------------------------- */
 
-static bool same_shape(const mw_spec *a, const mw_spec *b) {
-  return a->rank == b->rank && memcmp(a->shape, b->shape, sizeof a->shape) == 0;
-}
-
 static mw_tensor *reshape(mw_build *g, mw_tensor *x, const mw_spec *to) {
-  if (!x || same_shape(g->host->tensor_spec(x), to)) return x;
-  const mw_setting shape = mw_list("shape", to->rank, to->shape);
-  return mw_make(g, "reshape", 1, &x, 1, &shape);
+  if (!x || mw_same_shape(g->host->tensor_spec(x), to)) return x;
+  return mw_make_shaped(g, "reshape", x, to->rank, to->shape);
 }
 
 static mw_tensor *product(mw_build *g, mw_tensor *a, bool transpose_a, mw_tensor *b,
@@ -174,14 +160,13 @@ static mw_tensor *product(mw_build *g, mw_tensor *a, bool transpose_a, mw_tensor
 static mw_tensor *fold(mw_build *g, mw_tensor *d, int i) {
   const mw_spec *in = g->host->tensor_spec(g->in[i]);
   mw_spec matrix = *in;
-  if (!d || same_shape(g->host->tensor_spec(d), in)) return d;
+  if (!d || mw_same_shape(g->host->tensor_spec(d), in)) return d;
   if (in->rank == 1) {
     matrix.rank = 2;
     matrix.shape[0] = i == 0 ? 1 : in->shape[0];
     matrix.shape[1] = i == 0 ? in->shape[0] : 1;
   }
-  const mw_setting shape = mw_list("shape", matrix.rank, matrix.shape);
-  return reshape(g, mw_make(g, "sum_to", 1, &d, 1, &shape), in);
+  return reshape(g, mw_make_shaped(g, "sum_to", d, matrix.rank, matrix.shape), in);
 }
 
 /* With y = A B, where A is a or its transpose: dA = dy B', dB = A' dy. */

@@ -13,16 +13,10 @@ enum {
 
 /* ---- groups: the numbers that are normalised together ------------------------------------- */
 
-/* Axes, innermost first, with x's step along each; those of size 1 are left out. */
-typedef struct walk {
-  int rank;
-  int64_t size[MW_MAX_RANK], step[MW_MAX_RANK];
-} walk;
-
 /* A group is a position of `kept` and all positions of `gone`. The innermost axis is taken out of
  * the walk that had it. */
 typedef struct layout {
-  walk kept, gone;
+  mw_walk kept, gone;
   int64_t inner;   /* its size */
   bool inner_gone; /* whether a group has rows of it; else neighbouring groups lie along it */
   int64_t groups;
@@ -30,35 +24,9 @@ typedef struct layout {
   double count; /* numbers in a group */
 } layout;
 
-static void walk_add(walk *w, int64_t size, int64_t step) {
-  const int last = w->rank - 1;
-  if (w->rank > 0 && step == w->step[last] * w->size[last]) {
-    w->size[last] *= size;
-  } else {
-    w->size[w->rank] = size;
-    w->step[w->rank++] = step;
-  }
-}
-
-static int64_t walk_count(const walk *w) {
-  int64_t count = 1;
-  for (int k = 0; k < w->rank; k++) count *= w->size[k];
-  return count;
-}
-
-/* Where position i of a walk, in row-major order, lies in x. */
-static int64_t walk_at(const walk *w, int64_t i) {
-  int64_t offset = 0;
-  for (int k = 0; k < w->rank - 1; k++) {
-    offset += i % w->size[k] * w->step[k];
-    i /= w->size[k];
-  }
-  return w->rank > 0 ? offset + i * w->step[w->rank - 1] : 0;
-}
-
 /* Bit k of `axes` says that axis k goes. Sizes of 0 are for the caller to look out for. */
 static layout layout_of(const mw_spec *x, unsigned axes) {
-  layout l = {.inner = 1, .inner_gone = true, .groups = 1, .count = 1};
+  layout l = {.inner_gone = true, .groups = 1, .count = 1};
   bool any = false;
   int64_t step = 1;
   for (int k = x->rank - 1; k >= 0; k--) {
@@ -68,17 +36,11 @@ static layout layout_of(const mw_spec *x, unsigned axes) {
     if (x->shape[k] == 1) continue;
     if (!any) l.inner_gone = gone;
     any = true;
-    walk_add(gone ? &l.gone : &l.kept, x->shape[k], step);
+    mw_walk_add(gone ? &l.gone : &l.kept, x->shape[k], step);
     step *= x->shape[k];
   }
-  walk *w = l.inner_gone ? &l.gone : &l.kept;
-  if (any) {
-    l.inner = w->size[0];
-    w->rank--;
-    memmove(w->size, w->size + 1, sizeof w->size - sizeof *w->size);
-    memmove(w->step, w->step + 1, sizeof w->step - sizeof *w->step);
-  }
-  l.rows = walk_count(&l.gone);
+  l.inner = mw_walk_inner(l.inner_gone ? &l.gone : &l.kept);
+  l.rows = mw_walk_count(&l.gone);
   return l;
 }
 
@@ -166,7 +128,7 @@ static inline __attribute__((always_inline)) void each_piece(const job *j, unit 
   const layout *l = &j->l;
   const int64_t n = l->inner_gone ? l->inner : u->n;
   for (int64_t row = 0; row < l->rows; row++) {
-    const int64_t end = u->at + walk_at(&l->gone, row) + n;
+    const int64_t end = u->at + mw_walk_at(&l->gone, row) + n;
     int64_t at = end - n;
     for (; at + LANES <= end; at += LANES)
       run(u, LANES, j->x + at, dy ? dy + at : NULL, out ? out + at : NULL);
@@ -244,7 +206,7 @@ static void run_chunk(void *arg, int64_t chunk, int worker) {
   const int64_t across = l->inner_gone ? 1 : mw_chunks(l->inner, LANES); /* units along `inner` */
   (void)worker;
   for (int64_t k = chunk * j->grain; k < end; k++) {
-    unit u = {.n = 1, .group = k, .at = walk_at(&l->kept, k / across)};
+    unit u = {.n = 1, .group = k, .at = mw_walk_at(&l->kept, k / across)};
     if (!l->inner_gone) {
       const int64_t column = k % across * LANES;
       u.group = k / across * l->inner + column;
@@ -287,34 +249,6 @@ static const mw_attr normalize_schema[] = {
      .most = INFINITY},
     {0}};
 
-static unsigned axes_bits(const mw_ints *axes) {
-  unsigned bits = 0;
-  for (int64_t i = 0; i < axes->count; i++) bits |= 1u << axes->at[i];
-  return bits;
-}
-
-/* Brings `axes` into standard form: every axis named, counted from 0, rising. */
-static mw_status resolve_axes(const mw_infer *it, mw_ints *axes) {
-  char text[MW_SPEC_TEXT];
-  const int rank = it->in[0].rank;
-  unsigned bits = 0;
-  for (int64_t i = 0; i < axes->count; i++) {
-    int64_t axis = axes->at[i];
-    if (!mw_axis(&axis, rank))
-      return mw_fail(it, "axes: entry %lld of the list is not an axis of x, which is %s",
-                     (long long)i + 1, it->host->spec_text(&it->in[0], text));
-    if (bits >> axis & 1u)
-      return mw_fail(it, "axes: entry %lld of the list names an axis a second time",
-                     (long long)i + 1);
-    bits |= 1u << axis;
-  }
-  if (axes->count == 0) bits = (1u << rank) - 1;
-  axes->count = 0;
-  for (int k = 0; k < rank; k++)
-    if (bits >> k & 1u) axes->at[axes->count++] = k;
-  return MW_OK;
-}
-
 /* Bytes of the statistics of all groups: a double for each mean, one for each variance. */
 static size_t statistics_bytes(const mw_spec *x, unsigned axes) {
   return 2 * sizeof(double) * (size_t)layout_of(x, axes).groups;
@@ -323,18 +257,18 @@ static size_t statistics_bytes(const mw_spec *x, unsigned axes) {
 static mw_status normalize_infer(mw_infer *it) {
   normalize_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
-  if (resolve_axes(it, &attrs->axes)) return MW_FAILED;
+  if (mw_expect_reduced_axes(it, &attrs->axes)) return MW_FAILED;
   it->out[0] = it->out[1] = *x;
   for (int64_t i = 0; i < attrs->axes.count; i++) it->out[1].shape[attrs->axes.at[i]] = 1;
   it->out[2] = it->out[1];
-  it->saved = statistics_bytes(x, axes_bits(&attrs->axes));
+  it->saved = statistics_bytes(x, mw_axes_bits(&attrs->axes));
   return MW_OK;
 }
 
 /* Forward: statistics that nobody saves. Backward: sums, and gradients of the statistics. */
 static void normalize_workspace(const mw_call *call, mw_workspace *need) {
   const normalize_attrs *attrs = call->attrs;
-  const size_t bytes = statistics_bytes(&call->in[0].spec, axes_bits(&attrs->axes));
+  const size_t bytes = statistics_bytes(&call->in[0].spec, mw_axes_bits(&attrs->axes));
   need->call = call->backward ? 2 * bytes : bytes;
 }
 
@@ -347,7 +281,7 @@ static job job_of(const mw_call *call, unsigned axes, double eps) {
 
 static mw_status normalize_forward(const mw_call *call) {
   const normalize_attrs *attrs = call->attrs;
-  job j = job_of(call, axes_bits(&attrs->axes), attrs->eps);
+  job j = job_of(call, mw_axes_bits(&attrs->axes), attrs->eps);
   real *mean = call->out[1].data, *variance = call->out[2].data;
   j.y = call->out[0].data;
   for (int64_t g = 0; g < call->out[1].count; g++) j.mean[g] = j.variance[g] = NAN;
@@ -369,7 +303,7 @@ static const double *widened(const mw_array *d, double by, double *to) {
 static mw_status normalize_backward(const mw_call *call) {
   const normalize_attrs *attrs = call->attrs;
   if (!call->din[0].data || call->din[0].count == 0) return MW_OK;
-  job j = job_of(call, axes_bits(&attrs->axes), attrs->eps);
+  job j = job_of(call, mw_axes_bits(&attrs->axes), attrs->eps);
   j.sums = call->scratch;
   j.dy = call->dout[0].data;
   j.dx = call->din[0].data;
@@ -420,10 +354,8 @@ static mw_tensor *through(mw_build *g, const own *o, mw_tensor *dh, mw_tensor *d
     dx = sum_of(g, dx, product(g, o->d, share));
   }
   if (dmean) {
-    const mw_spec *x = g->host->tensor_spec(g->in[0]);
-    const mw_setting shape = mw_list("shape", x->rank, x->shape);
     mw_tensor *share = mw_make2(g, "div", dmean, count);
-    dx = sum_of(g, dx, mw_make(g, "expand", 1, &share, 1, &shape));
+    dx = sum_of(g, dx, mw_make_like(g, "expand", share, g->in[0]));
   }
   return dx;
 }
@@ -621,8 +553,7 @@ static mw_tensor *along_channels(mw_build *g, mw_tensor *t) {
   const mw_spec *x = g->host->tensor_spec(g->in[X]);
   int64_t sizes[MW_MAX_RANK];
   for (int k = 0; k < x->rank; k++) sizes[k] = k == 1 ? x->shape[1] : 1;
-  const mw_setting shape = mw_list("shape", x->rank, sizes);
-  return t ? mw_make(g, "reshape", 1, &t, 1, &shape) : NULL;
+  return t ? mw_make_shaped(g, "reshape", t, x->rank, sizes) : NULL;
 }
 
 static mw_tensor *sum_of_channels(mw_build *g, const mw_ints *axes, mw_tensor *t) {

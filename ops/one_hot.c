@@ -45,7 +45,7 @@ static mw_status infer(mw_infer *it) {
   if (labels->dtype == MW_BOOL)
     return mw_fail(it, "labels is %s, expected i32, i64 or u8; use :cast \"u8\"", text);
   if (rank > MW_MAX_RANK) return mw_fail(it, "labels is %s and leaves no room for an axis", text);
-  if (mw_expect_axis(it, "axis", &attrs->axis, rank)) return MW_FAILED; /* of the result */
+  if (mw_expect_axis(it, "axis", &attrs->axis, rank)) return MW_FAILED; /* of y */
   const int64_t axis = attrs->axis;
   it->out[0] = (mw_spec){.dtype = types[attrs->dtype], .rank = rank};
   for (int k = 0; k < rank; k++)

@@ -3,12 +3,18 @@
 #include "../graph/moonwalk.h"
 
 static mw_status infer(mw_infer *it) {
-  char text[MW_SPEC_TEXT];
+  mw_spec a = it->in[0], b = it->in[1], batch;
+  char text[MW_SPEC_TEXT], other[MW_SPEC_TEXT];
   for (int i = 0; i < 2; i++)
     if (it->in[i].rank == 0 || it->in[i].rank == MW_MAX_RANK)
       return mw_fail(it, "%s is %s, expected a vector, or a batch of vectors in its last axis",
                      it->op->inputs[i].name, it->host->spec_text(&it->in[i], text));
-  return mw_expect_same_dtype(it, 1, 0);
+  if (mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
+  a.rank--;
+  b.rank--;
+  if (mw_broadcast(&a, &b, &batch)) return MW_OK;
+  return mw_fail(it, "a is %s and b is %s: the axes before the last do not broadcast",
+                 it->host->spec_text(&it->in[0], text), it->host->spec_text(&it->in[1], other));
 }
 
 static mw_status compose(mw_build *b) {

@@ -234,15 +234,13 @@ static mw_status linear_backward(const mw_call *call) {
 static mw_status pad_compose(mw_build *b) {
   const pad_attrs *attrs = b->attrs;
   static const char *const names[] = {"constant", "reflect", "edge", "wrap"};
-  const mw_spec *x = b->host->tensor_spec(b->in[0]);
   const mw_setting settings[] = {mw_list("pads", (int)attrs->pads.count, attrs->pads.at),
                                  mw_text("mode", names[attrs->mode])};
   mw_tensor *y = mw_make(b, "pad_linear", 1, b->in, 2, settings);
   if (attrs->mode == CONSTANT && attrs->value != 0) {
     const mw_spec flag = {.dtype = MW_BOOL};
-    const mw_setting shape = mw_list("shape", x->rank, x->shape);
     mw_tensor *one = b->host->make_constant(b, &flag, 1);
-    mw_tensor *inside = mw_make(b, "expand", 1, &one, 1, &shape);
+    mw_tensor *inside = mw_make_like(b, "expand", one, b->in[0]);
     inside = mw_make(b, "pad_linear", 1, &inside, 2, settings);
     y = mw_make(b, "where", 3,
                 (mw_tensor *[]){inside, y, mw_make_scalar(b, b->in[0], attrs->value)}, 0, NULL);

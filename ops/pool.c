@@ -128,8 +128,7 @@ static geometry geometry_of(const mw_spec *x, const pool_attrs *a) {
 /* Brings a list to {h, w}; an empty one to {otherwise, otherwise}. */
 static void complete(mw_ints *list, const mw_ints *otherwise) {
   if (list->count == 0) *list = *otherwise;
-  list->at[1] = mw_ints_at(list, 1);
-  list->count = 2;
+  mw_ints_fill(list, 2);
 }
 
 static mw_status check_image(const mw_infer *it) {
@@ -383,7 +382,7 @@ static mw_status maxima_infer(mw_infer *it, bool take) {
   if (mw_expect_same_dtype(it, 1, 0) || maxpool_infer(it)) return MW_FAILED;
   const mw_spec windows_spec = it->out[0], *v = &it->in[1];
   const mw_spec *expected = take ? &it->in[0] : &windows_spec;
-  if (v->rank != 4 || memcmp(v->shape, expected->shape, sizeof v->shape) != 0)
+  if (!mw_same_shape(v, expected))
     return mw_fail(it, "v is %s, expected %s", it->host->spec_text(v, text),
                    it->host->spec_text(expected, wanted));
   it->out[0] = take ? windows_spec : it->in[0];

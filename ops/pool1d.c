@@ -66,11 +66,6 @@ static mw_status pool1d_infer(mw_infer *it) {
   return MW_OK;
 }
 
-static mw_tensor *reshaped(mw_build *b, mw_tensor *t, int rank, const int64_t *sizes) {
-  const mw_setting shape = mw_list("shape", rank, sizes);
-  return mw_make(b, "reshape", 1, &t, 1, &shape);
-}
-
 /* Sequences as images of height 1. `more` is the attribute that only one of the two has. */
 static mw_status pool1d_compose(mw_build *b, const char *op, mw_setting more) {
   const pool1d_attrs *a = b->attrs;
@@ -79,11 +74,11 @@ static mw_status pool1d_compose(mw_build *b, const char *op, mw_setting more) {
                                  mw_list("stride", 2, (int64_t[]){1, a->stride.at[0]}),
                                  mw_list("padding", 2, (int64_t[]){0, a->padding.at[0]}),
                                  mw_bool("ceil_mode", a->ceil_mode), more};
-  mw_tensor *x = reshaped(b, b->in[0], 4, (int64_t[]){n[0], n[1], 1, n[2]});
+  mw_tensor *x = mw_make_shaped(b, "reshape", b->in[0], 4, (int64_t[]){n[0], n[1], 1, n[2]});
   mw_tensor *y = mw_make(b, op, 1, &x, 5, settings);
   if (!y) return MW_FAILED;
   const int64_t length = b->host->tensor_spec(y)->shape[3];
-  b->out[0] = reshaped(b, y, 3, (int64_t[]){n[0], n[1], length});
+  b->out[0] = mw_make_shaped(b, "reshape", y, 3, (int64_t[]){n[0], n[1], length});
   return MW_OK;
 }
 

@@ -24,44 +24,18 @@ typedef struct prod_attrs {
 
 /* ---- walking: results, and the numbers of each --------------------------------------------- */
 
-/* Axes, innermost first, with the input's step along each. */
-typedef struct walk {
-  int rank;
-  int64_t size[MW_MAX_RANK], step[MW_MAX_RANK];
-} walk;
-
 /* x's axes are the blocks of neighbouring results, and in each of these the rows of numbers that
  * are multiplied. Where the innermost axis goes, a block is one result and its rows are runs of
- * `row` numbers; where it stays, a block is up to STRIP results, and a row has one number of each. */
+ * `row` numbers; where it stays, a block is up to STRIP results, and a row has one number of
+ * each. */
 typedef struct layout {
-  walk kept, gone;
+  mw_walk kept, gone;
   int64_t across; /* results side by side: the innermost axis where it stays, otherwise 1 */
   int64_t row;    /* numbers of a result side by side: the innermost axis where it goes */
   int64_t rows;   /* positions of `gone` */
   int64_t strips; /* blocks that `across` is cut into */
   int64_t blocks, grain;
 } layout;
-
-static void walk_add(walk *w, int64_t size, int64_t step) {
-  w->size[w->rank] = size;
-  w->step[w->rank++] = step;
-}
-
-/* Where position i of a walk, in row-major order, lies in x. */
-static int64_t walk_at(const walk *w, int64_t i) {
-  int64_t offset = 0;
-  for (int k = 0; k < w->rank; k++) {
-    offset += i % w->size[k] * w->step[k];
-    i /= w->size[k];
-  }
-  return offset;
-}
-
-static int64_t walk_count(const walk *w) {
-  int64_t count = 1;
-  for (int k = 0; k < w->rank; k++) count *= w->size[k];
-  return count;
-}
 
 /* x is not empty. */
 static layout layout_of(const mw_spec *x, const mw_ints *axes) {
@@ -76,14 +50,14 @@ static layout layout_of(const mw_spec *x, const mw_ints *axes) {
       *(gone[k] ? &l.row : &l.across) *= size;
       last_gone = gone[k];
     } else {
-      walk_add(gone[k] ? &l.gone : &l.kept, size, step);
+      mw_walk_add(gone[k] ? &l.gone : &l.kept, size, step);
     }
     innermost = false;
     step *= size;
   }
-  l.rows = walk_count(&l.gone);
+  l.rows = mw_walk_count(&l.gone);
   l.strips = mw_chunks(l.across, STRIP);
-  l.blocks = walk_count(&l.kept) * l.strips;
+  l.blocks = mw_walk_count(&l.kept) * l.strips;
   const int64_t work = l.rows * l.row * (l.across < STRIP ? l.across : STRIP);
   l.grain = work < GRAIN ? GRAIN / work : 1;
   return l;
@@ -94,7 +68,7 @@ static int64_t block_at(const layout *l, int64_t block, int64_t *result, int64_t
   const int64_t kept = block / l->strips, column = (block - kept * l->strips) * STRIP;
   *result = kept * l->across + column;
   *n = l->across - column < STRIP ? l->across - column : STRIP;
-  return walk_at(&l->kept, kept) + column;
+  return mw_walk_at(&l->kept, kept) + column;
 }
 
 typedef struct job {
@@ -127,7 +101,7 @@ static void forward_chunk(void *arg, int64_t chunk, int worker) {
     total *y = (total *)j->call->out[0].data + result;
     for (int64_t c = 0; c < n; c++) product[c] = 1;
     for (int64_t i = 0; i < l->rows; i++) {
-      const real *part = x + walk_at(&l->gone, i);
+      const real *part = x + mw_walk_at(&l->gone, i);
       if (l->across == 1) product[0] *= multiply_row(l->row, part);
       else
         for (int64_t c = 0; c < n; c++) product[c] *= (factor)part[c];
@@ -175,7 +149,7 @@ static void before_rows(const layout *l, int64_t n, const real *x, real *dx) {
   factor product[STRIP];
   for (int64_t c = 0; c < n; c++) product[c] = 1;
   for (int64_t i = 0; i < l->rows; i++) {
-    const int64_t at = walk_at(&l->gone, i);
+    const int64_t at = mw_walk_at(&l->gone, i);
     if (l->across == 1) product[0] = before_run(l->row, product[0], x + at, dx + at);
     else
       for (int64_t c = 0; c < n; c++)
@@ -187,7 +161,7 @@ static void after_rows(const layout *l, int64_t n, const real *x, const real *dy
   factor product[STRIP];
   for (int64_t c = 0; c < n; c++) product[c] = (factor)dy[c];
   for (int64_t i = l->rows - 1; i >= 0; i--) {
-    const int64_t at = walk_at(&l->gone, i);
+    const int64_t at = mw_walk_at(&l->gone, i);
     if (l->across == 1) product[0] = after_run(l->row, product[0], x + at, dx + at);
     else
       for (int64_t c = 0; c < n; c++)
@@ -276,9 +250,7 @@ static mw_status gradient(mw_build *g) {
     if (x->shape[k] == 0) return MW_OK; /* nothing to write: zeros */
   int n = halve(g, &t, &attrs->axes, levels);
   if (!t) return MW_FAILED;
-  const mw_spec *kept = g->host->tensor_spec(t);
-  const mw_setting shape = mw_list("shape", kept->rank, kept->shape);
-  d = mw_make(g, "reshape", 1, &d, 1, &shape);
+  d = mw_make_like(g, "reshape", d, t);
   while (d && n-- > 0) {
     const level *l = &levels[n];
     mw_tensor *rest = l->rest ? part(g, d, l->axis, l->half, 1) : NULL;
@@ -291,33 +263,11 @@ static mw_status gradient(mw_build *g) {
 
 /* ---- the op ------------------------------------------------------------------------------- */
 
-/* Brings `axes` into standard form: every axis named, counted from 0, rising. */
-static mw_status resolve_axes(const mw_infer *it, mw_ints *axes) {
-  char text[MW_SPEC_TEXT];
-  const int rank = it->in[0].rank;
-  bool gone[MW_MAX_RANK] = {false};
-  for (int64_t i = 0; i < axes->count; i++) {
-    int64_t axis = axes->at[i];
-    if (!mw_axis(&axis, rank))
-      return mw_fail(it, "axes: entry %lld of the list is not an axis of x, which is %s",
-                     (long long)i + 1, it->host->spec_text(&it->in[0], text));
-    if (gone[axis])
-      return mw_fail(it, "axes: entry %lld of the list names an axis a second time",
-                     (long long)i + 1);
-    gone[axis] = true;
-  }
-  const bool all = axes->count == 0;
-  axes->count = 0;
-  for (int k = 0; k < rank; k++)
-    if (all || gone[k]) axes->at[axes->count++] = k;
-  return MW_OK;
-}
-
 static mw_status infer(mw_infer *it) {
   prod_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
-  if (resolve_axes(it, &attrs->axes)) return MW_FAILED;
-  mw_spec y = {.dtype = x->dtype == MW_F32 || x->dtype == MW_F64 ? x->dtype : MW_I64};
+  if (mw_expect_reduced_axes(it, &attrs->axes)) return MW_FAILED;
+  mw_spec y = {.dtype = mw_is_float(x->dtype) ? x->dtype : MW_I64};
   for (int k = 0, next = 0; k < x->rank; k++) {
     const bool gone = next < attrs->axes.count && attrs->axes.at[next] == k;
     next += gone;

@@ -89,7 +89,7 @@ static mw_status infer_bernoulli(mw_infer *it) {
   char text[MW_SPEC_TEXT];
   if (expect_key(it, 1)) return MW_FAILED;
   if (!mw_present(p)) return set_shape(it);
-  if (p->dtype != MW_F32 && p->dtype != MW_F64)
+  if (!mw_is_float(p->dtype))
     return mw_fail(it, "probabilities is %s, expected f32 or f64; use :cast",
                    it->host->spec_text(p, text));
   if (attrs->shape.count)

@@ -32,17 +32,11 @@ typedef struct fold {
   void (*rows)(int64_t n, const real *x, void *y); /* y[i] takes in x[i] */
 } fold;
 
-/* Axes, innermost first, with the input's step along each. */
-typedef struct walk {
-  int rank;
-  int64_t size[MW_MAX_RANK], step[MW_MAX_RANK];
-} walk;
-
 typedef struct reduction {
   const mw_call *call;
   const fold *fold;
-  walk kept, gone; /* without the innermost axis, which one of them had: */
-  int64_t inner;   /* its size */
+  mw_walk kept, gone; /* without the innermost axis, which one of them had: */
+  int64_t inner;      /* its size */
   bool inner_gone;
   int64_t groups; /* positions of `gone` */
   int64_t grain;  /* results of a chunk */
@@ -60,44 +54,9 @@ typedef struct sum_to_attrs {
 
 /* ---- walking ------------------------------------------------------------------------------ */
 
-static void walk_add(walk *w, int64_t size, int64_t step) {
-  const int last = w->rank - 1;
-  if (w->rank > 0 && step == w->step[last] * w->size[last]) {
-    w->size[last] *= size;
-  } else {
-    w->size[w->rank] = size;
-    w->step[w->rank++] = step;
-  }
-}
-
-/* Takes the innermost axis out. */
-static int64_t walk_inner(walk *w) {
-  const int64_t size = w->size[0];
-  w->rank--;
-  memmove(w->size, w->size + 1, sizeof w->size - sizeof *w->size);
-  memmove(w->step, w->step + 1, sizeof w->step - sizeof *w->step);
-  return size;
-}
-
-/* Where position i of a walk, in row-major order, lies in the input. */
-static int64_t walk_at(const walk *w, int64_t i) {
-  int64_t offset = 0;
-  for (int k = 0; k < w->rank - 1; k++) {
-    offset += i % w->size[k] * w->step[k];
-    i /= w->size[k];
-  }
-  return w->rank > 0 ? offset + i * w->step[w->rank - 1] : 0;
-}
-
-static int64_t walk_count(const walk *w) {
-  int64_t count = 1;
-  for (int k = 0; k < w->rank; k++) count *= w->size[k];
-  return count;
-}
-
 /* x is not empty; bit k of `axes` says that axis k goes. */
 static reduction reduction_of(const mw_call *call, const mw_spec *x, unsigned axes) {
-  reduction r = {.call = call, .inner = 1, .inner_gone = true};
+  reduction r = {.call = call, .inner_gone = true};
   bool any = false;
   int64_t step = 1;
   for (int k = x->rank - 1; k >= 0; k--) {
@@ -105,11 +64,11 @@ static reduction reduction_of(const mw_call *call, const mw_spec *x, unsigned ax
     if (x->shape[k] == 1) continue;
     if (!any) r.inner_gone = gone;
     any = true;
-    walk_add(gone ? &r.gone : &r.kept, x->shape[k], step);
+    mw_walk_add(gone ? &r.gone : &r.kept, x->shape[k], step);
     step *= x->shape[k];
   }
-  if (any) r.inner = walk_inner(r.inner_gone ? &r.gone : &r.kept);
-  r.groups = walk_count(&r.gone);
+  r.inner = mw_walk_inner(r.inner_gone ? &r.gone : &r.kept);
+  r.groups = mw_walk_count(&r.gone);
   const int64_t work = r.inner_gone ? r.groups * r.inner : r.groups;
   r.grain = work < GRAIN ? GRAIN / work : 1;
   if (!r.inner_gone && r.grain < STRIP) r.grain = STRIP;
@@ -122,7 +81,7 @@ static reduction reduction_of(const mw_call *call, const mw_spec *x, unsigned ax
 static void fold_groups(const reduction *r, int64_t first, int64_t end, int64_t n, const real *x,
                         void *y) {
   for (int64_t i = first; i < end; i++) {
-    const real *part = x + walk_at(&r->gone, i);
+    const real *part = x + mw_walk_at(&r->gone, i);
     if (r->inner_gone) r->fold->row(r->inner, part, y);
     else r->fold->rows(n, part, y);
   }
@@ -166,11 +125,11 @@ static void reduce_chunk(void *arg, int64_t chunk, int worker) {
   for (int64_t at = chunk * r->grain; at < end;) {
     int64_t n = 1, offset;
     if (r->inner_gone) {
-      offset = walk_at(&r->kept, at);
+      offset = mw_walk_at(&r->kept, at);
     } else {
       const int64_t row = at / r->inner, column = at - row * r->inner;
       n = r->inner - column < end - at ? r->inner - column : end - at;
-      offset = walk_at(&r->kept, row) + column;
+      offset = mw_walk_at(&r->kept, row) + column;
     }
     fold_results(r, n, x + offset, y + (size_t)at * r->fold->out_size);
     at += n;
@@ -196,34 +155,6 @@ static mw_status reduce(const mw_call *call, const fold *f, unsigned axes, bool 
 
 /* ---- axes and shapes ---------------------------------------------------------------------- */
 
-static unsigned axes_bits(const mw_ints *axes) {
-  unsigned bits = 0;
-  for (int64_t i = 0; i < axes->count; i++) bits |= 1u << axes->at[i];
-  return bits;
-}
-
-/* Brings `axes` into standard form: every axis named, counted from 0, rising. */
-static mw_status resolve_axes(const mw_infer *it, mw_ints *axes) {
-  char text[MW_SPEC_TEXT];
-  const int rank = it->in[0].rank;
-  unsigned bits = 0;
-  for (int64_t i = 0; i < axes->count; i++) {
-    int64_t axis = axes->at[i];
-    if (!mw_axis(&axis, rank))
-      return mw_fail(it, "axes: entry %lld of the list is not an axis of x, which is %s",
-                     (long long)i + 1, it->host->spec_text(&it->in[0], text));
-    if (bits >> axis & 1u)
-      return mw_fail(it, "axes: entry %lld of the list names an axis a second time",
-                     (long long)i + 1);
-    bits |= 1u << axis;
-  }
-  if (axes->count == 0) bits = (1u << rank) - 1;
-  axes->count = 0;
-  for (int k = 0; k < rank; k++)
-    if (bits >> k & 1u) axes->at[axes->count++] = k;
-  return MW_OK;
-}
-
 static void drop_axes(const mw_spec *x, unsigned axes, bool keepdims, mw_dtype dtype, mw_spec *y) {
   *y = (mw_spec){.dtype = dtype};
   for (int k = 0; k < x->rank; k++) {
@@ -234,20 +165,18 @@ static void drop_axes(const mw_spec *x, unsigned axes, bool keepdims, mw_dtype d
 
 static mw_status reduce_infer(mw_infer *it, mw_dtype dtype) {
   reduce_attrs *attrs = it->attrs;
-  if (resolve_axes(it, &attrs->axes)) return MW_FAILED;
-  drop_axes(&it->in[0], axes_bits(&attrs->axes), attrs->keepdims, dtype, &it->out[0]);
+  if (mw_expect_reduced_axes(it, &attrs->axes)) return MW_FAILED;
+  drop_axes(&it->in[0], mw_axes_bits(&attrs->axes), attrs->keepdims, dtype, &it->out[0]);
   return MW_OK;
 }
 
-static bool is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
-
 static mw_status sum_infer(mw_infer *it) {
-  return reduce_infer(it, is_float(it->in[0].dtype) ? it->in[0].dtype : MW_I64);
+  return reduce_infer(it, mw_is_float(it->in[0].dtype) ? it->in[0].dtype : MW_I64);
 }
 
 static mw_status reduce_axes(const mw_call *call, const fold *f, bool mean) {
   const reduce_attrs *attrs = call->attrs;
-  return reduce(call, f, axes_bits(&attrs->axes), mean);
+  return reduce(call, f, mw_axes_bits(&attrs->axes), mean);
 }
 
 /* dy with the axes that went back in their places, of size 1. */
@@ -255,15 +184,8 @@ static mw_tensor *with_axes(mw_build *g, mw_tensor *dy) {
   const reduce_attrs *attrs = g->attrs;
   mw_spec full;
   if (attrs->keepdims || attrs->axes.count == 0) return dy;
-  drop_axes(g->host->tensor_spec(g->in[0]), axes_bits(&attrs->axes), true, MW_NONE, &full);
-  const mw_setting shape = mw_list("shape", full.rank, full.shape);
-  return mw_make(g, "reshape", 1, &dy, 1, &shape);
-}
-
-static mw_tensor *expand_like(mw_build *g, mw_tensor *d, mw_tensor *like) {
-  const mw_spec *spec = g->host->tensor_spec(like);
-  const mw_setting shape = mw_list("shape", spec->rank, spec->shape);
-  return mw_make(g, "expand", 1, &d, 1, &shape);
+  drop_axes(g->host->tensor_spec(g->in[0]), mw_axes_bits(&attrs->axes), true, MW_NONE, &full);
+  return mw_make_shaped(g, "reshape", dy, full.rank, full.shape);
 }
 
 static const mw_attr reduce_schema[] = {{.name = "axes",
@@ -323,7 +245,7 @@ static const fold sum_fold = {.out_size = sizeof(total), .row = sum_row, .rows =
 static mw_status sum_forward(const mw_call *call) { return reduce_axes(call, &sum_fold, false); }
 
 static mw_status sum_gradient(mw_build *g) {
-  g->din[0] = expand_like(g, with_axes(g, g->dout[0]), g->in[0]);
+  g->din[0] = mw_make_like(g, "expand", with_axes(g, g->dout[0]), g->in[0]);
   return MW_OK;
 }
 
@@ -353,17 +275,14 @@ static unsigned sum_to_axes(const mw_spec *x, const mw_spec *y) {
 static mw_status sum_to_infer(mw_infer *it) {
   const sum_to_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
-  const mw_dtype dtype = is_float(x->dtype) ? x->dtype : MW_I64;
+  const mw_dtype dtype = mw_is_float(x->dtype) ? x->dtype : MW_I64;
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
   if (attrs->shape.count > MW_MAX_RANK)
     return mw_fail(it, "shape has %lld entries, the most is %d", (long long)attrs->shape.count,
                    MW_MAX_RANK);
   mw_spec y = {.dtype = dtype, .rank = (int)attrs->shape.count};
-  bool fits = y.rank <= x->rank;
   for (int k = 0; k < y.rank; k++) y.shape[k] = attrs->shape.at[k];
-  for (int k = 1; fits && k <= y.rank; k++)
-    fits = y.shape[y.rank - k] == 1 || y.shape[y.rank - k] == x->shape[x->rank - k];
-  if (!fits)
+  if (!mw_broadcasts_to(&y, x))
     return mw_fail(it, "x is %s, which cannot be summed to %s: each size must be x's or 1",
                    it->host->spec_text(x, a), it->host->spec_text(&y, b));
   it->out[0] = y;
@@ -375,7 +294,7 @@ static mw_status sum_to_forward(const mw_call *call) {
 }
 
 static mw_status sum_to_gradient(mw_build *g) {
-  g->din[0] = expand_like(g, g->dout[0], g->in[0]);
+  g->din[0] = mw_make_like(g, "expand", g->dout[0], g->in[0]);
   return MW_OK;
 }
 
@@ -419,7 +338,7 @@ static mw_status mean_gradient(mw_build *g) {
   /* Of nothing there is nothing to share, but 1 keeps 0 / 0 out of the derivative of this. */
   if (count == 0) count = 1;
   mw_tensor *share = mw_make2(g, "div", g->dout[0], mw_make_scalar(g, g->dout[0], count));
-  g->din[0] = expand_like(g, with_axes(g, share), g->in[0]);
+  g->din[0] = mw_make_like(g, "expand", with_axes(g, share), g->in[0]);
   return MW_OK;
 }
 
@@ -488,7 +407,7 @@ static void mark_first(const reduction *r, const real *x, real *y, real value,
   const int64_t inner = r->inner_gone ? r->inner : 1;
   int64_t best = 0;
   for (int64_t i = 0; i < r->groups; i++) {
-    const int64_t row = walk_at(&r->gone, i);
+    const int64_t row = mw_walk_at(&r->gone, i);
     for (int64_t j = row; j < row + inner; j++)
       if (!is_nan(x[best]) && pick(x[best], x[j]) != x[best]) best = j;
   }
@@ -502,10 +421,10 @@ static mw_status mark(const mw_call *call, real *y, const real *values, real (*p
   const mw_array *x = &call->in[0];
   if (x->count == 0) return MW_OK;
   memset(y, 0, (size_t)x->count * sizeof(real));
-  const reduction r = reduction_of(call, &x->spec, axes_bits(&attrs->axes));
-  const int64_t across = r.inner_gone ? 1 : r.inner, kept = walk_count(&r.kept);
+  const reduction r = reduction_of(call, &x->spec, mw_axes_bits(&attrs->axes));
+  const int64_t across = r.inner_gone ? 1 : r.inner, kept = mw_walk_count(&r.kept);
   for (int64_t i = 0; i < kept; i++) {
-    const int64_t first = walk_at(&r.kept, i);
+    const int64_t first = mw_walk_at(&r.kept, i);
     for (int64_t j = 0; j < across; j++)
       mark_first(&r, (const real *)x->data + first + j, y + first + j,
                  values ? values[i * across + j] : 1, pick);
@@ -513,8 +432,8 @@ static mw_status mark(const mw_call *call, real *y, const real *values, real (*p
   return MW_OK;
 }
 
-/* dy where the mask, 1 at the first extremum of each group, lets it through; a choice and no product,
- * so that the others get 0 where dy is infinite. */
+/* dy where the mask, 1 at the first extremum of each group, lets it through; a choice and no
+ * product, so that the others get 0 where dy is infinite. */
 static mw_status extremum_gradient(mw_build *g, const char *mask) {
   const reduce_attrs *attrs = g->attrs;
   const mw_setting axes = mw_list("axes", (int)attrs->axes.count, attrs->axes.at);
@@ -529,7 +448,7 @@ static mw_status extremum_gradient(mw_build *g, const char *mask) {
 static mw_status mask_infer(mw_infer *it) {
   reduce_attrs *attrs = it->attrs;
   it->out[0] = it->in[0];
-  return resolve_axes(it, &attrs->axes);
+  return mw_expect_reduced_axes(it, &attrs->axes);
 }
 
 static mw_status mask_gradient(mw_build *g) { return g->din[0] = NULL, MW_OK; }

@@ -65,9 +65,7 @@ static mw_status flatten_infer(mw_infer *it) {
 }
 
 static mw_status gradient(mw_build *g) {
-  const mw_spec *x = g->host->tensor_spec(g->in[0]);
-  const mw_setting shape = mw_list("shape", x->rank, x->shape);
-  g->din[0] = mw_make(g, "reshape", 1, g->dout, 1, &shape);
+  g->din[0] = mw_make_like(g, "reshape", g->dout[0], g->in[0]);
   return MW_OK;
 }
 

@@ -19,9 +19,7 @@ static const mw_attr schema[] = {{.name = "axis",
 static mw_status infer(mw_infer *it) {
   softmax_attrs *attrs = it->attrs;
   const mw_spec *x = &it->in[0];
-  char text[MW_SPEC_TEXT];
-  if (!mw_axis(&attrs->axis, x->rank))
-    return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(x, text));
+  if (mw_expect_axis(it, "axis", &attrs->axis, x->rank)) return MW_FAILED;
   it->out[0] = *x;
   return MW_OK;
 }

@@ -21,11 +21,9 @@ typedef struct job {
   bool descending;
 } job;
 
-static mw_status check_axis(const mw_infer *it) {
+static mw_status check_axis(mw_infer *it) {
   sort_attrs *attrs = it->attrs;
-  char text[MW_SPEC_TEXT];
-  if (mw_axis(&attrs->axis, it->in[0].rank)) return MW_OK;
-  return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(&it->in[0], text));
+  return mw_expect_axis(it, "axis", &attrs->axis, it->in[0].rank);
 }
 
 static mw_status argsort_infer(mw_infer *it) {
@@ -54,7 +52,7 @@ static void sort_run(const real *x, int64_t *order, int64_t first, int64_t end, 
   }
 }
 
-/* from[first .. middle) and from[middle .. end) are sorted; the left one's come first when equal. */
+/* from[first .. middle) and from[middle .. end) are sorted; of equals the left one's come first. */
 static void merge(const real *x, const int64_t *from, int64_t *to, int64_t first, int64_t middle,
                   int64_t end, bool descending) {
   int64_t left = first, right = middle;
@@ -130,8 +128,6 @@ static void give(mw_build *b, mw_tensor *indices) {
   b->out[0] = mw_make(b, "gather", 2, (mw_tensor *[]){b->in[0], indices}, 1, &axis);
   b->out[1] = indices;
 }
-
-static mw_status sort_infer(mw_infer *it) { return check_axis(it); }
 
 static mw_status sort_compose(mw_build *b) {
   give(b, order_of(b, ((const sort_attrs *)b->attrs)->descending));
@@ -215,7 +211,7 @@ static const mw_op sort_op = {
     .outputs = {{"values"}, {"indices", .doc = "i64"}},
     .attrs = sort_schema,
     .attrs_size = sizeof(sort_attrs),
-    .infer = sort_infer,
+    .infer = check_axis,
     .compose = sort_compose,
 };
 

@@ -6,29 +6,13 @@ typedef struct axes_attrs {
   mw_ints axes;
 } axes_attrs;
 
-/* The axes as bits; fails on what is none of `rank` axes and on an axis named twice. */
-static mw_status axes_of(const mw_infer *it, int rank, unsigned *bits) {
-  mw_ints *axes = &((axes_attrs *)it->attrs)->axes;
-  char text[MW_SPEC_TEXT];
-  it->host->spec_text(&it->in[0], text);
-  *bits = 0;
-  for (int k = 0; k < axes->count; k++) {
-    if (!mw_axis(&axes->at[k], rank))
-      return mw_fail(it, "axes: entry %d is none of the %d axes that %s has%s", k + 1, rank, text,
-                     rank == it->in[0].rank ? "" : " in the result");
-    if (*bits >> axes->at[k] & 1u)
-      return mw_fail(it, "axes: entry %d names an axis a second time", k + 1);
-    *bits |= 1u << axes->at[k];
-  }
-  return MW_OK;
-}
-
 static mw_status squeeze_infer(mw_infer *it) {
   const mw_spec *x = &it->in[0];
-  unsigned bits;
+  mw_ints *axes = &((axes_attrs *)it->attrs)->axes;
   char text[MW_SPEC_TEXT];
-  if (axes_of(it, x->rank, &bits)) return MW_FAILED;
-  const bool all = ((axes_attrs *)it->attrs)->axes.count == 0;
+  if (mw_expect_axes(it, "axes", axes, x->rank)) return MW_FAILED;
+  const unsigned bits = mw_axes_bits(axes);
+  const bool all = axes->count == 0;
   mw_spec y = {.dtype = x->dtype};
   for (int k = 0; k < x->rank; k++) {
     const bool named = bits >> k & 1u;
@@ -43,23 +27,21 @@ static mw_status squeeze_infer(mw_infer *it) {
 
 static mw_status unsqueeze_infer(mw_infer *it) {
   const mw_spec *x = &it->in[0];
-  const int64_t added = ((axes_attrs *)it->attrs)->axes.count;
-  unsigned bits;
+  mw_ints *axes = &((axes_attrs *)it->attrs)->axes;
   char text[MW_SPEC_TEXT];
-  if (x->rank + added > MW_MAX_RANK)
+  if (x->rank + axes->count > MW_MAX_RANK)
     return mw_fail(it, "x is %s, and %lld axes more are too many: at most %d are possible",
-                   it->host->spec_text(x, text), (long long)added, MW_MAX_RANK);
-  mw_spec y = {.dtype = x->dtype, .rank = x->rank + (int)added};
-  if (axes_of(it, y.rank, &bits)) return MW_FAILED;
+                   it->host->spec_text(x, text), (long long)axes->count, MW_MAX_RANK);
+  mw_spec y = {.dtype = x->dtype, .rank = x->rank + (int)axes->count};
+  if (mw_expect_axes(it, "axes", axes, y.rank)) return MW_FAILED;
+  const unsigned bits = mw_axes_bits(axes);
   for (int k = 0, from = 0; k < y.rank; k++) y.shape[k] = bits >> k & 1u ? 1 : x->shape[from++];
   it->out[0] = y;
   return MW_OK;
 }
 
 static mw_status gradient(mw_build *g) {
-  const mw_spec *x = g->host->tensor_spec(g->in[0]);
-  const mw_setting shape = mw_list("shape", x->rank, x->shape);
-  g->din[0] = mw_make(g, "reshape", 1, g->dout, 1, &shape);
+  g->din[0] = mw_make_like(g, "reshape", g->dout[0], g->in[0]);
   return MW_OK;
 }
 

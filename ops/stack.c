@@ -1,7 +1,6 @@
 /* stack.c: joins tensors of one shape along a new axis. */
 /* real: f32 */
 #include <stdlib.h>
-#include <string.h>
 
 #include "../graph/moonwalk.h"
 
@@ -23,14 +22,10 @@ static mw_status infer(mw_infer *it) {
   it->host->spec_text(first, a);
   if (first->rank == MW_MAX_RANK)
     return mw_fail(it, "the first tensor is %s, which leaves no room for an axis", a);
-  if (!mw_axis(&attrs->axis, first->rank + 1))
-    return mw_fail(it, "axis is none of the result's %d axes; the first tensor is %s",
-                   first->rank + 1, a);
+  if (mw_expect_axis(it, "axis", &attrs->axis, first->rank + 1)) return MW_FAILED; /* of y */
   for (int i = 1; i < it->n_in; i++) {
     const mw_spec *x = &it->in[i];
-    if (x->dtype == first->dtype && x->rank == first->rank &&
-        memcmp(x->shape, first->shape, sizeof x->shape) == 0)
-      continue;
+    if (x->dtype == first->dtype && mw_same_shape(x, first)) continue;
     return mw_fail(it, "tensor %d is %s, but the first is %s: all must be alike%s", i + 1,
                    it->host->spec_text(x, b), a, x->dtype != first->dtype ? "; use :cast" : "");
   }

@@ -5,15 +5,8 @@
 /* x seen as [outer, inner] becomes [outer, times, inner], in which it is the same `times` times.
  * Both ops are this, with the axis that is repeated in inner or at the end of outer. */
 static mw_tensor *repeat(mw_build *b, mw_tensor *x, int64_t outer, int64_t times, int64_t inner) {
-  const mw_setting apart = mw_list("shape", 3, (int64_t[]){outer, 1, inner});
-  const mw_setting full = mw_list("shape", 3, (int64_t[]){outer, times, inner});
-  mw_tensor *one = mw_make(b, "reshape", 1, &x, 1, &apart);
-  return mw_make(b, "expand", 1, &one, 1, &full);
-}
-
-static mw_tensor *shaped(mw_build *b, mw_tensor *x, const mw_spec *to) {
-  const mw_setting shape = mw_list("shape", to->rank, to->shape);
-  return mw_make(b, "reshape", 1, &x, 1, &shape);
+  mw_tensor *one = mw_make_shaped(b, "reshape", x, 3, (int64_t[]){outer, 1, inner});
+  return mw_make_shaped(b, "expand", one, 3, (int64_t[]){outer, times, inner});
 }
 
 static int64_t product(const mw_spec *x, int from, int end) {
@@ -73,7 +66,7 @@ static mw_status tile_compose(mw_build *b) {
     x = repeat(b, x, product(&y, 0, axis), times, product(&y, axis, y.rank));
     y.shape[axis] *= times;
   }
-  b->out[0] = shaped(b, x, &y);
+  b->out[0] = mw_make_shaped(b, "reshape", x, y.rank, y.shape);
   return MW_OK;
 }
 
@@ -117,9 +110,7 @@ typedef struct interleave_attrs {
 static mw_status interleave_infer(mw_infer *it) {
   interleave_attrs *attrs = it->attrs;
   mw_spec y = it->in[0];
-  char text[MW_SPEC_TEXT];
-  if (!mw_axis(&attrs->axis, y.rank))
-    return mw_fail(it, "axis is none of x's axes: x is %s", it->host->spec_text(&y, text));
+  if (mw_expect_axis(it, "axis", &attrs->axis, y.rank)) return MW_FAILED;
   return grow(it, &y, attrs->axis, attrs->repeats);
 }
 
@@ -130,7 +121,7 @@ static mw_status interleave_compose(mw_build *b) {
   mw_tensor *x =
       repeat(b, b->in[0], product(&y, 0, after), attrs->repeats, product(&y, after, y.rank));
   y.shape[attrs->axis] *= attrs->repeats;
-  b->out[0] = shaped(b, x, &y);
+  b->out[0] = mw_make_shaped(b, "reshape", x, y.rank, y.shape);
   return MW_OK;
 }
 

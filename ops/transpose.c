@@ -23,22 +23,14 @@ static mw_status infer(mw_infer *it) {
   mw_ints *perm = &attrs->perm;
   const mw_spec *x = &it->in[0];
   char text[MW_SPEC_TEXT];
-  unsigned seen = 0;
-  it->host->spec_text(x, text);
   if (perm->count == 0)
     for (int k = x->rank - 1; k >= 0; k--) perm->at[perm->count++] = k;
   if (perm->count != x->rank)
-    return mw_fail(it, "perm names %lld axes, x is %s and has %d", (long long)perm->count, text,
-                   x->rank);
+    return mw_fail(it, "perm names %lld axes, x is %s and has %d", (long long)perm->count,
+                   it->host->spec_text(x, text), x->rank);
+  if (mw_expect_axes(it, "perm", perm, x->rank)) return MW_FAILED;
   it->out[0] = *x;
-  for (int k = 0; k < x->rank; k++) {
-    if (!mw_axis(&perm->at[k], x->rank))
-      return mw_fail(it, "perm: entry %d is not an axis of x, which is %s", k + 1, text);
-    const int64_t axis = perm->at[k];
-    if (seen >> axis & 1u) return mw_fail(it, "perm: entry %d names an axis a second time", k + 1);
-    seen |= 1u << axis;
-    it->out[0].shape[k] = x->shape[axis];
-  }
+  for (int k = 0; k < x->rank; k++) it->out[0].shape[k] = x->shape[perm->at[k]];
   return MW_OK;
 }
 

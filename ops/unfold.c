@@ -18,21 +18,11 @@ typedef struct geometry {
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-static void complete_pair(mw_ints *list) {
-  list->at[1] = mw_ints_at(list, 1);
-  list->count = 2;
-}
-
 static void complete(fold_attrs *a) {
-  complete_pair(&a->kernel);
-  complete_pair(&a->stride);
-  complete_pair(&a->dilation);
-  if (a->padding.count == 1) a->padding.at[LEFT] = a->padding.at[TOP];
-  if (a->padding.count <= 2) {
-    a->padding.at[BOTTOM] = a->padding.at[TOP];
-    a->padding.at[RIGHT] = a->padding.at[LEFT];
-  }
-  a->padding.count = 4;
+  mw_ints_fill(&a->kernel, 2);
+  mw_ints_fill(&a->stride, 2);
+  mw_ints_fill(&a->dilation, 2);
+  mw_ints_fill_sides(&a->padding, 2);
 }
 
 /* Of a side, 0 for the height or 1 for the width: so many windows; 0 where not one fits. */
@@ -78,7 +68,7 @@ static mw_status fold_infer(mw_infer *it) {
   fold_attrs *a = it->attrs;
   const mw_spec *x = &it->in[0];
   complete(a);
-  complete_pair(&a->size);
+  mw_ints_fill(&a->size, 2);
   if (x->rank != 3)
     return mw_fail(it, "x is %s, expected rank 3 [batch, channels * kernel, windows]",
                    it->host->spec_text(x, text[0]));

@@ -13,11 +13,6 @@ typedef struct upsample_attrs {
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-static void complete_pair(mw_ints *list) {
-  list->at[1] = mw_ints_at(list, 1);
-  list->count = 2;
-}
-
 static mw_status infer(mw_infer *it) {
   char text[MW_SPEC_TEXT];
   upsample_attrs *a = it->attrs;
@@ -30,10 +25,10 @@ static mw_status infer(mw_infer *it) {
     return mw_fail(it, "align_corners has no meaning for the mode nearest; use mode='bilinear'");
   it->out[0] = *x;
   if (a->scale.count > 0) {
-    complete_pair(&a->scale);
+    mw_ints_fill(&a->scale, 2);
     for (int s = 0; s < 2; s++) it->out[0].shape[2 + s] = x->shape[2 + s] * a->scale.at[s];
   } else {
-    complete_pair(&a->size);
+    mw_ints_fill(&a->size, 2);
     for (int s = 0; s < 2; s++) it->out[0].shape[2 + s] = a->size.at[s];
   }
   const int64_t *y = it->out[0].shape;
@@ -114,7 +109,8 @@ static void add_line(int64_t n, real *restrict line, const real *restrict dy, re
 }
 
 /* A row of dx collects the rows of dy that took from it, and then their columns. The rows of the
- * output that begin at row i are first .. end-1; those that began above may take from it as well. */
+ * output that begin at row i are first .. end-1; those that began above may take from it as
+ * well. */
 static void plane_backward(void *arg, int64_t plane, int worker) {
   const job *j = arg;
   const side *rows = &j->rows, *columns = &j->columns;

@@ -6,38 +6,18 @@ enum { GRAIN = 16384 }; /* elements of a chunk */
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 
-/* Numpy's rule; fails where two sizes are neither equal nor 1. */
-static mw_status broadcast(const mw_infer *it, mw_spec *y, int input) {
-  const mw_spec *x = &it->in[input];
-  char text[3][MW_SPEC_TEXT];
-  const int rank = x->rank > y->rank ? x->rank : y->rank;
-  mw_spec merged = {.dtype = y->dtype, .rank = rank};
-  for (int k = 1; k <= rank; k++) {
-    const int64_t a = k <= x->rank ? x->shape[x->rank - k] : 1;
-    const int64_t b = k <= y->rank ? y->shape[y->rank - k] : 1;
-    if (a != b && a != 1 && b != 1)
-      return mw_fail(it,
-                     "condition %s, a %s and b %s do not broadcast: axes are matched from the "
-                     "last, and sizes must be equal or 1",
-                     it->host->spec_text(&it->in[0], text[0]),
-                     it->host->spec_text(&it->in[1], text[1]),
-                     it->host->spec_text(&it->in[2], text[2]));
-    merged.shape[rank - k] = a == 1 ? b : a;
-  }
-  *y = merged;
-  return MW_OK;
-}
-
 static mw_status infer(mw_infer *it) {
-  char text[MW_SPEC_TEXT];
-  if (it->in[0].dtype != MW_BOOL)
-    return mw_fail(it, "condition is %s, expected a bool tensor, which comparisons give",
-                   it->host->spec_text(&it->in[0], text));
+  const mw_spec *condition = &it->in[0], *a = &it->in[1], *b = &it->in[2];
+  char text[3][MW_SPEC_TEXT];
+  for (int i = 0; i < 3; i++) it->host->spec_text(&it->in[i], text[i]);
+  if (condition->dtype != MW_BOOL)
+    return mw_fail(it, "condition is %s, expected a bool tensor, which comparisons give", text[0]);
   if (mw_expect_same_dtype(it, 2, 1)) return MW_FAILED;
-  mw_spec y = it->in[0];
-  if (broadcast(it, &y, 1) || broadcast(it, &y, 2)) return MW_FAILED;
-  y.dtype = it->in[1].dtype;
-  it->out[0] = y;
+  if (!mw_broadcast(a, b, &it->out[0]) || !mw_broadcast(&it->out[0], condition, &it->out[0]))
+    return mw_fail(it,
+                   "condition %s, a %s and b %s do not broadcast: axes are matched from the last, "
+                   "and sizes must be equal or 1",
+                   text[0], text[1], text[2]);
   return MW_OK;
 }
 
@@ -65,7 +45,7 @@ static walk walk_of(const mw_call *call) {
     bool even = w.rank > 0;
     for (int i = 0; i < 3; i++) {
       const mw_spec *x = &call->in[i].spec;
-      const int64_t size_x = k <= x->rank ? x->shape[x->rank - k] : 1;
+      const int64_t size_x = mw_size_from_end(x, k);
       along[i] = size_x > 1 ? step[i] : 0;
       step[i] *= size_x;
       even = even && along[i] == w.step[i][w.rank - 1] * w.size[w.rank - 1];
@@ -83,8 +63,8 @@ static walk walk_of(const mw_call *call) {
   return w;
 }
 
-/* n neighbouring results. Steps are 0 or 1: known where this is inlined, and the loop is vectorised,
- * for which both sides are read whatever the condition. */
+/* n neighbouring results. Steps are 0 or 1: known where this is inlined, and the loop is
+ * vectorised, for which both sides are read whatever the condition. */
 static inline __attribute__((always_inline)) void choose(int64_t n, const uint8_t *c, const real *a,
                                                          const real *b, real *restrict y,
                                                          int64_t da, int64_t db) {
@@ -152,11 +132,9 @@ static mw_status gradient(mw_build *g) {
   mw_tensor *zero = mw_make_scalar(g, g->dout[0], 0);
   for (int i = 1; i <= 2; i++) {
     if (!g->wanted[i]) continue;
-    const mw_spec *x = g->host->tensor_spec(g->in[i]);
-    const mw_setting shape = mw_list("shape", x->rank, x->shape);
     mw_tensor *sides[] = {g->in[0], i == 1 ? g->dout[0] : zero, i == 1 ? zero : g->dout[0]};
     mw_tensor *chosen = mw_make(g, "where", 3, sides, 0, NULL);
-    g->din[i] = mw_make(g, "sum_to", 1, &chosen, 1, &shape);
+    g->din[i] = mw_make_like(g, "sum_to", chosen, g->in[i]);
   }
   return MW_OK;
 }

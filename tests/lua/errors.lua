@@ -75,7 +75,7 @@ wrong(function() return mw.conv2d(image, filters, {[true] = 1}) end,
   "conv2d: the attribute table has the key true, expected names", "an attribute without a name")
 wrong(function() return x:sum {axes = 0} end,
   "sum: axes is 0; it counts from 1, or from -1 at the end", "axis 0")
-wrong(function() return x:sum(3) end, "sum: axes", "an axis that is not there")
+wrong(function() return x:sum(3) end, "sum: axis 3 is out of range", "an axis that is not there")
 wrong(function() return x:sum({1}, {2}) end, "sum: axes is given twice", "an attribute given twice")
 wrong(function() return x:relu(1) end,
   "relu: 1 is one argument too many; it takes 1 tensor", "a value without an attribute for it")

@@ -51,7 +51,7 @@ refused("index is f32%[1,2%], expected i64 or i32; use :cast", "an index of f32"
   mw.zeros {1, 2})
 refused("index is u8%[1,2%], expected i64 or i32", "an index of u8", "gather", grid,
   mw.zeros({1, 2}, "u8"))
-refused("axis is none of x's axes: x is f64%[3,2%]", "gather along no axis", "gather", grid,
+refused("axis 3 is out of range for x f64%[3,2%]", "gather along no axis", "gather", grid,
   i64 {{0, 0}}, {axis = 3})
 t.error(function()
   mw.grad(mw.gather(grid, i64 {{7, 0}}):sum(), {grid})[1]:eval()
@@ -100,8 +100,8 @@ refused("index%[2%] is 3, but x has 3 entries", "index_select beyond the end", "
   i64 {0, 1, 3})
 refused("index is i64%[1,1%], expected one axis; gather", "index_select by a matrix",
   "index_select", grid, i64 {{0}})
-refused("axis is none of x's axes", "index_select along no axis", "index_select", grid, i64 {0},
-  {axis = 3})
+refused("axis 3 is out of range for x f64%[3,2%]", "index_select along no axis", "index_select",
+  grid, i64 {0}, {axis = 3})
 t.is(mw.embedding(grid, i64 {{0, 2}}):totable(), {{{1, 2}, {5, 6}}}, "embedding")
 t.is(mw.embedding(grid, mw.tensor(1, "i32")):totable(), {3, 4}, "embedding of one index")
 t.is(mw.grad(mw.embedding(grid, i64 {1, 1}), {grid}, f64 {{1, 2}, {4, 8}})[1]:totable(),
@@ -228,7 +228,8 @@ t.is(mw.topk(mw.zeros {2, 0}, {k = 0}).shape, {2, 0}, "topk of none of nothing")
 refused("k is 4, but the axis of x, which is f32%[3%], has 3 entries", "topk of too many", "topk",
   mw.zeros {3}, {k = 4})
 refused("k is %-1, expected between 0", "topk of less than none", "topk", mw.zeros {3}, {k = -1})
-refused("axis is none of x's axes: x is f32%[%]", "sort of a scalar", "sort", mw.zeros {})
-refused("axis is none of x's axes", "argsort along no axis", "argsort", mw.zeros {3}, {axis = 2})
+refused("axis %-1 is out of range for x f32%[%]: there are no axes", "sort of a scalar", "sort", mw.zeros {})
+refused("axis 2 is out of range for x f32%[3%]: expected 1, or %-1", "argsort along no axis",
+  "argsort", mw.zeros {3}, {axis = 2})
 
 t.done()

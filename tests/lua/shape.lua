@@ -24,13 +24,14 @@ t.is(mw.zeros({1, 3, 1}, "bool"):squeeze {axes = {1, 3}}.shape, {3}, "... of two
 t.is(mw.tensor {{5}}:squeeze():item(), 5.0, "... down to a scalar")
 refused("has the size 2, expected 1: x is f32%[2,1%]", "squeeze of another axis", "squeeze",
   column, 1)
-refused("entry 2 names an axis a second time", "... of one axis twice", "squeeze", column,
+refused("axes: entry 2 names an axis a second time", "... of one axis twice", "squeeze", column,
   {axes = {2, -1}})
-refused("entry 1 is none of the 2 axes that f32%[2,1%] has", "... of no axis", "squeeze", column, 3)
+refused("axis 3 is out of range for x f32%[2,1%]: expected 1 to 2", "... of no axis", "squeeze",
+  column, 3)
 t.is(column:unsqueeze(1).shape, {1, 2, 1}, "unsqueeze")
 t.is(mw.tensor({1, 2}, "i64"):unsqueeze {axes = {3, 1}}:totable(), {{{1}, {2}}},
   "... of two axes")
-refused("entry 1 is none of the 3 axes .* in the result", "unsqueeze beyond the result",
+refused("axis 4 is out of range for x f32%[2,1%]: expected 1 to 3", "unsqueeze beyond the result",
   "unsqueeze", column, 4)
 refused("2 axes more are too many: at most 8", "... of too many", "unsqueeze",
   mw.zeros {1, 1, 1, 1, 1, 1, 1}, {axes = {1, 2}})
@@ -47,7 +48,8 @@ refused("tensor 2 is f32%[3%], but the first is f32%[2%]: all must be alike", "s
   "stack", mw.zeros {2}, mw.zeros {3})
 refused("tensor 3 is i32%[2%].*use :cast", "stack of two dtypes", "stack", mw.zeros {2},
   mw.zeros {2}, mw.zeros({2}, "i32"))
-refused("none of the result's 2 axes", "stack along no axis", "stack", mw.zeros {2}, {axis = 3})
+refused("axis 3 is out of range for x f32%[2%]: expected 1 to 2", "stack along no axis", "stack",
+  mw.zeros {2}, {axis = 3})
 refused("no room for an axis", "stack of 8 axes", "stack", mw.zeros {1, 1, 1, 1, 1, 1, 1, 1})
 local many = {}
 for i = 1, 40 do many[i] = mw.tensor {i} end
@@ -57,9 +59,9 @@ t.is(mw.stack(many).shape, {40, 1}, "stack of 40 tensors")
 
 t.is(mw.tensor({1, 2, 3}, "u8"):flip():totable(), {3, 2, 1}, "flip of u8")
 t.is(mw.tensor {{1, 2}, {3, 4}}:flip(1):totable(), {{3, 4}, {1, 2}}, "flip of the first axis")
-refused("entry 2 names an axis a second time", "flip of an axis twice", "flip", mw.zeros {2, 2},
+refused("axes: entry 2 names an axis a second time", "flip of an axis twice", "flip", mw.zeros {2, 2},
   {axes = {1, -2}})
-refused("entry 1 is none of x's axes: x is f32%[%]", "flip of an axis of a scalar", "flip",
+refused("axis 1 is out of range for x f32%[%]: there are no axes", "flip of an axis of a scalar", "flip",
   mw.zeros {}, {axes = {1}})
 local six = mw.tensor({{0, 1, 2}, {3, 4, 5}}, "i32")
 t.is(six:roll(1):totable(), {{5, 0, 1}, {2, 3, 4}}, "roll of all elements")
@@ -72,7 +74,7 @@ t.is(six:roll {shift = 6}:totable(), six:totable(), "roll by the number of eleme
 refused("shift has 2 entries and axes none", "roll by two, along no axes", "roll", six, {1, 2})
 refused("shift has 2 entries and axes 3", "roll by two, along three", "roll", mw.zeros {1, 1, 1},
   {shift = {1, 2}, axes = {1, 2, 3}})
-refused("entry 1 is none of x's axes: x is i32%[2,3%]", "roll along no axis", "roll", six,
+refused("axis 3 is out of range for x i32%[2,3%]: expected 1 to 2", "roll along no axis", "roll", six,
   {shift = 1, axes = 3})
 
 ---- tile and repeat_interleave
@@ -89,7 +91,7 @@ refused("sizes are too large", "tile beyond 2^63", "tile", mw.zeros {2, 2},
   {repeats = {1 << 62, 1 << 61}})
 refused("repeats is %-1, expected between 0", "repeat less than never", "repeat_interleave",
   mw.zeros {2}, {repeats = -1})
-refused("axis is none of x's axes: x is f32%[2%]", "repeat along no axis", "repeat_interleave",
+refused("axis 2 is out of range for x f32%[2%]: expected 1, or %-1", "repeat along no axis", "repeat_interleave",
   mw.zeros {2}, {repeats = 2, axis = 2})
 
 ---- pad
