@@ -597,6 +597,14 @@ static inline mw_status mw_expect_images(const mw_infer *it, int input) {
     return mw_fail(it, "%s is %s, expected images of at most 2^28 a side", name, text);
   return MW_OK;
 }
+static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
+/* For compositions, which have no kernels whose dtypes the host would look at. */
+static inline mw_status mw_expect_float(const mw_infer *it, int input) {
+  char text[MW_SPEC_TEXT];
+  if (mw_is_float(it->in[input].dtype)) return MW_OK;
+  return mw_fail(it, "%s is %s, expected f32 or f64; use :cast", it->op->inputs[input].name,
+                 it->host->spec_text(&it->in[input], text));
+}
 static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int other) {
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
   if (it->in[input].dtype == it->in[other].dtype) return MW_OK;
@@ -647,7 +655,6 @@ static inline mw_status mw_expect_reduced_axes(const mw_infer *it, mw_ints *axes
 static inline size_t mw_element_size(mw_dtype dtype) {
   return dtype == MW_F64 || dtype == MW_I64 ? 8 : dtype == MW_F32 || dtype == MW_I32 ? 4 : 1;
 }
-static inline bool mw_is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
 static inline bool mw_present(const mw_spec *spec) { return spec->dtype != MW_NONE; }
 
 /* Whatever the dtypes are. */

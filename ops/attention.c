@@ -95,7 +95,7 @@ static mw_status attention_infer(mw_infer *it) {
     if (it->in[i].rank < 2)
       return mw_fail(it, "%s is %s, expected [.., positions, width]", it->op->inputs[i].name,
                      text[i]);
-    if (mw_expect_same_dtype(it, i, Q)) return MW_FAILED;
+    if (mw_expect_float(it, i) || mw_expect_same_dtype(it, i, Q)) return MW_FAILED;
   }
   if (q->shape[q->rank - 1] != k->shape[k->rank - 1])
     return mw_fail(it, "k is %s, but q is %s: their widths (the last sizes) must be the same",

@@ -55,10 +55,7 @@ static mw_status expect_axes(mw_infer *it) {
 }
 
 static mw_status float_infer(mw_infer *it) {
-  char text[MW_SPEC_TEXT];
-  if (mw_is_float(it->in[0].dtype)) return expect_axes(it);
-  return mw_fail(it, "x is %s, expected f32 or f64; use :cast",
-                 it->host->spec_text(&it->in[0], text));
+  return mw_expect_float(it, 0) ? MW_FAILED : expect_axes(it);
 }
 
 static mw_status bool_infer(mw_infer *it) {

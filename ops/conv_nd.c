@@ -37,7 +37,7 @@ static mw_status check_ranks(const mw_infer *it, const kind *k) {
   if (it->in[1].rank != rank)
     return mw_fail(it, "w is %s, expected rank %d %s", it->host->spec_text(&it->in[1], text), rank,
                    k->w);
-  if (mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
+  if (mw_expect_float(it, 0) || mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
   return mw_present(&it->in[2]) ? mw_expect_same_dtype(it, 2, 0) : MW_OK;
 }
 

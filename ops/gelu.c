@@ -14,6 +14,8 @@ static const mw_attr schema[] = {{.name = "approximate",
                                   .choices = "none|tanh"},
                                  {0}};
 
+static mw_status infer(mw_infer *it) { return mw_expect_float(it, 0); }
+
 static const mw_op gelu_op = {
     .name = "gelu",
     .version = 1,
@@ -29,6 +31,7 @@ static const mw_op gelu_op = {
     .outputs = {{"y"}},
     .attrs = schema,
     .attrs_size = sizeof(gelu_attrs),
+    .infer = infer,
     .formula = "approximate ? gelu_tanh(x) : gelu_erf(x)",
 };
 

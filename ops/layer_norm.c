@@ -59,6 +59,7 @@ static mw_status axes_infer(mw_infer *it) {
   norm_attrs *attrs = it->attrs;
   mw_ints *axes = &attrs->axes;
   const mw_spec *x = &it->in[X];
+  if (mw_expect_float(it, X)) return MW_FAILED;
   if (axes->count == 0) return mw_fail(it, "axes is empty, expected at least one axis of x");
   if (mw_expect_reduced_axes(it, axes)) return MW_FAILED;
   mw_spec expected = {.dtype = x->dtype, .rank = (int)axes->count};
@@ -69,6 +70,7 @@ static mw_status axes_infer(mw_infer *it) {
 static mw_status channels_infer(mw_infer *it, int least_rank, const char *form) {
   const mw_spec *x = &it->in[X];
   char text[MW_SPEC_TEXT];
+  if (mw_expect_float(it, X)) return MW_FAILED;
   if (x->rank < least_rank)
     return mw_fail(it, "x is %s, expected %s", it->host->spec_text(x, text), form);
   const mw_spec expected = {.dtype = x->dtype, .rank = 1, .shape = {x->shape[1]}};

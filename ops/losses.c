@@ -55,11 +55,22 @@ static mw_status pair_infer(mw_infer *it) {
                  it->host->spec_text(&it->in[1], b), names[0], it->host->spec_text(&it->in[0], a));
 }
 
+/* These have a sense for integers too, without a mean. */
+static mw_status error_infer(mw_infer *it) {
+  const loss_attrs *attrs = it->attrs;
+  if (attrs->reduction == MEAN && mw_expect_float(it, X)) return MW_FAILED;
+  return pair_infer(it);
+}
+
+static mw_status float_infer(mw_infer *it) {
+  return mw_expect_float(it, 0) ? MW_FAILED : pair_infer(it);
+}
+
 /* Weights may broadcast to x. */
 static mw_status weighted_infer(mw_infer *it) {
   char a[MW_SPEC_TEXT], b[MW_SPEC_TEXT];
   const mw_spec *x = &it->in[X];
-  if (pair_infer(it)) return MW_FAILED;
+  if (float_infer(it)) return MW_FAILED;
   for (int i = WEIGHT; i < it->n_in; i++) {
     const mw_spec *w = &it->in[i];
     if (!mw_present(w)) continue;
@@ -151,7 +162,7 @@ static const mw_op mse_op = {
     .doc = "Squared error: y = (x - target)^2, and its mean or sum. The mean of nothing is NaN.",
     .example = "mw.mse(mw.randn{2,3}, mw.randn{2,3})",
     .cases = PAIR_CASES("mse") "mw.mse(mw.randn{0,3}, mw.randn{0,3}, {reduction='sum'})",
-    .infer = pair_infer,
+    .infer = error_infer,
     PAIR,
 };
 
@@ -162,7 +173,7 @@ static const mw_op l1_op = {
         "the target.",
     .example = "mw.l1(mw.randn{2,3}, mw.randn{2,3})",
     .cases = PAIR_CASES("l1") "mw.l1(mw.randn{0,3}, mw.randn{0,3}, {reduction='sum'})",
-    .infer = pair_infer,
+    .infer = error_infer,
     PAIR,
 };
 
@@ -175,7 +186,7 @@ static const mw_op huber_op = {
     .example = "mw.huber(mw.randn{2,3}, mw.randn{2,3})",
     .cases = PAIR_CASES("huber") "mw.huber(mw.randn{5}, mw.randn{5}, {delta=0.3})\n"
                                  "mw.huber(mw.randn{0,3}, mw.randn{0,3}, {reduction='sum'})",
-    .infer = pair_infer,
+    .infer = float_infer,
     PAIR,
 };
 
@@ -187,7 +198,7 @@ static const mw_op hinge_op = {
     .example = "mw.hinge(mw.randn{2,3}, mw.sign(mw.randn{2,3}))",
     .cases = PAIR_CASES("hinge") "mw.hinge(mw.randn{5}, mw.sign(mw.randn{5}), {margin=0.3})\n"
                                  "mw.hinge(mw.randn{0,3}, mw.randn{0,3}, {reduction='sum'})",
-    .infer = pair_infer,
+    .infer = float_infer,
     PAIR,
 };
 
@@ -242,7 +253,7 @@ static const mw_op kl_div_op = {
         "mw.kl_div(mw.randn{4,3}, " CHANCES("{4,3}") ", {reduction='batchmean'})\n"
         "mw.kl_div(mw.randn{0,3}, " CHANCES("{0,3}") ", {reduction='sum'})",
     .inputs = {{"x", .doc = "log-probabilities"}, {"target", .doc = "probabilities, of x's shape"}},
-    .infer = pair_infer,
+    .infer = float_infer,
 };
 
 /* ---- cosine_similarity ----------------------------------------------------------------------- */
@@ -268,7 +279,7 @@ static const mw_attr cosine_schema[] = {{.name = "axis",
 
 static mw_status cosine_infer(mw_infer *it) {
   cosine_attrs *attrs = it->attrs;
-  if (pair_infer(it)) return MW_FAILED;
+  if (float_infer(it)) return MW_FAILED;
   return mw_expect_axis(it, "axis", &attrs->axis, it->in[0].rank);
 }
 

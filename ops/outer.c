@@ -9,6 +9,9 @@ static mw_status infer(mw_infer *it) {
     if (it->in[i].rank == 0 || it->in[i].rank == MW_MAX_RANK)
       return mw_fail(it, "%s is %s, expected a vector, or a batch of vectors in its last axis",
                      it->op->inputs[i].name, it->host->spec_text(&it->in[i], text));
+  if (it->in[0].dtype == MW_BOOL)
+    return mw_fail(it, "a is %s, expected numbers; use :cast \"f32\"",
+                   it->host->spec_text(&it->in[0], text));
   if (mw_expect_same_dtype(it, 1, 0)) return MW_FAILED;
   a.rank--;
   b.rank--;

@@ -46,6 +46,7 @@ static mw_status pool1d_infer(mw_infer *it) {
   const mw_spec *x = &it->in[0];
   char text[MW_SPEC_TEXT];
   it->host->spec_text(x, text);
+  if (mw_expect_float(it, 0)) return MW_FAILED;
   if (a->stride.count == 0) a->stride = a->kernel;
   if (a->dilation.count == 0) a->dilation = (mw_ints){.count = 1, .at = {1}};
   if (x->rank != 3) return mw_fail(it, "x is %s, expected rank 3 [batch, channels, length]", text);
@@ -146,6 +147,11 @@ static mw_status global_infer(mw_infer *it) {
   return MW_OK;
 }
 
+static mw_status global_maxpool_infer(mw_infer *it) { return global_infer(it); }
+static mw_status global_meanpool_infer(mw_infer *it) {
+  return mw_expect_float(it, 0) ? MW_FAILED : global_infer(it);
+}
+
 static mw_status global_compose(mw_build *b, const char *op) {
   const global_attrs *attrs = b->attrs;
   mw_ints axes = {0};
@@ -161,7 +167,7 @@ static mw_status global_meanpool_compose(mw_build *b) { return global_compose(b,
 
 #define GLOBAL(title)                                                                        \
   .name = #title, .version = 1, .attrs = global_schema, .attrs_size = sizeof(global_attrs),  \
-  .infer = global_infer, .compose = title##_compose,                                         \
+  .infer = title##_infer, .compose = title##_compose,                                        \
   .inputs = {{"x", .doc = "[batch, channels, ..]"}},                                         \
   .outputs = {{"y", .doc = "[batch, channels], or [batch, channels, 1, ..] with keepdims"}}, \
   .example = "mw." #title "(mw.randn{2,3,4,5})",                                             \

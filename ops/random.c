@@ -89,9 +89,7 @@ static mw_status infer_bernoulli(mw_infer *it) {
   char text[MW_SPEC_TEXT];
   if (expect_key(it, 1)) return MW_FAILED;
   if (!mw_present(p)) return set_shape(it);
-  if (!mw_is_float(p->dtype))
-    return mw_fail(it, "probabilities is %s, expected f32 or f64; use :cast",
-                   it->host->spec_text(p, text));
+  if (mw_expect_float(it, 0)) return MW_FAILED;
   if (attrs->shape.count)
     return mw_fail(it, "shape is given beside probabilities, whose shape the result has: %s",
                    it->host->spec_text(p, text));
