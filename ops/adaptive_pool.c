@@ -45,7 +45,7 @@ static span span_of(const geometry *g, int axis, int64_t i) {
   return (span){i * in / out, ((i + 1) * in + out - 1) / out};
 }
 
-/* ---- shapes -------------------------------------------------------------------------------- */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 static mw_status mean_infer(mw_infer *it) {
   const adaptive_attrs *attrs = it->attrs;
@@ -81,7 +81,7 @@ static mw_status max_infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* ---- planes, in parallel ------------------------------------------------------------------- */
+/* ---- planes, in parallel ------------------------------------------------------------------ */
 
 typedef struct job job;
 /* One window: the cells that it has in the plane of the image, and its number in the output. x is
@@ -123,7 +123,7 @@ static mw_status run(const mw_call *call, job j, const mw_array *images, const m
   return MW_OK;
 }
 
-/* ---- adaptive_meanpool --------------------------------------------------------------------- */
+/* ---- adaptive_meanpool -------------------------------------------------------------------- */
 
 static void mean_window(const job *j, span h, span w, const real *unused, real *x, real *y,
                         int64_t *index) {
@@ -150,7 +150,7 @@ static mw_status mean_backward(const mw_call *call) {
   return run(call, j, &call->din[0], &call->dout[0]);
 }
 
-/* ---- adaptive_maxpool ---------------------------------------------------------------------- */
+/* ---- adaptive_maxpool --------------------------------------------------------------------- */
 
 /* Where a window's maximum is: a larger number takes the place of the best, and the first NaN,
  * which then stays. */
@@ -186,7 +186,7 @@ static mw_status max_backward(const mw_call *call) {
   return run(call, j, &call->din[0], &call->dout[0]);
 }
 
-/* ---- its derivatives, as maxpool's: v taken from, or put where the maxima of x are ----------- */
+/* ---- its derivatives, as maxpool's: v taken from, or put where the maxima of x are -------- */
 
 static void take_window(const job *j, span h, span w, const real *x, real *v, real *y,
                         int64_t *index) {
@@ -242,7 +242,7 @@ static mw_status place_gradient(mw_build *g) {
   return MW_OK;
 }
 
-/* -------------------------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
 #define ADAPTIVE(title)                                                                      \
   .name = title, .version = 1, .attrs = schema, .attrs_size = sizeof(adaptive_attrs),        \
@@ -256,7 +256,7 @@ static mw_status place_gradient(mw_build *g) {
            "(mw.randn{1,1,1,1}, {size=1})\n"                                                 \
            "mw." title "(mw.randn{0,2,4,4}, {size=2})"
 
-static const mw_op adaptive_maxpool = {
+static const mw_op adaptive_maxpool_op = {
     ADAPTIVE("adaptive_maxpool"),
     .doc =
         "The largest value of each of size windows that cover x: window i of n along a side goes "
@@ -272,7 +272,7 @@ static const mw_op adaptive_maxpool = {
 #define AT_MAXIMA \
   .version = 1, .outputs = {{"y"}}, .attrs = schema, .attrs_size = sizeof(adaptive_attrs)
 
-static const mw_op adaptive_maxpool_take = {
+static const mw_op adaptive_maxpool_take_op = {
     .name = "adaptive_maxpool_take",
     .doc =
         "For each window of adaptive_maxpool the element of v where x has its maximum: the "
@@ -288,7 +288,7 @@ static const mw_op adaptive_maxpool_take = {
     AT_MAXIMA,
 };
 
-static const mw_op adaptive_maxpool_place = {
+static const mw_op adaptive_maxpool_place_op = {
     .name = "adaptive_maxpool_place",
     .doc =
         "Zeros but where the windows of adaptive_maxpool have their maxima in x; there the sum of "
@@ -304,7 +304,7 @@ static const mw_op adaptive_maxpool_place = {
     AT_MAXIMA,
 };
 
-static const mw_op adaptive_meanpool = {
+static const mw_op adaptive_meanpool_op = {
     ADAPTIVE("adaptive_meanpool"),
     .doc =
         "The mean of each of size windows that cover x: window i of n along a side goes from "
@@ -315,4 +315,5 @@ static const mw_op adaptive_meanpool = {
     .backward = mean_backward,
 };
 
-MW_PLUGIN(&adaptive_maxpool, &adaptive_maxpool_take, &adaptive_maxpool_place, &adaptive_meanpool)
+MW_PLUGIN(&adaptive_maxpool_op, &adaptive_maxpool_take_op, &adaptive_maxpool_place_op,
+          &adaptive_meanpool_op)

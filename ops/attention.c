@@ -5,7 +5,7 @@
 
 #include "../graph/moonwalk.h"
 
-/* ---- causal_mask ----------------------------------------------------------------------------- */
+/* ---- causal_mask -------------------------------------------------------------------------- */
 
 typedef struct mask_attrs {
   int64_t rows, columns;
@@ -50,7 +50,7 @@ static const mw_op causal_mask_op = {
     .forward = mask_forward,
 };
 
-/* ---- scaled_dot_product_attention ------------------------------------------------------------ */
+/* ---- scaled_dot_product_attention --------------------------------------------------------- */
 
 enum { Q, K, V, MASK };
 

@@ -14,12 +14,15 @@ typedef real wrap;
 #define FLOATS
 #endif
 
-/* To add a function, add a row: name, the operator that it is in formulas or NULL, flags, y, da, db,
- * where the tests draw a and b from, doc.
+/* To add a function, add a row to one of these tables, by the dtypes that it is for:
+ *
+ *     ROW(name, the operator that it is in formulas or NULL, flags beside MW_INPLACE, y, da, db,
+ *         where the tests draw a from, and b, doc)
+ *     TEST(name, operator, y, doc)     gives bool, and has no derivative
  *
  * y is C, of a and b. da and db are formulas, of a, b, y and dy (see mw_formula); what they give is
- * summed to the shape of a and of b. A minus in front of one is that of the whole: it is taken last,
- * of what is left after summing. A TEST gives bool and has no derivative. */
+ * summed to the shape of a and of b. A minus in front of one is that of the whole: it is taken
+ * last, of what is left after summing. NORMAL, POSITIVE and the other ranges are further down. */
 
 /* clang-format off */
 #define OF_ANY_NUMBER(ROW) \
@@ -30,19 +33,21 @@ typedef real wrap;
   ROW(mul, "*", 0, (real)((wrap)a * (wrap)b), dy * b, dy * a, NORMAL, NORMAL, \
       "Elementwise product: y = a b. Integers wrap around.") \
   /* Choices and no products with 0: what is infinite on one side stays there. */ \
-  ROW(maximum, NULL, 0, a >= b || is_nan(a) ? a : b, a < b ? 0 : dy, a < b ? dy : 0, NORMAL, NORMAL, \
-      "The larger of two: y = max(a, b). NaN wins. Where the two are equal, or one is NaN, a gets " \
-      "the gradient.") \
-  ROW(minimum, NULL, 0, a <= b || is_nan(a) ? a : b, a > b ? 0 : dy, a > b ? dy : 0, NORMAL, NORMAL, \
-      "The smaller of two: y = min(a, b). NaN wins. Where the two are equal, or one is NaN, a gets " \
-      "the gradient.")
+  ROW(maximum, NULL, 0, a >= b || is_nan(a) ? a : b, a < b ? 0 : dy, a < b ? dy : 0, \
+      NORMAL, NORMAL, \
+      "The larger of two: y = max(a, b). NaN wins. Where the two are equal, or one is NaN, a " \
+      "gets the gradient.") \
+  ROW(minimum, NULL, 0, a <= b || is_nan(a) ? a : b, a > b ? 0 : dy, a > b ? dy : 0, \
+      NORMAL, NORMAL, \
+      "The smaller of two: y = min(a, b). NaN wins. Where the two are equal, or one is NaN, a " \
+      "gets the gradient.")
 
 #define OF_FLOATS(ROW) \
   ROW(div, "/", 0, a / b, dy / b, -dy * y / b, NORMAL, POSITIVE, "Quotient: y = a / b.") \
   ROW(pow, NULL, 0, power(a, b), dy * pow_slope(a, b), dy * (a == 0 ? 0 : y * log(a == 0 ? 1 : a)), \
       POSITIVE, NORMAL, \
-      "Power: y = a^b; 1 where b is 0, NaN where a is negative and b not whole. The gradient in b " \
-      "is 0 where a is 0, NaN where a is negative.") \
+      "Power: y = a^b; 1 where b is 0, NaN where a is negative and b not whole. The gradient in " \
+      "b is 0 where a is 0, NaN where a is negative.") \
   ROW(pow_slope, NULL, 0, b == 0 ? 0 : b * power(a, b - 1), \
       dy * b * pow_slope(a == 0 && b == 0 ? 1 : a, b - 1), \
       dy * (a == 0 ? 0 : pow(a == 0 ? 1 : a, b - 1) + y * log(a == 0 ? 1 : a)), POSITIVE, NORMAL, \
@@ -253,7 +258,7 @@ static mw_status gradient(mw_build *g) {
   return MW_OK;
 }
 
-/* ---- loops along a strip: f is known where these are inlined, and they are vectorised ------ */
+/* ---- loops along a strip: f is known where these are inlined, and they are vectorised ----- */
 
 static inline __attribute__((always_inline)) void strip_map(strip s, real (*f)(real, real)) {
   const real first_a = *s.a, first_b = *s.b;
@@ -279,7 +284,7 @@ static inline __attribute__((always_inline)) void strip_test(strip s, bool (*f)(
   }
 }
 
-/* ---- what a row becomes: a function, a loop, a kernel, an op ------------------------------- */
+/* ---- what a row becomes: a function, a loop, a kernel, an op ------------------------------ */
 
 #define NORMAL(shape) "mw.randn" shape
 #define POSITIVE(shape) "mw.uniform(" shape ", 0.5, 2)"

@@ -42,7 +42,7 @@ static geometry geometry_of(const mw_spec *x, const mw_spec *w, const mw_spec *y
   return g;
 }
 
-/* ---- shapes ------------------------------------------------------------------------------ */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 /* One direction, 0 for the height or 1 for the width. */
 static int64_t padded_side(const mw_spec *x, const conv_attrs *a, int side) {
@@ -158,7 +158,7 @@ static mw_status conv_infer(mw_infer *it) {
 }
 
 /* Of conv_transpose2d: one side of the images that it makes. */
-static mw_status infer_side(mw_infer *it, int side) {
+static mw_status side_infer(mw_infer *it, int side) {
   char text[MW_SPEC_TEXT];
   const conv_attrs *a = it->attrs;
   const mw_spec *x = &it->in[0];
@@ -203,7 +203,7 @@ static mw_status transpose_infer(mw_infer *it) {
     return mw_fail(it, "w is %s: too many output channels in %lld groups",
                    it->host->spec_text(w, text[0]), (long long)a->groups);
   it->out[0] = (mw_spec){.dtype = x->dtype, .rank = 4, .shape = {x->shape[0], channels}};
-  if (check_bias(it, channels) || infer_side(it, 0) || infer_side(it, 1)) return MW_FAILED;
+  if (check_bias(it, channels) || side_infer(it, 0) || side_infer(it, 1)) return MW_FAILED;
   return check_countable(it, &it->out[0], w, x);
 }
 
@@ -234,7 +234,7 @@ static mw_status weight_infer(mw_infer *it) {
   return check_countable(it, x, &w, dy);
 }
 
-/* ---- plain loops: the reference ---------------------------------------------------------- */
+/* ---- plain loops: the reference ----------------------------------------------------------- */
 
 /* What a call computes. Forward and backward of the three ops differ in what is wanted only. */
 typedef struct sums {
@@ -347,7 +347,7 @@ static mw_status run_weight(const mw_call *call) {
   return run(call, &(roles){.x = 0, .w = OUT, .y = 1});
 }
 
-/* ---- gradients --------------------------------------------------------------------------- */
+/* ---- gradients ---------------------------------------------------------------------------- */
 
 static mw_tensor *make(mw_build *g, const char *op, mw_tensor *a, mw_tensor *b,
                        const mw_setting *own) {
@@ -418,7 +418,7 @@ static mw_status weight_gradient(mw_build *g) {
   return MW_OK;
 }
 
-/* ---- the ops ----------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
 #define FIELD(name) offsetof(conv_attrs, name)
 #define PAIR(field, text, usual, from, to)                                                       \
@@ -449,7 +449,7 @@ static mw_status weight_gradient(mw_build *g) {
 
 static const mw_attr conv_schema[] = {STRIDE, ZEROS, DILATION, GROUPS, FLIP, {0}};
 
-static const mw_op conv2d = {
+static const mw_op conv2d_op = {
     .name = "conv2d",
     .version = 1,
     .doc =
@@ -498,7 +498,7 @@ static const mw_attr transpose_schema[] = {
     FLIP,
     {0}};
 
-static const mw_op conv_transpose2d = {
+static const mw_op conv_transpose2d_op = {
     .name = "conv_transpose2d",
     .version = 1,
     .doc =
@@ -546,7 +546,7 @@ static const mw_attr weight_schema[] = {
     FLIP,
     {0}};
 
-static const mw_op conv2d_weight_gradient = {
+static const mw_op conv2d_weight_gradient_op = {
     .name = "conv2d_weight_gradient",
     .version = 1,
     .doc =
@@ -576,4 +576,4 @@ static const mw_op conv2d_weight_gradient = {
     .gradient = weight_gradient,
 };
 
-MW_PLUGIN(&conv2d, &conv_transpose2d, &conv2d_weight_gradient)
+MW_PLUGIN(&conv2d_op, &conv_transpose2d_op, &conv2d_weight_gradient_op)

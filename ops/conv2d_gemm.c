@@ -13,7 +13,7 @@
 
 #include "../graph/moonwalk.h"
 
-/* ---- what a call computes ---------------------------------------------------------------- */
+/* ---- what a call computes ----------------------------------------------------------------- */
 
 /* Which of an op's tensors are the x, w and y of a convolution: positions of inputs, or OUT. */
 enum { OUT = -1, BIAS = 2 };
@@ -135,7 +135,7 @@ static void bind_all(plan *p, const roles *r) {
   else p->b = call->in[BIAS].data;
 }
 
-/* ---- columns ----------------------------------------------------------------------------- */
+/* ---- columns ------------------------------------------------------------------------------ */
 
 /* Rows of an image are often shorter than a call of memcpy or the start of a vector loop is worth:
  * whole moves of eight, of which the last one overlaps. */
@@ -261,7 +261,7 @@ static void col2im(const plan *p, real *scratch, int64_t channels, int64_t y0, i
     }
 }
 
-/* ---- y ----------------------------------------------------------------------------------- */
+/* ---- y ------------------------------------------------------------------------------------ */
 
 /* One band of one image. */
 static void y_chunk(void *arg, int64_t chunk, int worker) {
@@ -290,7 +290,7 @@ static void y_chunk(void *arg, int64_t chunk, int worker) {
   }
 }
 
-/* ---- x, w and b -------------------------------------------------------------------------- */
+/* ---- x, w and b --------------------------------------------------------------------------- */
 
 /* Zeros, or each channel's bias: what dx starts from. */
 static void start_x(const plan *p, real *dx, int64_t first, int64_t channels) {
@@ -401,7 +401,7 @@ static void add_partials(const plan *p, real *to, int64_t offset, int64_t count)
     for (int64_t i = 0; i < count; i++) to[i] += from[chunk * p->partial + i];
 }
 
-/* ---- the kernels ------------------------------------------------------------------------- */
+/* ---- the kernels -------------------------------------------------------------------------- */
 
 static void workspace(const mw_call *call, mw_workspace *need, const roles *r) {
   const plan p = plan_of(call, r);

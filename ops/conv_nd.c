@@ -15,7 +15,7 @@ typedef struct kind {
   bool transposed; /* w is [in, out/groups, ..] */
 } kind;
 
-/* ---- shapes ------------------------------------------------------------------------------ */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 /* Brings the lists to one number for each axis; padding to those before, then those after. */
 static void complete(conv_attrs *a, int axes) {
@@ -141,7 +141,7 @@ static mw_status transpose_infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* ---- compositions ------------------------------------------------------------------------ */
+/* ---- compositions ------------------------------------------------------------------------- */
 
 static mw_tensor *reshape(mw_build *b, mw_tensor *x, int rank, const int64_t *sizes) {
   return mw_make_shaped(b, "reshape", x, rank, sizes);
@@ -231,7 +231,7 @@ static mw_status conv3d_compose(mw_build *b) {
   return MW_OK;
 }
 
-/* ---- the ops ----------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
 #define FIELD(name) offsetof(conv_attrs, name)
 #define LIST(field, text, usual, from, to, count)                                                \
@@ -258,7 +258,7 @@ static const mw_attr conv1d_schema[] = {
     FLIP,
     {0}};
 
-static const mw_op conv1d = {
+static const mw_op conv1d_op = {
     .name = "conv1d",
     .version = 1,
     .doc =
@@ -293,7 +293,7 @@ static const mw_attr transpose_schema[] = {
     FLIP,
     {0}};
 
-static const mw_op conv_transpose1d = {
+static const mw_op conv_transpose1d_op = {
     .name = "conv_transpose1d",
     .version = 1,
     .doc =
@@ -329,7 +329,7 @@ static const mw_attr conv3d_schema[] = {
     GROUPS,
     {0}};
 
-static const mw_op conv3d = {
+static const mw_op conv3d_op = {
     .name = "conv3d",
     .version = 1,
     .doc =
@@ -359,4 +359,4 @@ static const mw_op conv3d = {
     .compose = conv3d_compose,
 };
 
-MW_PLUGIN(&conv1d, &conv_transpose1d, &conv3d)
+MW_PLUGIN(&conv1d_op, &conv_transpose1d_op, &conv3d_op)

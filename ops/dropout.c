@@ -41,8 +41,8 @@ static mw_status infer(mw_infer *it) {
 enum { LANES = 64 }; /* counters at a time */
 
 /* What host->random gives for `counter` and the LANES - 1 that follow, word by word: Philox4x32-10
- * (Salmon et al., SC 2011), once more as loops over lanes that the compiler makes vectors of. That is
- * most of the time that this op takes. */
+ * (Salmon et al., SC 2011), once more as loops over lanes that the compiler makes vectors of. That
+ * is most of the time that this op takes. */
 static void words_of(uint64_t seed, uint64_t counter, uint32_t words[4][LANES]) {
   uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
   uint32_t c[4][LANES] = {{0}};

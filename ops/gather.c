@@ -260,7 +260,7 @@ static mw_status scatter_add_gradient(mw_build *g) {
   return MW_OK;
 }
 
-/* ---- index_select and embedding: whole entries --------------------------------------------- */
+/* ---- index_select and embedding: whole entries -------------------------------------------- */
 
 /* x is [outer, n, inner], y is [outer, m, inner] */
 typedef struct rows {

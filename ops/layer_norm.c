@@ -37,7 +37,7 @@ static const mw_attr group_norm_schema[] = {{.name = "groups",
                                             {0}};
 static const mw_attr instance_norm_schema[] = {EPS("1e-5"), {0}};
 
-/* ---- shapes -------------------------------------------------------------------------------- */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 /* Scale and bias have this shape and x's dtype. */
 static mw_status check_scales(const mw_infer *it, const mw_spec *expected, const char *what) {
@@ -92,7 +92,7 @@ static mw_status instance_norm_infer(mw_infer *it) {
   return channels_infer(it, 3, "[batch, channels, length], [batch, channels, height, width], ..");
 }
 
-/* ---- what they are made of ------------------------------------------------------------------ */
+/* ---- what they are made of ---------------------------------------------------------------- */
 
 static mw_tensor *normalized(mw_build *b, mw_tensor *x, int n_axes, const int64_t *axes) {
   const norm_attrs *attrs = b->attrs;
@@ -152,7 +152,7 @@ static mw_status instance_norm_compose(mw_build *b) {
   return normalize_groups(b, b->host->tensor_spec(b->in[X])->shape[1]);
 }
 
-/* ---- the ops -------------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
 #define CHANNEL_INPUTS                                                           \
   {                                                                              \

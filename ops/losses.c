@@ -43,7 +43,7 @@ static const mw_attr kl_div_schema[] = {REDUCTION("mean|sum|none|batchmean"),
                                          .doc = "whether target holds logarithms too"},
                                         {0}};
 
-/* ---- shapes ---------------------------------------------------------------------------------- */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 /* Nothing broadcasts: a loss of [n] beside [n, 1] would be one of [n, n] unnoticed. */
 static mw_status pair_infer(mw_infer *it) {
@@ -82,7 +82,7 @@ static mw_status weighted_infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* ---- what they are made of ------------------------------------------------------------------- */
+/* ---- what they are made of ---------------------------------------------------------------- */
 
 static mw_status reduced(mw_build *b, mw_tensor *losses) {
   const loss_attrs *attrs = b->attrs;
@@ -146,7 +146,7 @@ static mw_status kl_div_compose(mw_build *b) {
                                "(log(target == 0 ? 1 : target) - (target == 0 ? 0 : x))"));
 }
 
-/* ---- the ops --------------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
 #define PAIR .inputs = {{"x", .doc = "predictions"}, {"target", .doc = "of x's shape"}}
 #define LOSS(title, schema)                                                             \
@@ -256,7 +256,7 @@ static const mw_op kl_div_op = {
     .infer = float_infer,
 };
 
-/* ---- cosine_similarity ----------------------------------------------------------------------- */
+/* ---- cosine_similarity -------------------------------------------------------------------- */
 
 typedef struct cosine_attrs {
   int64_t axis;

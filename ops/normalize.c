@@ -1,6 +1,7 @@
 /* normalize.c: tensors brought to mean 0 and variance 1: normalize, and batch_norm with its scale,
- * bias and running statistics, which share the kernel. layer_norm.c makes the other normalisations
- * of normalize. */
+ * bias and running statistics. Both are in this one, long file because they share the kernel, and
+ * an op's file shares nothing with others: batch_norm made of normalize would go over its tensors
+ * several times more. layer_norm.c makes the other normalisations of normalize. */
 #include <math.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static layout layout_of(const mw_spec *x, unsigned axes) {
   return l;
 }
 
-/* ---- the work ------------------------------------------------------------------------------ */
+/* ---- the work ----------------------------------------------------------------------------- */
 
 /* y = (x - mean) / sqrt(variance + eps) scale + bias, where every group has one of each; scale
  * and bias may be NULL. Backward, in a group of n numbers whose statistics are its own:
@@ -227,7 +228,7 @@ static void run(const mw_call *call, job *j) {
   mw_parallel(call, mw_chunks(j->units, j->grain), run_chunk, j);
 }
 
-/* ---- normalize ----------------------------------------------------------------------------- */
+/* ---- normalize ---------------------------------------------------------------------------- */
 
 typedef struct normalize_attrs {
   mw_ints axes;
@@ -313,7 +314,7 @@ static mw_status normalize_backward(const mw_call *call) {
   return MW_OK;
 }
 
-/* ---- gradients out of other ops ------------------------------------------------------------ */
+/* ---- gradients out of other ops ----------------------------------------------------------- */
 
 static mw_tensor *product(mw_build *g, mw_tensor *a, mw_tensor *b) {
   return mw_make2(g, "mul", a, b);
@@ -402,7 +403,7 @@ static const mw_op normalize_op = {
     .workspace = normalize_workspace,
 };
 
-/* ---- batch_norm ---------------------------------------------------------------------------- */
+/* ---- batch_norm --------------------------------------------------------------------------- */
 
 enum { X, SCALE, BIAS, RUNNING_MEAN, RUNNING_VAR }; /* the inputs */
 

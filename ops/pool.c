@@ -13,83 +13,36 @@ typedef struct pool_attrs {
   bool ceil_mode, count_include_pad;
 } pool_attrs;
 
-#define FIELD(name) offsetof(pool_attrs, name)
-static const mw_attr maxpool_schema[] = {
-    {.name = "kernel",
-     .type = MW_INTS,
-     .offset = FIELD(kernel),
-     .lengths = "1|2",
-     .least = 1,
-     .most = 1e6,
-     .doc = "size of the window: a number, or {h, w}"},
-    {.name = "stride",
-     .type = MW_INTS,
-     .offset = FIELD(stride),
-     .initial = "",
-     .lengths = "1|2",
-     .least = 1,
-     .most = 1e6,
-     .doc = "step of the window; the kernel's size if left out"},
-    {.name = "padding",
-     .type = MW_INTS,
-     .offset = FIELD(padding),
-     .initial = "0",
-     .lengths = "1|2",
-     .least = 0,
-     .most = 1e6,
-     .doc = "cells around the image, smaller than all others; at most half the kernel"},
-    {.name = "dilation",
-     .type = MW_INTS,
-     .offset = FIELD(dilation),
-     .initial = "1",
-     .lengths = "1|2",
-     .least = 1,
-     .most = 1e6,
-     .doc = "distance of neighbouring cells"},
-    {.name = "ceil_mode",
-     .type = MW_BOOLEAN,
-     .offset = FIELD(ceil_mode),
-     .initial = "false",
-     .doc = "round the output's size up: a last window may hang over the edge"},
-    {.name = NULL},
-};
+#define SIZES(field, usual, low, text)                                                        \
+  {                                                                                           \
+    .name = #field, .type = MW_INTS, .offset = offsetof(pool_attrs, field), .initial = usual, \
+    .lengths = "1|2", .least = low, .most = 1e6, .doc = text                                  \
+  }
+#define FLAG(field, usual, text)                                                                 \
+  {                                                                                              \
+    .name = #field, .type = MW_BOOLEAN, .offset = offsetof(pool_attrs, field), .initial = usual, \
+    .doc = text                                                                                  \
+  }
+#define KERNEL SIZES(kernel, NULL, 1, "size of the window: a number, or {h, w}")
+#define STRIDE SIZES(stride, "", 1, "step of the window; the kernel's size if left out")
+#define CEIL_MODE \
+  FLAG(ceil_mode, "false", "round the output's size up: a last window may hang over the edge")
 
+static const mw_attr maxpool_schema[] = {
+    KERNEL,
+    STRIDE,
+    SIZES(padding, "0", 0,
+          "cells around the image, smaller than all others; at most half the kernel"),
+    SIZES(dilation, "1", 1, "distance of neighbouring cells"),
+    CEIL_MODE,
+    {0}};
 static const mw_attr meanpool_schema[] = {
-    {.name = "kernel",
-     .type = MW_INTS,
-     .offset = FIELD(kernel),
-     .lengths = "1|2",
-     .least = 1,
-     .most = 1e6,
-     .doc = "size of the window: a number, or {h, w}"},
-    {.name = "stride",
-     .type = MW_INTS,
-     .offset = FIELD(stride),
-     .initial = "",
-     .lengths = "1|2",
-     .least = 1,
-     .most = 1e6,
-     .doc = "step of the window; the kernel's size if left out"},
-    {.name = "padding",
-     .type = MW_INTS,
-     .offset = FIELD(padding),
-     .initial = "0",
-     .lengths = "1|2",
-     .least = 0,
-     .most = 1e6,
-     .doc = "zeros around the image; at most half the kernel"},
-    {.name = "ceil_mode",
-     .type = MW_BOOLEAN,
-     .offset = FIELD(ceil_mode),
-     .initial = "false",
-     .doc = "round the output's size up: a last window may hang over the edge"},
-    {.name = "count_include_pad",
-     .type = MW_BOOLEAN,
-     .offset = FIELD(count_include_pad),
-     .initial = "true",
-     .doc = "divide by the number of all cells, those of the padding too"},
-    {.name = NULL},
-};
+    KERNEL,
+    STRIDE,
+    SIZES(padding, "0", 0, "zeros around the image; at most half the kernel"),
+    CEIL_MODE,
+    FLAG(count_include_pad, "true", "divide by the number of all cells, those of the padding too"),
+    {0}};
 
 /* The windows along one axis. */
 typedef struct windows {
@@ -123,7 +76,7 @@ static geometry geometry_of(const mw_spec *x, const pool_attrs *a) {
                     .count_include_pad = a->count_include_pad};
 }
 
-/* ---- shapes ------------------------------------------------------------------------------ */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 /* Brings a list to {h, w}; an empty one to {otherwise, otherwise}. */
 static void complete(mw_ints *list, const mw_ints *otherwise) {
@@ -169,7 +122,7 @@ static mw_status pool_infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* ---- planes, in parallel ----------------------------------------------------------------- */
+/* ---- planes, in parallel ------------------------------------------------------------------ */
 
 /* One plane of x and of y, forward, or of dx and dy, backward. index: maxpool's; see there. */
 typedef void plane_kernel(const geometry *g, real *image, real *output, int32_t *index);
@@ -214,7 +167,7 @@ static mw_status run_backward(const mw_call *call, int32_t *index, plane_kernel 
   return MW_OK;
 }
 
-/* ---- maxpool ----------------------------------------------------------------------------- */
+/* ---- maxpool ------------------------------------------------------------------------------ */
 
 /* What is kept from forward to backward is for each output the place of its maximum in the plane
  * of x, or NOWHERE for a window without a cell of the image, which gives -infinity. */
@@ -330,7 +283,7 @@ static mw_status maxpool_backward(const mw_call *call) {
   return run_backward(call, call->saved, maxpool_plane_backward);
 }
 
-/* ---- maxpool's derivatives: v taken from, or put where the maxima are ---------------------- */
+/* ---- maxpool's derivatives: v taken from, or put where the maxima are --------------------- */
 
 /* take: y has for each window the v, shaped as x, at x's maximum; 0 where a window has no cell.
  * place, its transpose: y, shaped as x, is the sum there of the windows' v. */
@@ -416,7 +369,7 @@ static mw_status place_gradient(mw_build *g) {
   return MW_OK;
 }
 
-/* ---- meanpool ---------------------------------------------------------------------------- */
+/* ---- meanpool ----------------------------------------------------------------------------- */
 
 /* The cells of one window along one axis. */
 typedef struct span {
@@ -471,9 +424,9 @@ static mw_status meanpool_backward(const mw_call *call) {
   return run_backward(call, NULL, meanpool_plane_backward);
 }
 
-/* ------------------------------------------------------------------------------------------ */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
-static const mw_op maxpool = {
+static const mw_op maxpool_op = {
     .name = "maxpool",
     .version = 1,
     .doc =
@@ -500,7 +453,7 @@ static const mw_op maxpool = {
 #define AT_MAXIMA \
   .version = 1, .outputs = {{"y"}}, .attrs = maxpool_schema, .attrs_size = sizeof(pool_attrs)
 
-static const mw_op maxpool_take = {
+static const mw_op maxpool_take_op = {
     .name = "maxpool_take",
     .doc =
         "For each window of maxpool the element of v where x has its maximum: the derivative of "
@@ -518,7 +471,7 @@ static const mw_op maxpool_take = {
     AT_MAXIMA,
 };
 
-static const mw_op maxpool_place = {
+static const mw_op maxpool_place_op = {
     .name = "maxpool_place",
     .doc =
         "Zeros but where the windows of maxpool have their maxima in x; there the sum of the "
@@ -536,7 +489,7 @@ static const mw_op maxpool_place = {
     AT_MAXIMA,
 };
 
-static const mw_op meanpool = {
+static const mw_op meanpool_op = {
     .name = "meanpool",
     .version = 1,
     .doc = "The mean of each window of an NCHW tensor.",
@@ -558,4 +511,4 @@ static const mw_op meanpool = {
     .backward = meanpool_backward,
 };
 
-MW_PLUGIN(&maxpool, &maxpool_take, &maxpool_place, &meanpool)
+MW_PLUGIN(&maxpool_op, &maxpool_take_op, &maxpool_place_op, &meanpool_op)

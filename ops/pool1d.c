@@ -2,7 +2,7 @@
 /* real: f32 */
 #include "../graph/moonwalk.h"
 
-/* ---- maxpool1d and meanpool1d ------------------------------------------------------------ */
+/* ---- maxpool1d and meanpool1d ------------------------------------------------------------- */
 
 /* maxpool1d has no count_include_pad and meanpool1d no dilation. The lists have one entry. */
 typedef struct pool1d_attrs {
@@ -123,7 +123,7 @@ static const mw_op meanpool1d_op = {
         "mw.meanpool1d(mw.randn{0,2,4}, {kernel=2})",
 };
 
-/* ---- global_maxpool and global_meanpool -------------------------------------------------- */
+/* ---- global_maxpool and global_meanpool --------------------------------------------------- */
 
 typedef struct global_attrs {
   bool keepdims;
@@ -136,7 +136,7 @@ static const mw_attr global_schema[] = {{.name = "keepdims",
                                          .doc = "whether the axes stay with size 1"},
                                         {0}};
 
-static mw_status global_infer(mw_infer *it) {
+static mw_status global_maxpool_infer(mw_infer *it) {
   const mw_spec *x = &it->in[0];
   char text[MW_SPEC_TEXT];
   it->host->spec_text(x, text);
@@ -147,9 +147,8 @@ static mw_status global_infer(mw_infer *it) {
   return MW_OK;
 }
 
-static mw_status global_maxpool_infer(mw_infer *it) { return global_infer(it); }
 static mw_status global_meanpool_infer(mw_infer *it) {
-  return mw_expect_float(it, 0) ? MW_FAILED : global_infer(it);
+  return mw_expect_float(it, 0) ? MW_FAILED : global_maxpool_infer(it);
 }
 
 static mw_status global_compose(mw_build *b, const char *op) {

@@ -22,7 +22,7 @@ typedef struct prod_attrs {
   bool keepdims;
 } prod_attrs;
 
-/* ---- walking: results, and the numbers of each --------------------------------------------- */
+/* ---- walking: results, and the numbers of each -------------------------------------------- */
 
 /* x's axes are the blocks of neighbouring results, and in each of these the rows of numbers that
  * are multiplied. Where the innermost axis goes, a block is one result and its rows are runs of
@@ -196,7 +196,7 @@ static mw_status backward(const mw_call *call) {
 #define BACKWARD NULL
 #endif
 
-/* ---- the gradient out of other ops: by a tree of products of halves ------------------------ */
+/* ---- the gradient out of other ops: by a tree of products of halves ----------------------- */
 
 enum { MOST_LEVELS = 80 }; /* halvings: sizes have 63 bits in all, and one is lost on each axis */
 

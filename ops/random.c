@@ -63,7 +63,7 @@ static mw_status set_shape(mw_infer *it) {
   return MW_OK;
 }
 
-static mw_status infer_uniform(mw_infer *it) {
+static mw_status uniform_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
   if (expect_key(it, 0)) return MW_FAILED;
   if (!(attrs->a <= attrs->b) || !isfinite(attrs->b - attrs->a))
@@ -72,7 +72,7 @@ static mw_status infer_uniform(mw_infer *it) {
   return set_shape(it);
 }
 
-static mw_status infer_normal(mw_infer *it) {
+static mw_status normal_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
   if (expect_key(it, 0)) return MW_FAILED;
   if (!(attrs->b >= 0) || !isfinite(attrs->a) || !isfinite(attrs->b))
@@ -83,7 +83,7 @@ static mw_status infer_normal(mw_infer *it) {
   return set_shape(it);
 }
 
-static mw_status infer_bernoulli(mw_infer *it) {
+static mw_status bernoulli_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
   const mw_spec *p = &it->in[0];
   char text[MW_SPEC_TEXT];
@@ -97,7 +97,7 @@ static mw_status infer_bernoulli(mw_infer *it) {
   return MW_OK;
 }
 
-static mw_status infer_permutation(mw_infer *it) {
+static mw_status permutation_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
   if (expect_key(it, 0)) return MW_FAILED;
   it->out[0] = (mw_spec){.dtype = MW_I64, .rank = 1, .shape = {attrs->n}};
@@ -260,7 +260,7 @@ static const mw_op uniform_op = {
     .attrs = uniform_schema,
     .attrs_size = sizeof(random_attrs),
     .flags = MW_ANY_DTYPE,
-    .infer = infer_uniform,
+    .infer = uniform_infer,
     .forward = uniform_forward,
 };
 
@@ -290,7 +290,7 @@ static const mw_op normal_op = {
     .attrs = normal_schema,
     .attrs_size = sizeof(random_attrs),
     .flags = MW_ANY_DTYPE,
-    .infer = infer_normal,
+    .infer = normal_infer,
     .forward = normal_forward,
 };
 
@@ -321,7 +321,7 @@ static const mw_op bernoulli_op = {
     .attrs = bernoulli_schema,
     .attrs_size = sizeof(random_attrs),
     .flags = MW_ANY_DTYPE,
-    .infer = infer_bernoulli,
+    .infer = bernoulli_infer,
     .forward = bernoulli_forward,
     .derivative = {"0"},
 };
@@ -352,7 +352,7 @@ static const mw_op permutation_op = {
     .attrs = permutation_schema,
     .attrs_size = sizeof(random_attrs),
     .flags = MW_ANY_DTYPE,
-    .infer = infer_permutation,
+    .infer = permutation_infer,
     .forward = permutation_forward,
 };
 

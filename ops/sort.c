@@ -12,7 +12,7 @@ typedef struct sort_attrs {
   bool descending;
 } sort_attrs;
 
-/* ---- argsort: the one kernel ---------------------------------------------------------------- */
+/* ---- argsort: the one kernel -------------------------------------------------------------- */
 
 /* x is [outer, n, inner] and so is y; a line is n elements, inner apart. */
 typedef struct job {
@@ -114,7 +114,7 @@ static mw_status argsort_forward(const mw_call *call) {
   return MW_OK;
 }
 
-/* ---- compositions: gather has the derivative ------------------------------------------------- */
+/* ---- compositions: gather has the derivative ---------------------------------------------- */
 
 static mw_tensor *order_of(mw_build *b, bool descending) {
   const sort_attrs *attrs = b->attrs;
@@ -156,7 +156,7 @@ static mw_status topk_compose(mw_build *b) {
   return MW_OK;
 }
 
-/* ---- the ops --------------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
 #define AXIS                                                                                \
   {                                                                                         \

@@ -96,36 +96,27 @@ static const mw_attr schema[] = {
   "(mw.randn{2,3}, {k=-7})\n"     \
   "mw." op "(mw.randn{2,0,3})"
 
+#define SHARED                                                                             \
+  .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = schema,                    \
+  .attrs_size = sizeof(triangle_attrs), .flags = MW_ANY_DTYPE | MW_LINEAR, .infer = infer, \
+  .gradient = gradient
+
 static const mw_op tril_op = {
     .name = "tril",
-    .version = 1,
     .doc = "The lower triangle of a matrix [.., m, n]: y[i, j] = x[i, j] where j <= i + k, else 0.",
     .example = "mw.tril(mw.randn{3,3})",
     .cases = CASES("tril"),
-    .inputs = {{"x"}},
-    .outputs = {{"y"}},
-    .attrs = schema,
-    .attrs_size = sizeof(triangle_attrs),
-    .flags = MW_ANY_DTYPE | MW_LINEAR,
-    .infer = infer,
     .forward = tril_forward,
-    .gradient = gradient,
+    SHARED,
 };
 
 static const mw_op triu_op = {
     .name = "triu",
-    .version = 1,
     .doc = "The upper triangle of a matrix [.., m, n]: y[i, j] = x[i, j] where j >= i + k, else 0.",
     .example = "mw.triu(mw.randn{3,3})",
     .cases = CASES("triu"),
-    .inputs = {{"x"}},
-    .outputs = {{"y"}},
-    .attrs = schema,
-    .attrs_size = sizeof(triangle_attrs),
-    .flags = MW_ANY_DTYPE | MW_LINEAR,
-    .infer = infer,
     .forward = triu_forward,
-    .gradient = gradient,
+    SHARED,
 };
 
 MW_PLUGIN(&tril_op, &triu_op)

@@ -13,12 +13,16 @@ typedef real wrap;
 #define FLOATS
 #endif
 
-/* To add a function, add a row: name, what backward reads, y, dx, where the tests draw x from, doc.
+/* To add a function, add a row to one of these tables, by the dtypes that it is for:
  *
- * y and dx are C, of x, y and dy. dx is compiled into the backward kernel, and its text is also the
- * formula from which higher derivatives are built (see mw_formula); so it calls nothing but functions
- * that are ops too. ROW1 and ROW2 have one and two attributes: name, default, doc, before y. A STEP
- * is constant but for jumps: its derivative is 0. */
+ *     ROW(name, what backward reads: X, Y or XY, y, dx, where the tests draw x from, doc)
+ *     ROW1, ROW2     have one and two attributes: name, default, doc of each, before y
+ *     STEP(name, y, doc)     is constant but for jumps: its derivative is 0
+ *
+ * y and dx are C, of x, y and dy, and of the attributes. dx is compiled into the backward kernel,
+ * and its text is also the formula from which higher derivatives are built (see mw_formula); so it
+ * calls nothing but functions that are ops too. NORMAL, POSITIVE and the other ranges are further
+ * down. */
 
 /* clang-format off */
 #define OF_ANY_NUMBER(ROW, STEP) \
@@ -31,7 +35,8 @@ typedef real wrap;
 #define OF_FLOATS(ROW, ROW1, ROW2, STEP) \
   STEP(floor, floor(x), "Rounds down, to the next integer. Its gradient is 0.") \
   STEP(ceil, ceil(x), "Rounds up, to the next integer. Its gradient is 0.") \
-  STEP(round, rint(x), "Rounds to the nearest integer, halves to the even one. Its gradient is 0.") \
+  STEP(round, rint(x), \
+      "Rounds to the nearest integer, halves to the even one. Its gradient is 0.") \
   \
   ROW(exp, Y, exp(x), dy * y, NORMAL, "Exponential function: y = e^x.") \
   ROW(exp2, Y, exp2(x), dy * (y * (real)0.69314718055994530942), NORMAL, "y = 2^x.") \
@@ -46,7 +51,8 @@ typedef real wrap;
   ROW(sqrt, Y, sqrt(x), dy / (y + y), POSITIVE, "Square root: y = x^(1/2); NaN below 0.") \
   ROW(rsqrt, Y, 1 / sqrt(x), -dy * y * y * y / 2, POSITIVE, \
       "Reciprocal of the square root: y = x^(-1/2); inf at 0, NaN below.") \
-  ROW(reciprocal, Y, 1 / x, -dy * y * y, POSITIVE, "y = 1 / x; infinite at 0, with the sign of 0.") \
+  ROW(reciprocal, Y, 1 / x, -dy * y * y, POSITIVE, \
+      "y = 1 / x; infinite at 0, with the sign of 0.") \
   ROW(sin, X, sin(x), dy * cos(x), NORMAL, "Sine of x in radians; NaN at infinity.") \
   ROW(cos, X, cos(x), -dy * sin(x), NORMAL, "Cosine of x in radians; NaN at infinity.") \
   ROW(tan, Y, tan(x), dy * (1 + y * y), WITHIN_1, "Tangent of x in radians; NaN at infinity.") \
@@ -54,7 +60,8 @@ typedef real wrap;
       "Inverse sine, in radians from -pi/2 to pi/2; NaN outside [-1, 1].") \
   ROW(acos, X, acos(x), -dy / sqrt(1 - x * x), WITHIN_1, \
       "Inverse cosine, in radians from 0 to pi; NaN outside [-1, 1].") \
-  ROW(atan, X, atan(x), dy / (1 + x * x), NORMAL, "Inverse tangent, in radians from -pi/2 to pi/2.") \
+  ROW(atan, X, atan(x), dy / (1 + x * x), NORMAL, \
+      "Inverse tangent, in radians from -pi/2 to pi/2.") \
   ROW(sinh, X, sinh(x), dy * cosh(x), NORMAL, "Hyperbolic sine: y = (e^x - e^-x) / 2.") \
   ROW(cosh, X, cosh(x), dy * sinh(x), NORMAL, "Hyperbolic cosine: y = (e^x + e^-x) / 2.") \
   ROW(tanh, Y, tanh(x), dy * (1 - y * y), NORMAL, "Hyperbolic tangent: y = tanh(x).") \
@@ -63,31 +70,37 @@ typedef real wrap;
   ROW(acosh, X, acosh(x), dy / sqrt((x - 1) * (x + 1)), ABOVE_1, \
       "Inverse hyperbolic cosine: y = ln(x + sqrt(x^2 - 1)); NaN below 1.") \
   ROW(atanh, X, atanh(x), dy / ((1 - x) * (1 + x)), WITHIN_1, \
-      "Inverse hyperbolic tangent: y = ln((1 + x) / (1 - x)) / 2; infinite at 1 and -1, NaN beyond.") \
+      "Inverse hyperbolic tangent: y = ln((1 + x) / (1 - x)) / 2; infinite at 1 and -1, NaN " \
+      "beyond.") \
   ROW(erf, X, erf(x), dy * (real)1.12837916709551257390 * exp(-x * x), NORMAL, \
       "Error function: y = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x.") \
   \
-  ROW(sigmoid, Y, sigmoid(x), dy * (y * (1 - y)), NORMAL, "Logistic function: y = 1 / (1 + exp(-x)).") \
+  ROW(sigmoid, Y, sigmoid(x), dy * (y * (1 - y)), NORMAL, \
+      "Logistic function: y = 1 / (1 + exp(-x)).") \
   /* Written so that NaN stays NaN. */ \
   ROW(relu, Y, x < 0 ? 0 : x, y == 0 ? 0 : dy, NORMAL, \
       "Rectified linear unit: y = max(x, 0). The gradient at 0 is 0.") \
   ROW1(leaky_relu, X, negative_slope, "0.01", "y / x below 0", \
       x < 0 ? negative_slope * x : x, x > 0 ? dy : negative_slope * dy, NORMAL, \
-      "Leaky rectifier: y = x above 0, negative_slope x below. The gradient at 0 is negative_slope.") \
+      "Leaky rectifier: y = x above 0, negative_slope x below. The gradient at 0 is " \
+      "negative_slope.") \
   ROW1(elu, XY, alpha, "1", "-alpha is the limit at -inf", \
       x > 0 ? x : alpha * expm1(x), x > 0 ? dy : dy * (y + alpha), NORMAL, \
       "Exponential linear unit: y = x above 0, alpha (e^x - 1) below.") \
-  ROW(selu, XY, (real)1.05070098735548049342 * (x > 0 ? x : (real)1.67326324235437728482 * expm1(x)), \
+  ROW(selu, XY, \
+      (real)1.05070098735548049342 * (x > 0 ? x : (real)1.67326324235437728482 * expm1(x)), \
       x > 0 ? dy * (real)1.05070098735548049342 : dy * (y + (real)1.75809934084737685994), NORMAL, \
       "Self-normalising unit: y = 1.0507 elu(x, alpha = 1.6733) (Klambauer et al., 2017).") \
   ROW(gelu_erf, X, x / 2 * (1 + erf(x * (real)0.70710678118654752440)), \
       dy * ((1 + erf(x * (real)0.70710678118654752440)) / 2 + \
             x * (real)0.39894228040143267794 * exp(-x * x / 2)), NORMAL, \
       "Gaussian error linear unit: y = x P(X <= x) for normal X (Hendrycks and Gimpel, 2016).") \
-  ROW(gelu_tanh, X, x / 2 * (1 + tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))), \
+  ROW(gelu_tanh, X, \
+      x / 2 * (1 + tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))), \
       dy * ((1 + tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x))) / 2 + \
             (1 - square(tanh((real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x)))) * \
-            (x * (real)0.39894228040143267794) * (1 + (real)0.134145 * x * x)), NORMAL, \
+            (x * (real)0.39894228040143267794) * (1 + (real)0.134145 * x * x)), \
+      NORMAL, \
       "GELU by its approximation: y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).") \
   ROW(silu, X, x * sigmoid(x), dy * (sigmoid(x) * (1 + x * (1 - sigmoid(x)))), NORMAL, \
       "Sigmoid linear unit, also called swish: y = x / (1 + exp(-x)).") \
@@ -109,7 +122,8 @@ typedef real wrap;
       "Keeps y within [min, max]. No gradient passes outside; at the bounds it does.") \
   ROW2(hardtanh, X, min, "-1", "the least y", max, "1", "the greatest y", \
       x < min ? min : x > max ? max : x, x <= min ? 0 : x >= max ? 0 : dy, NORMAL, \
-      "A tanh of straight lines: y = x within [min, max], else the bound, where no gradient passes.")
+      "A tanh of straight lines: y = x within [min, max], else the bound, where no gradient " \
+      "passes.")
 /* clang-format on */
 
 /* ---- functions that rows call, as they call C's ------------------------------------------- */
@@ -319,7 +333,7 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
 #define NEEDS_Y MW_NEEDS_OUT(0)
 #define NEEDS_XY (MW_NEEDS_IN(0) | MW_NEEDS_OUT(0))
 
-/* ---- what a row becomes: loops, kernels, an op. `names` declares the attributes. ----------- */
+/* ---- what a row becomes: loops, kernels, an op. `names` declares the attributes. ---------- */
 
 #define FORWARD(row, y_of_x, names)                                             \
   static void row##_loop(int64_t n, const attrs *a, const real *xs, real *ys) { \

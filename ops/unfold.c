@@ -16,7 +16,7 @@ typedef struct geometry {
   int64_t sh, sw, dh, dw, top, left;
 } geometry;
 
-/* ---- shapes ------------------------------------------------------------------------------ */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 static void complete(fold_attrs *a) {
   mw_ints_fill(&a->kernel, 2);
@@ -91,7 +91,7 @@ static mw_status fold_infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* ---- kernels ----------------------------------------------------------------------------- */
+/* ---- kernels ------------------------------------------------------------------------------ */
 
 typedef struct job {
   geometry g;
@@ -209,7 +209,7 @@ static mw_status fold_backward(const mw_call *call) {
   return run(call, &call->dout[0], &call->din[0], unfold_plane, &call->din[0]);
 }
 
-/* ---- the ops ----------------------------------------------------------------------------- */
+/* ---- the ops ------------------------------------------------------------------------------ */
 
 #define PAIR(field, text, usual, from)                                                        \
   {                                                                                           \

@@ -11,7 +11,7 @@ typedef struct upsample_attrs {
   bool align_corners;
 } upsample_attrs;
 
-/* ---- shapes ------------------------------------------------------------------------------ */
+/* ---- shapes ------------------------------------------------------------------------------- */
 
 static mw_status infer(mw_infer *it) {
   char text[MW_SPEC_TEXT];
@@ -40,7 +40,7 @@ static mw_status infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* ---- kernels ----------------------------------------------------------------------------- */
+/* ---- kernels ------------------------------------------------------------------------------ */
 
 /* Where the elements of one side of the output come from: element i is (1 - weight[i]) times
  * element low[i] of the image, and weight[i] times the next one, which there is unless weight[i] is
@@ -167,7 +167,7 @@ static mw_status backward(const mw_call *call) {
   return MW_OK;
 }
 
-/* ---- the op ------------------------------------------------------------------------------ */
+/* ---- the op ------------------------------------------------------------------------------- */
 
 static const mw_attr schema[] = {
     {.name = "scale",
@@ -199,7 +199,7 @@ static const mw_attr schema[] = {
      .doc = "bilinear: the centres of the corner pixels stay in the corners"},
     {0}};
 
-static const mw_op upsample = {
+static const mw_op upsample_op = {
     .name = "upsample",
     .version = 1,
     .doc =
@@ -227,4 +227,4 @@ static const mw_op upsample = {
     .workspace = workspace,
 };
 
-MW_PLUGIN(&upsample)
+MW_PLUGIN(&upsample_op)
