@@ -243,8 +243,11 @@ alone_reals = $(patsubst .%,%,$(suffix $(filter $<.%,$(REALS))))
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libmoonwalk.a $(BUILD)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(C_FLAGS) $(DEPENDENCIES) -MF $@.d -Itests $(LINK_FLAGS) $< $(BUILD)/libmoonwalk.a \
-	  $(CORE_LIBS) -o $@
+	$(Q)$(CC) $(C_FLAGS) $(DEPENDENCIES) -MF $@.d -Itests $(LINK_FLAGS) $(WRAPPED:%=-Wl,--wrap=%) $< \
+	  $(BUILD)/libmoonwalk.a $(CORE_LIBS) -o $@
+
+# This one makes allocations fail.
+$(BUILD)/tests/allocation: private WRAPPED := malloc calloc realloc aligned_alloc strdup free
 
 # This one shows that the shared library exports what a program needs.
 $(BUILD)/tests/embed: tests/c/embed.c $(BUILD)/libmoonwalk.so $(BUILD)/flags
