@@ -23,12 +23,13 @@ typedef struct parser {
 enum { MOST_INPUTS = 8, MOST_SETTINGS = 8, LONGEST_NAME = 48, DEEPEST = 64 };
 
 static value parse_choice(parser *p);
+static value parse_branches(parser *p);
 
 static value number(double n) { return (value){.number = n}; }
 
 static value fail(parser *p, const char *what) {
   if (!p->failed && !mw_build_failed(p->build))
-    mw_set_error(p->build->context, "formula \"%s\": %s at \"%.20s\"", p->text, what, p->at);
+    mw_set_error(p->build->context, "formula \"%.300s\": %s at \"%.20s\"", p->text, what, p->at);
   p->failed = true;
   return number(0);
 }
@@ -221,7 +222,8 @@ static mw_setting parse_setting(parser *p, const char *name, char text[MW_MAX_TE
     double n = strtod(p->at, &end);
     if (end == p->at) fail(p, "expected an attribute's value");
     p->at = end;
-    return n == floor(n) ? mw_int(name, (int64_t)n) : mw_float(name, n);
+    const bool whole = n == floor(n) && fabs(n) < 0x1p63; /* what an int64_t holds */
+    return whole ? mw_int(name, (int64_t)n) : mw_float(name, n);
   }
   return mw_int(name, 0);
 }
@@ -252,7 +254,6 @@ static value parse_call(parser *p, const char *op) {
 static value parse_primary(parser *p) {
   char name[LONGEST_NAME], *end;
   if (p->failed) return number(0);
-  if (p->depth == DEEPEST) return fail(p, "it is nested too deeply");
   take(p, "(real)"); /* a cast for C, where the formula is compiled too */
   if (take(p, "(")) {
     value inner = parse_choice(p);
@@ -318,9 +319,15 @@ static value parse_or(parser *p) {
 
 /* condition ? a : b. Where the condition is a number one branch is built and no more. */
 static value parse_choice(parser *p) {
+  if (p->depth == DEEPEST) return fail(p, "it is nested too deeply");
   p->depth++;
-  value condition = parse_or(p);
+  value chosen = parse_branches(p);
   p->depth--;
+  return chosen;
+}
+
+static value parse_branches(parser *p) {
+  value condition = parse_or(p);
   if (p->failed || !take(p, "?")) return condition;
   const bool skipped = p->skip, known = !condition.tensor;
   p->skip = skipped || (known && condition.number == 0);

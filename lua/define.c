@@ -52,6 +52,7 @@ static bool flag_field(lua_State *L, const char *field) {
 
 static void read_args(lua_State *L, definition *d, const char *field, mw_arg *args) {
   lua_getfield(L, -1, field);
+  luaL_checktype(L, -1, LUA_TTABLE);
   for (int i = 0; i < MW_MAX_ARGS && lua_rawgeti(L, -1, i + 1) == LUA_TTABLE; i++) {
     args[i].name = text_field(L, d, "name");
     args[i].doc = text_field(L, d, "doc");
@@ -89,16 +90,21 @@ static size_t read_type(const char *name, mw_attr_type *type) {
 static void read_attrs(lua_State *L, definition *d) {
   size_t size = 0;
   lua_getfield(L, -1, "attrs");
+  luaL_checktype(L, -1, LUA_TTABLE);
   int n = (int)lua_rawlen(L, -1);
   for (int i = 0; i < n && i < MOST_ATTRS; i++) {
     mw_attr *attr = &d->attrs[i];
-    lua_rawgeti(L, -1, i + 1);
+    if (lua_rawgeti(L, -1, i + 1) != LUA_TTABLE)
+      luaL_error(L, "op: attribute %d is no table", i + 1);
     attr->name = text_field(L, d, "name");
     attr->doc = text_field(L, d, "doc");
     attr->initial = text_field(L, d, "initial");
     attr->choices = text_field(L, d, "choices");
     attr->offset = size;
-    size += read_type(text_field(L, d, "type"), &attr->type);
+    const char *type = text_field(L, d, "type");
+    size_t bytes = type ? read_type(type, &attr->type) : 0;
+    if (!attr->name || !bytes) luaL_error(L, "op: attribute %d lacks its name or its type", i + 1);
+    size += bytes;
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
@@ -173,13 +179,10 @@ static mw_status compose(mw_build *b) {
 
 /* ---- registering --------------------------------------------------------------------------- */
 
-/* core.define(table, origin): the table as lua/moonwalk/define.lua has checked it */
-static int core_define(lua_State *L) {
-  const char *origin = face_check_text(L, 2, "op", "the origin");
-  definition *d = calloc(1, sizeof *d);
-  if (!d) return face_error(L, "op: out of memory");
-  d->caller = face_caller(L);
-  lua_settop(L, 2);
+/* Reads the table at 1 into the definition at 2; an error leaves it to be freed. */
+static int read_definition(lua_State *L) {
+  definition *d = lua_touserdata(L, 2);
+  luaL_checktype(L, 1, LUA_TTABLE);
   lua_pushvalue(L, 1);
   d->op = (mw_op){.version = 1, .compose = compose, .data = d};
   d->op.name = text_field(L, d, "name");
@@ -191,6 +194,23 @@ static int core_define(lua_State *L) {
   read_attrs(L, d);
   lua_getfield(L, 1, "define");
   lua_rawsetp(L, LUA_REGISTRYINDEX, d);
+  return 0;
+}
+
+/* core.define(table, origin): the table as lua/moonwalk/define.lua has checked it */
+static int core_define(lua_State *L) {
+  const char *origin = face_check_text(L, 2, "op", "the origin");
+  lua_settop(L, 2);
+  definition *d = calloc(1, sizeof *d);
+  if (!d) return face_error(L, "op: out of memory");
+  d->caller = face_caller(L);
+  lua_pushcfunction(L, read_definition);
+  lua_pushvalue(L, 1);
+  lua_pushlightuserdata(L, d);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+    definition_free(d);
+    return lua_error(L);
+  }
   if (!mw_plugin_add(face_context(L), origin, &d->op, d, definition_free)) return 0;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, d);

@@ -155,10 +155,8 @@ static bool has(lua_State *L, const char *name) {
 /* core.foreign(table, origin): the table as lua/moonwalk/ffi.lua has checked it */
 static int core_foreign(lua_State *L) {
   const char *origin = face_check_text(L, 2, "ffi.op", "the origin");
-  foreign *f = malloc(sizeof *f);
-  if (!f) return face_error(L, "ffi.op: out of memory");
+  luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
-  *f = (foreign){.caller = face_caller(L)};
   mw_foreign op = {.name = text_field(L, "name"),
                    .doc = text_field(L, "doc"),
                    .example = text_field(L, "example"),
@@ -168,8 +166,12 @@ static int core_foreign(lua_State *L) {
                    .serial = has(L, "serial"),
                    .rule = has(L, "infer") ? rule : NULL,
                    .gradient = has(L, "gradient") ? gradient : NULL,
-                   .data = f,
                    .release = foreign_free};
+  if (!op.name || !op.symbol || !op.signature)
+    return face_error(L, "ffi.op: the name, the symbol or the signature is missing");
+  foreign *f = op.data = malloc(sizeof *f);
+  if (!f) return face_error(L, "ffi.op: out of memory");
+  *f = (foreign){.caller = face_caller(L)};
   lua_pushvalue(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, f);
   if (!mw_foreign_op(face_context(L), origin, &op)) return 0;

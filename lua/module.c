@@ -22,8 +22,8 @@ typedef struct face_state {
   int64_t tensors_limit; /* or when there are more of them than this */
   mw_tensor *waiting;    /* see face_push */
   face_thread *caller;
-  const char *layer;     /* the origin of the layer that runs, or NULL */
-  lua_State *layer_in;   /* the coroutine that it runs in */
+  const char *layer;   /* the origin of the layer that runs, or NULL */
+  lua_State *layer_in; /* the coroutine that it runs in */
   known_line lines[KNOWN_LINES];
 } face_state;
 
@@ -53,18 +53,26 @@ void face_caller_release(face_thread *caller) {
   if (caller && --caller->refs == 0) free(caller);
 }
 
+static int message_of(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
 mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *ctx,
                          lua_CFunction run, void *arg) {
   lua_State *L = caller->L;
-  if (!L || !lua_checkstack(L, 4))
+  if (!L || !lua_checkstack(L, LUA_MINSTACK))
     return host->fail(ctx, "its Lua state is closed, or the stack is full");
+  lua_pushcfunction(L, message_of); /* as a handler, where an error of its own is caught too */
   lua_pushcfunction(L, run);
   lua_pushlightuserdata(L, arg);
   mw_status status = MW_OK;
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-    status = host->fail(ctx, "%s", luaL_tolstring(L, -1, NULL));
-    lua_pop(L, 2);
+  if (lua_pcall(L, 1, 0, -3) != LUA_OK) {
+    const char *message = lua_tostring(L, -1);
+    status = host->fail(ctx, "%s", message ? message : "an error that has no text");
+    lua_pop(L, 1);
   }
+  lua_pop(L, 1);
   caller->L = L; /* it may have run a coroutine of its own */
   return status;
 }
@@ -252,7 +260,7 @@ static int run_layer(lua_State *L) {
   int n = lua_gettop(L);
   lua_pushvalue(L, 1);
   lua_rawget(L, lua_upvalueindex(2));
-  const char *layer = lua_touserdata(L, -1);
+  const char *layer = lua_islightuserdata(L, -1) ? lua_touserdata(L, -1) : NULL;
   lua_pop(L, 1);
   scope *s = lua_newuserdatauv(L, sizeof *s, 0);
   *s = (scope){state->layer, state->layer_in};

@@ -15,12 +15,12 @@ static int64_t product(const mw_spec *x, int from, int end) {
   return n;
 }
 
-/* The size along an axis times n, checked. */
+/* The size along an axis times n, checked; a 0 hides nothing. */
 static mw_status grow(const mw_infer *it, mw_spec *y, int64_t axis, int64_t n) {
   int64_t count = 1;
   bool small = !__builtin_mul_overflow(y->shape[axis], n, &y->shape[axis]);
   for (int k = 0; k < y->rank; k++)
-    small = small && !__builtin_mul_overflow(count, y->shape[k], &count);
+    small = small && !__builtin_mul_overflow(count, y->shape[k] ? y->shape[k] : 1, &count);
   return small ? MW_OK : mw_fail(it, "the result's sizes are too large");
 }
 
@@ -54,15 +54,17 @@ static mw_status tile_infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* From the last axis to the first, so that what is repeated is still small. */
+/* From the last axis to the first, so that what is repeated is still small; what leaves nothing is
+ * done before all others. */
 static mw_status tile_compose(mw_build *b) {
   const mw_ints *repeats = &((const tile_attrs *)b->attrs)->repeats;
   mw_spec y = padded(b->host->tensor_spec(b->in[0]), repeats);
   mw_tensor *x = b->in[0];
-  for (int i = 1; i <= repeats->count; i++) {
-    const int axis = y.rank - i;
-    const int64_t times = repeats->at[repeats->count - i];
-    if (times == 1) continue;
+  const int n = (int)repeats->count;
+  for (int i = 1; i <= 2 * n; i++) {
+    const int k = n - 1 - (i - 1) % n, axis = y.rank - n + k;
+    const int64_t times = repeats->at[k];
+    if (times == 1 || (times == 0) != (i <= n)) continue;
     x = repeat(b, x, product(&y, 0, axis), times, product(&y, axis, y.rank));
     y.shape[axis] *= times;
   }

@@ -101,6 +101,13 @@ static void test_refusal(mw_context *ctx) {
   memset(deep, '(', sizeof deep - 1);
   deep[sizeof deep - 1] = '\0';
   refused(ctx, deep, "nested too deeply");
+  static char chain[100000];
+  for (size_t i = 0; i + 6 < sizeof chain; i += 6) memcpy(chain + i, "x ? 1:", 6);
+  mw_tensor *x = vector(ctx, 1, (double[]){1});
+  ok(!mw_apply(ctx, op_of(ctx, chain), 1, &x, 0, NULL) && strstr(mw_error(ctx), "too deeply"),
+     "refused: a chain of 16,000 choices");
+  mw_release(x);
+  refused(ctx, "sum(x, axes=1e300)", "axes");
 }
 
 /* ---- gradients by formula -------------------------------------------------------------------- */

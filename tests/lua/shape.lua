@@ -87,6 +87,10 @@ t.is(mw.tile(mw.zeros {1, 2, 1, 2, 1, 2}, {repeats = {2, 1, 3, 1, 1, 2}}).shape,
   "tile of six axes")
 refused("entry 2 of repeats is %-1, expected 0 or more", "tile less than never", "tile",
   mw.zeros {2, 2}, {repeats = {2, -1}})
+t.is(mw.tile(mw.zeros {2}, {repeats = {0, 1 << 40}}):eval().shape, {0, 1 << 41},
+  "tile of none takes no memory on the way")
+refused("sizes are too large", "a 0 hides no size beyond 2^63", "tile", mw.zeros {4},
+  {repeats = {0, 2, math.maxinteger - 1, 4}})
 refused("sizes are too large", "tile beyond 2^63", "tile", mw.zeros {2, 2},
   {repeats = {1 << 62, 1 << 61}})
 refused("repeats is %-1, expected between 0", "repeat less than never", "repeat_interleave",
