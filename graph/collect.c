@@ -86,7 +86,9 @@ static mw_status add_step(mw_context *ctx, mw_collection *c, mw_node *node) {
 static mw_status push(mw_context *ctx, mw_collection *c, size_t *depth, mw_tensor *t) {
   if (t->storage || mw_is_leaf(t->node)) return add_leaf(ctx, c, t);
   if (t->node->mark == ctx->walk) return MW_OK;
-  if (reserve(ctx, &c->stack, &c->stack_room, *depth + 1, sizeof *c->stack)) return MW_FAILED;
+  if (mw_node_current(t->node) ||
+      reserve(ctx, &c->stack, &c->stack_room, *depth + 1, sizeof *c->stack))
+    return MW_FAILED;
   t->node->mark = ctx->walk;
   c->stack[(*depth)++] = (struct mw_visit){.node = t->node};
   return MW_OK;

@@ -191,6 +191,7 @@ static mw_status new_step(builder *b, mw_step *step, int k) {
   const mw_op *op = &node->entry->op;
   int n = backward ? 2 * (f->n_in + f->n_out) : f->n_in + f->n_out;
   step->entry = node->entry;
+  step->entry->refs++;
   step->node = k;
   step->n_arrays = n;
   step->saved = step->scratch = -1;
@@ -218,27 +219,26 @@ static mw_status new_step(builder *b, mw_step *step, int k) {
   return MW_OK;
 }
 
-static mw_status choose_kernel(builder *b, mw_step *step) {
+mw_status mw_step_choose(mw_program *p, mw_step *step) {
   mw_call *call = &step->call;
   int i = step->entry->op.dtype_of;
   mw_dtype dtype = i < call->n_in && call->in[i].spec.dtype != MW_NONE ? call->in[i].spec.dtype
                                                                        : call->out[0].spec.dtype;
   step->kernel = mw_registry_kernel(step->entry, dtype, call);
   if (!step->kernel)
-    return mw_set_error(b->ctx, "%s: no %s kernel for %s", step->entry->op.name,
+    return mw_set_error(p->ctx, "%s: no %s kernel for %s", step->entry->op.name,
                         call->backward ? "backward" : "forward", mw_dtype_name(dtype));
-  if (!step->kernel->workspace) return MW_OK;
   mw_workspace need = {0};
-  step->kernel->workspace(call, &need);
-  if (need.call > MW_MAX_SCRATCH || need.worker > MW_MAX_SCRATCH / (size_t)b->ctx->threads)
-    return mw_set_error(b->ctx, "%s: asks for %zu bytes of scratch and %zu for each worker",
+  if (step->kernel->workspace) step->kernel->workspace(call, &need);
+  if (need.call > MW_MAX_SCRATCH || need.worker > MW_MAX_SCRATCH / (size_t)p->ctx->threads)
+    return mw_set_error(p->ctx, "%s: asks for %zu bytes of scratch and %zu for each worker",
                         step->entry->op.name, need.call, need.worker);
   call->worker_stride = mw_aligned(need.worker);
-  step->worker_bytes = call->worker_stride * (size_t)b->ctx->threads;
+  step->worker_bytes = call->worker_stride * (size_t)p->ctx->threads;
   size_t bytes = mw_aligned(need.call) + step->worker_bytes;
-  if (!bytes) return MW_OK;
   mw_spec spec = mw_spec_of(MW_U8, 1, (int64_t[]){(int64_t)bytes});
-  step->scratch = new_slot(b->p, &spec, MW_IN_ARENA);
+  if (step->scratch >= 0) p->slots[step->scratch].bytes = bytes;
+  else if (bytes) step->scratch = new_slot(p, &spec, MW_IN_ARENA);
   return MW_OK;
 }
 
@@ -266,7 +266,7 @@ static mw_status make_steps(builder *b) {
   }
   if (mark_saved(b)) return MW_FAILED;
   for (int k = 0; k < p->n_steps; k++)
-    if (choose_kernel(b, &p->steps[k])) return MW_FAILED;
+    if (mw_step_choose(p, &p->steps[k])) return MW_FAILED;
   return MW_OK;
 }
 
@@ -301,6 +301,7 @@ mw_program *mw_compile(mw_context *ctx, const mw_collection *c) {
   }
   p->ctx = ctx;
   p->threads = ctx->threads;
+  p->generation = ctx->generation;
   builder b = {.ctx = ctx, .c = c, .p = p};
   mw_status status = builder_new(&b);
   if (!status) status = merge_equal_nodes(&b);
@@ -319,6 +320,7 @@ mw_program *mw_compile(mw_context *ctx, const mw_collection *c) {
 
 void mw_program_destroy(mw_program *p) {
   for (int k = 0; k < p->n_steps; k++) {
+    p->steps[k].entry->refs--;
     free((void *)p->steps[k].call.attrs);
     free(p->steps[k].arrays);
     free(p->steps[k].slots);

@@ -95,9 +95,9 @@ static mw_status list_nodes(walk *w, mw_tensor *y) {
   if (!stack) return mw_no_memory(w->ctx);
   mw_status status = MW_OK;
   stack[depth++] = (visit){.node = y->node};
-  if (mw_table_get(&w->nodes, y->node) < 0)
+  if (mw_table_get(&w->nodes, y->node) >= 0) depth = 0;
+  else if (!(status = mw_node_current(y->node)))
     status = mw_table_put(&w->nodes, w->ctx, y->node, INT32_MAX);
-  else depth = 0;
   while (depth && !status) {
     visit *top = &stack[depth - 1];
     mw_tensor *t;
@@ -108,7 +108,8 @@ static mw_status list_nodes(walk *w, mw_tensor *y) {
     }
     if (!t || mw_table_get(&w->stops, t) >= 0) continue;
     if (mw_table_get(&w->nodes, t->node) >= 0) continue;
-    status = mw_table_put(&w->nodes, w->ctx, t->node, INT32_MAX);
+    status = mw_node_current(t->node);
+    if (!status) status = mw_table_put(&w->nodes, w->ctx, t->node, INT32_MAX);
     if (!status && depth == room) {
       visit *grown = realloc(stack, 2 * room * sizeof *stack);
       if (!grown) {

@@ -37,8 +37,14 @@ typedef struct mw_kernel_entry {
   mw_plugin *plugin;
 } mw_kernel_entry;
 
+/* An op as a node, a step or the registry has it: never changed once it is in the registry. What
+ * replaces the op or adds a kernel to it puts another entry in its place, and retires this one, which
+ * stays as long as something was built with it; see replace.c. */
 typedef struct mw_op_entry {
   mw_op op; /* a copy, so that an older plugin's shorter struct is complete */
+  int refs; /* nodes and steps of programs */
+  bool retired;
+  struct mw_op_entry *next; /* in the list of the retired */
   mw_plugin *plugin;
   int n_in, n_out; /* declared */
   int required;    /* inputs without which it cannot be applied */
@@ -47,7 +53,7 @@ typedef struct mw_op_entry {
   uint64_t must_set;        /* bit i: attribute i has no default */
   mw_kernel_entry *kernels; /* by falling priority, then by age */
   int n_kernels;
-  char *preferred;     /* name of a kernel, or NULL */
+  char *preferred;     /* name of a kernel, or NULL; this may change */
   char *backward_name; /* "conv2d.backward" */
 } mw_op_entry;
 
@@ -57,9 +63,18 @@ struct mw_plugin {
   void *library;
   void (*close)(void *library);
   mw_plugin *next;
+  uint32_t abi; /* that it was built for; 0 when it did not say */
+  char built_for[24];
+  mw_plugin *replaces;  /* until it is committed */
+  bool retired;         /* replaced; closed when nothing is left that was built with it */
+  mw_op_entry **staged; /* by name: what a commit puts into the registry */
+  int n_staged, staged_room;
 };
 
-/* A library registers between begin and commit; abort takes all of it out again (and frees p). */
+/* A library registers between begin and commit, at which everything is seen at once; abort takes
+ * all of it back, and frees p. A plugin that replaces another (which is set after begin) brings ops
+ * and kernels in place of the other's; what it does not bring is gone. After a failure of commit
+ * the caller aborts, and all is as before. */
 mw_plugin *mw_plugin_begin(mw_context *ctx, const char *origin, void *library,
                            void (*close)(void *library));
 mw_status mw_plugin_commit(mw_plugin *plugin);
@@ -76,6 +91,12 @@ mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *kernel, si
 /* Whether some kernel serves the dtype; and the best one for a call. */
 bool mw_registry_serves(const mw_op_entry *entry, mw_dtype dtype);
 const mw_kernel *mw_registry_kernel(const mw_op_entry *entry, mw_dtype dtype, const mw_call *call);
+
+/* replace.c: brings what was built with a retired entry to the one that is in its place. */
+struct mw_node;
+bool mw_attrs_same_layout(const mw_op *a, const mw_op *b);
+mw_status mw_node_refresh(struct mw_node *node);
+mw_status mw_program_refresh(mw_program *p);
 
 /* ---- attributes --------------------------------------------------------------------------- */
 
@@ -149,6 +170,10 @@ mw_tensor *mw_constant_filled(mw_context *ctx, const mw_spec *spec, double value
 mw_status mw_node_check_fresh(const mw_node *node);
 /* Appends to the error of a node's infer where the inputs come from and what would repair it. */
 void mw_explain_inputs(const mw_node *node);
+/* Before a node's entry is used for more than its name. */
+static inline mw_status mw_node_current(mw_node *node) {
+  return node->entry && node->entry->retired ? mw_node_refresh(node) : MW_OK;
+}
 static inline bool mw_is_leaf(const mw_node *node) { return node->kind <= MW_INPUT; }
 static inline bool mw_is_composed(const mw_op *op) { return op->compose || op->formula; }
 mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec); /* sizes, rank, overflow */
@@ -245,9 +270,11 @@ struct mw_program {
   size_t arena, arena_unshared;
   mw_tensor **leaves;   /* of a program kept by hand, else NULL */
   const char **origins; /* of it: where each step was built; NULL where that is not known */
+  uint64_t generation;  /* of the registry, when its kernels were chosen */
   bool running;
 };
 
+mw_status mw_step_choose(mw_program *p, mw_step *step); /* its kernel and scratch */
 mw_program *mw_compile(mw_context *ctx, const mw_collection *c);
 mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
 mw_status mw_step_run(mw_step *step);
@@ -294,6 +321,8 @@ struct mw_context {
   int n_ops, ops_room;
   mw_op_entry *adder; /* the op that adds gradients */
   mw_plugin *plugins;
+  mw_op_entry *retired;
+  uint64_t generation; /* grows when an op is replaced */
   int threads;
   char *workspace; /* of matrix products: one piece for each worker */
   size_t workspace_stride;

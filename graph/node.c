@@ -33,6 +33,7 @@ static mw_node *node_new(mw_context *ctx, mw_node_kind kind, mw_op_entry *entry,
   node->refs = 1;
   node->kind = kind;
   node->entry = entry;
+  if (entry) entry->refs++;
   node->n_in = n_in;
   node->n_out = n_slots;
   for (int i = 0; i < n_slots; i++) {
@@ -57,6 +58,7 @@ static void node_free(mw_node *node, mw_node **list) {
     if (node->in[i]) drop(node->in[i]->node, list);
   drop(node->forward, list);
   for (int i = 0; i < node->n_out + node->saves; i++) mw_storage_release(node->out[i].storage);
+  if (node->entry) node->entry->refs--;
   mw_context *ctx = node->ctx;
   free(node->in);
   free(node->in_version);

@@ -22,12 +22,6 @@ mw_plugin *mw_plugin_begin(mw_context *ctx, const char *origin, void *library,
   return plugin;
 }
 
-mw_status mw_plugin_commit(mw_plugin *plugin) {
-  plugin->next = plugin->ctx->plugins;
-  plugin->ctx->plugins = plugin;
-  return MW_OK;
-}
-
 static void entry_free(mw_op_entry *entry) {
   free(entry->defaults);
   free(entry->kernels);
@@ -36,46 +30,39 @@ static void entry_free(mw_op_entry *entry) {
   free(entry);
 }
 
-void mw_plugin_abort(mw_plugin *plugin) {
-  mw_context *ctx = plugin->ctx;
-  int kept = 0;
-  for (int i = 0; i < ctx->n_ops; i++) {
-    mw_op_entry *entry = ctx->ops[i];
-    int kernels = 0;
-    for (int k = 0; k < entry->n_kernels; k++)
-      if (entry->kernels[k].plugin != plugin) entry->kernels[kernels++] = entry->kernels[k];
-    entry->n_kernels = kernels;
-    if (entry->plugin == plugin) {
-      if (ctx->adder == entry) ctx->adder = NULL;
-      entry_free(entry);
-    } else {
-      ctx->ops[kept++] = entry;
-    }
-  }
-  ctx->n_ops = kept;
+static void plugin_free(mw_plugin *plugin) {
+  free(plugin->staged);
   free(plugin->origin);
   free(plugin);
+}
+
+void mw_plugin_abort(mw_plugin *plugin) {
+  for (int i = 0; i < plugin->n_staged; i++) entry_free(plugin->staged[i]);
+  plugin_free(plugin);
 }
 
 void mw_registry_free(mw_context *ctx) {
   for (int i = 0; i < ctx->n_ops; i++) entry_free(ctx->ops[i]);
   free(ctx->ops);
+  for (mw_op_entry *e = ctx->retired, *next; e; e = next) {
+    next = e->next;
+    entry_free(e);
+  }
   for (mw_plugin *p = ctx->plugins, *next; p; p = next) {
     next = p->next;
     if (p->close) p->close(p->library);
-    free(p->origin);
-    free(p);
+    plugin_free(p);
   }
 }
 
 /* ---- looking up --------------------------------------------------------------------------- */
 
-/* The place of name in the sorted table, or where it belongs. */
-static int place_of(const mw_context *ctx, const char *name, bool *found) {
-  int low = 0, high = ctx->n_ops;
+/* The place of name in a sorted table, or where it belongs. */
+static int place_of(mw_op_entry *const *ops, int n, const char *name, bool *found) {
+  int low = 0, high = n;
   *found = false;
   while (low < high && !*found) {
-    int middle = low + (high - low) / 2, order = strcmp(name, ctx->ops[middle]->op.name);
+    int middle = low + (high - low) / 2, order = strcmp(name, ops[middle]->op.name);
     if (order == 0) *found = true;
     if (order <= 0) high = middle;
     if (order > 0) low = middle + 1;
@@ -83,10 +70,14 @@ static int place_of(const mw_context *ctx, const char *name, bool *found) {
   return high;
 }
 
-mw_op_entry *mw_registry_find(const mw_context *ctx, const char *name) {
+static mw_op_entry *find_in(mw_op_entry *const *ops, int n, const char *name) {
   bool found;
-  int place = place_of(ctx, name, &found);
-  return found ? ctx->ops[place] : NULL;
+  int place = place_of(ops, n, name, &found);
+  return found ? ops[place] : NULL;
+}
+
+mw_op_entry *mw_registry_find(const mw_context *ctx, const char *name) {
+  return find_in(ctx->ops, ctx->n_ops, name);
 }
 
 const mw_op *mw_op_find(const mw_context *ctx, const char *name) {
@@ -187,6 +178,7 @@ const mw_kernel *mw_registry_kernel(const mw_op_entry *entry, mw_dtype dtype, co
   return best;
 }
 
+/* To an entry that is not in the registry yet. */
 static mw_status add_kernel(mw_op_entry *entry, const mw_kernel_entry *new) {
   mw_kernel_entry *grown =
       realloc(entry->kernels, ((size_t)entry->n_kernels + 1) * sizeof *entry->kernels);
@@ -245,6 +237,8 @@ char *mw_kernel_list(mw_context *ctx, const char *op) {
 /* ---- registering -------------------------------------------------------------------------- */
 
 mw_status mw_host_accept(mw_plugin *plugin, uint32_t abi, const char *version) {
+  plugin->abi = abi;
+  snprintf(plugin->built_for, sizeof plugin->built_for, "%s", version ? version : "");
   if (abi <= MW_ABI) return MW_OK;
   return mw_set_error(plugin->ctx,
                       "it was built for Moonwalk %s (ABI %u), this is Moonwalk %s (ABI %u): "
@@ -332,21 +326,55 @@ static mw_op_entry *entry_new(mw_plugin *plugin, const mw_op *op) {
   return entry;
 }
 
-static mw_status add_entry(mw_context *ctx, mw_op_entry *entry) {
-  if (ctx->n_ops == ctx->ops_room) {
-    int room = ctx->ops_room ? 2 * ctx->ops_room : 64;
-    mw_op_entry **grown = realloc(ctx->ops, (size_t)room * sizeof *grown);
-    if (!grown) return mw_no_memory(ctx);
-    ctx->ops = grown;
-    ctx->ops_room = room;
+/* The same entry once more, without the kernels of one plugin. */
+static mw_op_entry *entry_clone(const mw_op_entry *entry, const mw_plugin *without) {
+  mw_op_entry *copy = malloc(sizeof *copy);
+  if (!copy) return NULL;
+  *copy = *entry;
+  copy->refs = copy->n_kernels = 0;
+  size_t attrs = entry->op.attrs_size;
+  copy->defaults = calloc(1, attrs ? attrs : 1);
+  copy->kernels = calloc((size_t)entry->n_kernels + 1, sizeof *copy->kernels);
+  copy->preferred = entry->preferred ? strdup(entry->preferred) : NULL;
+  copy->backward_name = strdup(entry->backward_name);
+  if (!copy->defaults || !copy->kernels || !copy->backward_name ||
+      (entry->preferred && !copy->preferred)) {
+    entry_free(copy);
+    return NULL;
   }
-  bool found;
-  int place = place_of(ctx, entry->op.name, &found);
-  memmove(ctx->ops + place + 1, ctx->ops + place, (size_t)(ctx->n_ops - place) * sizeof *ctx->ops);
-  ctx->ops[place] = entry;
-  ctx->n_ops++;
-  if ((entry->op.flags & MW_ADDS) && !ctx->adder) ctx->adder = entry;
+  if (attrs) memcpy(copy->defaults, entry->defaults, attrs);
+  for (int k = 0; k < entry->n_kernels; k++)
+    if (entry->kernels[k].plugin != without) copy->kernels[copy->n_kernels++] = entry->kernels[k];
+  return copy;
+}
+
+/* Makes room for so many more in a table. */
+static mw_status reserve(mw_context *ctx, mw_op_entry ***ops, int n, int *room, int more) {
+  if (n + more <= *room) return MW_OK;
+  int grown_room = 2 * n + more;
+  mw_op_entry **grown = realloc(*ops, (size_t)grown_room * sizeof *grown);
+  if (!grown) return mw_no_memory(ctx);
+  *ops = grown;
+  *room = grown_room;
   return MW_OK;
+}
+
+static void insert(mw_op_entry **ops, int *n, mw_op_entry *entry) {
+  bool found;
+  int place = place_of(ops, *n, entry->op.name, &found);
+  memmove(ops + place + 1, ops + place, (size_t)(*n - place) * sizeof *ops);
+  ops[place] = entry;
+  ++*n;
+}
+
+/* Takes the entry, also when it fails. */
+static mw_status stage(mw_plugin *plugin, mw_op_entry *entry) {
+  mw_status status =
+      entry ? reserve(plugin->ctx, &plugin->staged, plugin->n_staged, &plugin->staged_room, 1)
+            : mw_no_memory(plugin->ctx);
+  if (!status) insert(plugin->staged, &plugin->n_staged, entry);
+  else if (entry) entry_free(entry);
+  return status;
 }
 
 /* The same op arrives once for each element type that its file was compiled for. The first one
@@ -361,7 +389,8 @@ mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *given, size_t op_s
   mw_op op = {0};
   memcpy(&op, given, op_size);
   if (check_op(ctx, &op)) return MW_FAILED;
-  mw_op_entry *entry = mw_registry_find(ctx, op.name);
+  mw_op_entry *entry = find_in(plugin->staged, plugin->n_staged, op.name);
+  const mw_op_entry *there = entry ? entry : mw_registry_find(ctx, op.name);
   mw_kernel_entry kernel = {.kernel = {.op = op.name,
                                        .name = "plain",
                                        .forward = op.forward,
@@ -369,8 +398,8 @@ mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *given, size_t op_s
                                        .workspace = op.workspace},
                             .dtype = op.flags & MW_ANY_DTYPE ? MW_NONE : real,
                             .plugin = plugin};
-  if (entry && entry->plugin != plugin)
-    return mw_set_error(ctx, "op %s exists already, from %s", op.name, entry->plugin->origin);
+  if (there && there->plugin != plugin && (entry || there->plugin != plugin->replaces))
+    return mw_set_error(ctx, "op %s exists already, from %s", op.name, there->plugin->origin);
   for (int k = 0; entry && k < entry->n_kernels; k++) {
     if (strcmp(entry->kernels[k].kernel.name, "plain") != 0) continue;
     if (entry->kernels[k].dtype == MW_NONE) return MW_OK; /* it serves every dtype already */
@@ -379,11 +408,7 @@ mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *given, size_t op_s
   }
   if (!entry) {
     entry = entry_new(plugin, &op);
-    if (!entry) return MW_FAILED;
-    if (add_entry(ctx, entry)) {
-      entry_free(entry);
-      return MW_FAILED;
-    }
+    if (!entry || stage(plugin, entry)) return MW_FAILED;
   }
   return add_kernel(entry, &kernel);
 }
@@ -402,17 +427,150 @@ mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *given, siz
   if (given->device && strcmp(given->device, "cpu") != 0)
     return mw_set_error(ctx, "kernel %s is for device \"%s\", expected \"cpu\"", given->name,
                         given->device);
-  mw_op_entry *entry = mw_registry_find(ctx, given->op);
-  if (!entry)
+  mw_op_entry *staged = find_in(plugin->staged, plugin->n_staged, given->op);
+  const mw_op_entry *entry = staged ? staged : mw_registry_find(ctx, given->op);
+  if (!entry || (!staged && entry->plugin == plugin->replaces))
     return mw_set_error(ctx, "kernel %s is for op %s, which does not exist", given->name,
                         given->op);
   if (mw_is_composed(&entry->op))
     return mw_set_error(ctx, "kernel %s is for op %s, which is made of other ops", given->name,
                         given->op);
   for (int k = 0; k < entry->n_kernels; k++)
-    if (entry->kernels[k].dtype == real && strcmp(entry->kernels[k].kernel.name, given->name) == 0)
+    if (entry->kernels[k].dtype == real && entry->kernels[k].plugin != plugin->replaces &&
+        strcmp(entry->kernels[k].kernel.name, given->name) == 0)
       return mw_set_error(ctx, "%s has a kernel %s for %s already, from %s", given->op, given->name,
                           mw_dtype_name(real), entry->kernels[k].plugin->origin);
-  mw_cache_clear(ctx); /* programs compiled from now on may prefer it */
-  return add_kernel(entry, &kernel);
+  if (!staged) {
+    if (stage(plugin, entry_clone(entry, plugin->replaces))) return MW_FAILED;
+    staged = find_in(plugin->staged, plugin->n_staged, given->op);
+  }
+  return add_kernel(staged, &kernel);
+}
+
+/* ---- putting it into the registry ---------------------------------------------------------- */
+
+/* Brings the kernels that other plugins gave an op over to what replaces it. */
+static mw_status carry_kernels(mw_plugin *plugin, const mw_op_entry *old, mw_op_entry *new) {
+  for (int k = 0; k < old->n_kernels; k++) {
+    const mw_kernel_entry *kernel = &old->kernels[k];
+    if (kernel->plugin == plugin->replaces) continue;
+    if (!mw_attrs_same_layout(&old->op, &new->op) || mw_is_composed(&new->op))
+      return mw_set_error(plugin->ctx,
+                          "op %s has other attributes now, and the kernel %s from %s is made for "
+                          "the old ones",
+                          new->op.name, kernel->kernel.name, kernel->plugin->origin);
+    for (int i = 0; i < new->n_kernels; i++)
+      if (new->kernels[i].dtype == kernel->dtype &&
+          strcmp(new->kernels[i].kernel.name, kernel->kernel.name) == 0)
+        return mw_set_error(plugin->ctx, "%s has a kernel %s already, from %s", new->op.name,
+                            kernel->kernel.name, kernel->plugin->origin);
+    if (add_kernel(new, kernel)) return MW_FAILED;
+  }
+  for (int k = 0; k < new->n_kernels && old->preferred && !new->preferred; k++)
+    if (strcmp(new->kernels[k].kernel.name, old->preferred) == 0 &&
+        !(new->preferred = strdup(old->preferred)))
+      return mw_no_memory(plugin->ctx);
+  return MW_OK;
+}
+
+static bool has_kernel_of(const mw_op_entry *entry, const mw_plugin *plugin) {
+  for (int k = 0; k < entry->n_kernels; k++)
+    if (entry->kernels[k].plugin == plugin) return true;
+  return false;
+}
+
+/* What becomes of the ops that the replaced plugin had to do with. */
+static mw_status stage_rest(mw_plugin *plugin) {
+  mw_context *ctx = plugin->ctx;
+  const mw_plugin *old = plugin->replaces;
+  for (int i = 0; old && i < ctx->n_ops; i++) {
+    const mw_op_entry *entry = ctx->ops[i];
+    mw_op_entry *staged = find_in(plugin->staged, plugin->n_staged, entry->op.name);
+    if (staged && entry->plugin == old && carry_kernels(plugin, entry, staged)) return MW_FAILED;
+    if (!staged && entry->plugin != old && has_kernel_of(entry, old) &&
+        stage(plugin, entry_clone(entry, old)))
+      return MW_FAILED;
+  }
+  return MW_OK;
+}
+
+static void retire(mw_context *ctx, mw_op_entry *entry) {
+  entry->retired = true;
+  entry->next = ctx->retired;
+  ctx->retired = entry;
+  if (ctx->adder == entry) ctx->adder = NULL;
+}
+
+/* Takes the ops of a plugin out of the registry. */
+static void remove_ops(mw_context *ctx, const mw_plugin *plugin) {
+  int kept = 0;
+  for (int i = 0; i < ctx->n_ops; i++)
+    if (ctx->ops[i]->plugin == plugin) retire(ctx, ctx->ops[i]);
+    else ctx->ops[kept++] = ctx->ops[i];
+  ctx->n_ops = kept;
+}
+
+static bool in_use(const mw_context *ctx, const mw_plugin *plugin) {
+  for (int i = 0; i < ctx->n_ops; i++)
+    if (ctx->ops[i]->plugin == plugin || has_kernel_of(ctx->ops[i], plugin)) return true;
+  for (const mw_op_entry *e = ctx->retired; e; e = e->next)
+    if (e->plugin == plugin || has_kernel_of(e, plugin)) return true;
+  return false;
+}
+
+/* Closes what was replaced, once nothing is left that was built with it. Only a commit does this:
+ * whoever has found an op may go on using it until then. */
+static void sweep(mw_context *ctx) {
+  for (mw_op_entry **at = &ctx->retired; *at;) {
+    mw_op_entry *entry = *at;
+    if (entry->refs) {
+      at = &entry->next;
+    } else {
+      *at = entry->next;
+      entry_free(entry);
+    }
+  }
+  for (mw_plugin **at = &ctx->plugins; *at;) {
+    mw_plugin *plugin = *at;
+    if (!plugin->retired || in_use(ctx, plugin)) {
+      at = &plugin->next;
+    } else {
+      *at = plugin->next;
+      if (plugin->close) plugin->close(plugin->library);
+      plugin_free(plugin);
+    }
+  }
+}
+
+mw_status mw_plugin_commit(mw_plugin *plugin) {
+  mw_context *ctx = plugin->ctx;
+  if (stage_rest(plugin) || reserve(ctx, &ctx->ops, ctx->n_ops, &ctx->ops_room, plugin->n_staged))
+    return MW_FAILED;
+  bool replaced = plugin->replaces;
+  for (int i = 0; i < plugin->n_staged; i++) {
+    mw_op_entry *entry = plugin->staged[i];
+    bool found;
+    int place = place_of(ctx->ops, ctx->n_ops, entry->op.name, &found);
+    if (found) {
+      retire(ctx, ctx->ops[place]);
+      ctx->ops[place] = entry;
+    } else {
+      insert(ctx->ops, &ctx->n_ops, entry);
+    }
+    replaced |= found;
+    if ((entry->op.flags & MW_ADDS) && !ctx->adder) ctx->adder = entry;
+  }
+  plugin->n_staged = 0;
+  if (plugin->replaces) {
+    remove_ops(ctx, plugin->replaces);
+    plugin->replaces->retired = true;
+    plugin->replaces = NULL;
+  }
+  plugin->next = ctx->plugins;
+  ctx->plugins = plugin;
+  if (!replaced) return MW_OK;
+  ctx->generation++;
+  mw_cache_clear(ctx); /* programs have chosen their kernels already */
+  sweep(ctx);
+  return MW_OK;
 }

@@ -275,6 +275,7 @@ void mw_program_free(mw_program *p) {
 
 mw_status mw_program_run(mw_program *p, mw_tensor **results) {
   for (int i = 0; i < p->n_results; i++) results[i] = NULL;
+  if (!p->running && mw_program_refresh(p)) return MW_FAILED;
   for (int i = 0; i < p->n_leaves; i++)
     if (p->leaves[i]->node->draws && mw_random_key_next(p->leaves[i])) return MW_FAILED;
   if (run_steps(p, p->leaves, NULL)) return MW_FAILED;

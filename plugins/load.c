@@ -1,14 +1,17 @@
 /* load.c: opens a plugin's library and has it register what it brings. */
+#define _GNU_SOURCE /* asprintf */
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../graph/internal.h"
 #include "plugin.h"
 
-/* What the registry holds for a plugin, and closes after the plugin's last op. */
+/* What the registry holds for a plugin, and closes after the last that was built with its ops. */
 typedef struct loaded {
   void *library;
   char *names; /* of its ops, one a line */
@@ -71,14 +74,13 @@ static mw_plugin_entry find_entry(void *library) {
   return entry;
 }
 
-static void *open_library(mw_context *ctx, const char *path, mw_plugin_entry *entry) {
-  char *full = path_for_dlopen(path);
-  if (!full) return mw_no_memory(ctx), NULL;
+/* Opens the library in file, which messages call path. */
+static void *open_library(mw_context *ctx, const char *path, const char *file,
+                          mw_plugin_entry *entry) {
   void *library = NULL;
-  if (cut_off(full)) mw_set_error(ctx, "%s: the file is not complete", path);
-  else if (!(library = dlopen(full, RTLD_NOW | RTLD_LOCAL)))
-    mw_set_error(ctx, "%s: %s", path, reason(full));
-  free(full);
+  if (cut_off(file)) mw_set_error(ctx, "%s: the file is not complete", path);
+  else if (!(library = dlopen(file, RTLD_NOW | RTLD_LOCAL)))
+    mw_set_error(ctx, "%s: %s", path, reason(file));
   if (!library) return NULL;
   *entry = find_entry(library);
   if (*entry) return library;
@@ -91,27 +93,29 @@ static void *open_library(mw_context *ctx, const char *path, mw_plugin_entry *en
 }
 
 /* The names of the plugin's ops, one a line. */
-static char *names_of(const mw_context *ctx, const mw_plugin *plugin) {
+static char *names_of(const mw_plugin *plugin) {
   size_t size = 1;
-  for (int i = 0; i < ctx->n_ops; i++)
-    if (ctx->ops[i]->plugin == plugin) size += strlen(ctx->ops[i]->op.name) + 1;
+  for (int i = 0; i < plugin->n_staged; i++) size += strlen(plugin->staged[i]->op.name) + 1;
   char *names = malloc(size), *end = names;
   if (!names) return NULL;
   *end = '\0';
-  for (int i = 0; i < ctx->n_ops; i++)
-    if (ctx->ops[i]->plugin == plugin) end += sprintf(end, "%s\n", ctx->ops[i]->op.name);
+  for (int i = 0; i < plugin->n_staged; i++)
+    if (plugin->staged[i]->plugin == plugin)
+      end += sprintf(end, "%s\n", plugin->staged[i]->op.name);
   return names;
 }
 
-/* All or nothing: after a failure nothing of the plugin is left in the registry. */
-static mw_status enter(mw_context *ctx, const char *path, mw_plugin_entry entry, loaded *it) {
+/* All or nothing: after a failure nothing of the plugin is in the registry. */
+static mw_status enter(mw_context *ctx, const char *path, mw_plugin_entry entry, loaded *it,
+                       mw_plugin *replaces) {
   mw_plugin *plugin = mw_plugin_begin(ctx, path, it, unload);
   if (!plugin) return MW_FAILED;
+  plugin->replaces = replaces;
   mw_set_error(ctx, "%s", ""); /* to see whether the plugin gives a reason */
   mw_status status = entry(&mw_host_table, plugin);
   if (status && !*mw_error(ctx))
     mw_set_error(ctx, "its %s() failed and gave no reason", MW_PLUGIN_SYMBOL);
-  if (!status && !(it->names = names_of(ctx, plugin))) status = mw_no_memory(ctx);
+  if (!status && !(it->names = names_of(plugin))) status = mw_no_memory(ctx);
   if (!status) status = mw_plugin_commit(plugin);
   if (!status) return MW_OK;
   mw_prefix_error(ctx, path);
@@ -119,17 +123,128 @@ static mw_status enter(mw_context *ctx, const char *path, mw_plugin_entry entry,
   return MW_FAILED;
 }
 
-mw_status mw_plugin_load(mw_context *ctx, const char *path, const char **names) {
+static mw_status load(mw_context *ctx, const char *path, const char *file, mw_plugin *replaces,
+                      const char **names) {
   mw_plugin_entry entry = NULL;
-  void *library = open_library(ctx, path, &entry);
+  void *library = open_library(ctx, path, file, &entry);
   if (!library) return MW_FAILED;
   loaded *it = calloc(1, sizeof *it);
   if (!it) return dlclose(library), mw_no_memory(ctx);
   it->library = library;
-  if (enter(ctx, path, entry, it)) {
+  if (enter(ctx, path, entry, it, replaces)) {
     unload(it);
     return MW_FAILED;
   }
   if (names) *names = it->names;
   return MW_OK;
 }
+
+mw_status mw_plugin_load(mw_context *ctx, const char *path, const char **names) {
+  char *file = path_for_dlopen(path);
+  if (!file) return mw_no_memory(ctx);
+  mw_status status = load(ctx, path, file, NULL, names);
+  free(file);
+  return status;
+}
+
+/* ---- in place of a plugin that is loaded --------------------------------------------------- */
+
+/* The plugin that was loaded from a library of that path, or NULL and an error. */
+static mw_plugin *find_loaded(mw_context *ctx, const char *origin) {
+  for (mw_plugin *p = ctx->plugins; p; p = p->next)
+    if (!p->retired && p->close == unload && strcmp(p->origin, origin) == 0) return p;
+  mw_set_error(ctx, "no plugin is loaded from %s", origin);
+  return NULL;
+}
+
+static bool copy_bytes(FILE *from, FILE *to) {
+  char buffer[1 << 15];
+  size_t n;
+  while ((n = fread(buffer, 1, sizeof buffer, from)) > 0)
+    if (fwrite(buffer, 1, n, to) != n) return false;
+  return !ferror(from);
+}
+
+/* A copy of the library under a name that was never used: dlopen() takes a name, or a file, that it
+ * has open for the same library. Returns a new string, or NULL and an error. */
+static char *copy_library(mw_context *ctx, const char *path) {
+  const char *folder = getenv("TMPDIR");
+  static int number;
+  char *name = NULL;
+  FILE *from = fopen(path, "rb"), *to = NULL;
+  if (!from) {
+    mw_set_error(ctx, "%s: %s", path, strerror(errno));
+    return NULL;
+  }
+  if (asprintf(&name, "%s/moonwalk-%d-%d-XXXXXX", folder && *folder ? folder : "/tmp",
+               (int)getpid(), ++number) < 0)
+    name = NULL;
+  int handle = name ? mkstemp(name) : -1;
+  to = handle >= 0 ? fdopen(handle, "wb") : NULL;
+  bool copied = to && copy_bytes(from, to);
+  if (to) copied &= fclose(to) == 0;
+  else if (handle >= 0) close(handle);
+  fclose(from);
+  if (copied) return name;
+  mw_set_error(ctx, "%s: it cannot be copied to %s: %s", path, name ? name : "a temporary file",
+               strerror(errno));
+  if (handle >= 0) unlink(name);
+  free(name);
+  return NULL;
+}
+
+mw_status mw_plugin_reload(mw_context *ctx, const char *origin, const char *path,
+                           const char **names) {
+  mw_plugin *old = find_loaded(ctx, origin);
+  if (!old) return MW_FAILED;
+  char *file = copy_library(ctx, path);
+  if (!file) return MW_FAILED;
+  mw_status status = load(ctx, origin, file, old, names);
+  unlink(file);
+  free(file);
+  return status;
+}
+
+mw_status mw_plugin_unload(mw_context *ctx, const char *origin) {
+  mw_plugin *old = find_loaded(ctx, origin);
+  mw_plugin *nothing = old ? mw_plugin_begin(ctx, origin, NULL, NULL) : NULL;
+  if (!nothing) return MW_FAILED;
+  nothing->replaces = old;
+  nothing->retired = true; /* gone with the commit */
+  if (!mw_plugin_commit(nothing)) return MW_OK;
+  mw_plugin_abort(nothing);
+  return MW_FAILED;
+}
+
+/* ---- what is loaded ------------------------------------------------------------------------ */
+
+static void list_ops(FILE *out, const mw_context *ctx, const mw_plugin *plugin) {
+  for (int i = 0; i < ctx->n_ops; i++) {
+    const mw_op_entry *entry = ctx->ops[i];
+    if (entry->plugin == plugin) fprintf(out, "op\t%s\t%d\n", entry->op.name, entry->op.version);
+    for (int k = 0; k < entry->n_kernels; k++) {
+      const mw_kernel_entry *kernel = &entry->kernels[k];
+      if (kernel->plugin == plugin && strcmp(kernel->kernel.name, "plain") != 0)
+        fprintf(out, "kernel\t%s\t%s\t%s\n", entry->op.name, kernel->kernel.name,
+                mw_dtype_name(kernel->dtype));
+    }
+  }
+}
+
+char *mw_plugin_list(mw_context *ctx) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  for (const mw_plugin *p = ctx->plugins; out && p; p = p->next) {
+    if (p->retired || !p->close) continue;
+    fprintf(out, "%s\t%s\t%u\t%s\n", p->close == unload ? "library" : "single", p->origin, p->abi,
+            p->built_for);
+    list_ops(out, ctx, p);
+  }
+  if (out && fclose(out) == 0 && text) return text;
+  free(text);
+  mw_no_memory(ctx);
+  return NULL;
+}
+
+uint64_t mw_plugin_generation(const mw_context *ctx) { return ctx->generation; }

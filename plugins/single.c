@@ -4,7 +4,7 @@
 #include "../graph/internal.h"
 #include "plugin.h"
 
-/* What the registry holds and closes when the context goes. */
+/* What the registry holds, and closes after the last that was built with the op. */
 typedef struct single {
   void *owned;
   void (*release)(void *owned);
@@ -26,6 +26,8 @@ mw_status mw_plugin_add(mw_context *ctx, const char *origin, const mw_op *op, vo
     free(it);
     return MW_FAILED;
   }
+  const mw_op_entry *there = op->name ? mw_registry_find(ctx, op->name) : NULL;
+  if (there && there->plugin->close == close_single) plugin->replaces = there->plugin;
   mw_op any = *op;
   any.flags |= MW_ANY_DTYPE;
   if (!mw_host_register_op(plugin, &any, sizeof any, MW_F32) && !mw_plugin_commit(plugin))

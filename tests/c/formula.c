@@ -25,8 +25,17 @@ static const mw_attr schema[] = {FIELD(slope, MW_FLOAT, "0.5"),
                                  FIELD(axes, MW_AXES, "0"),
                                  {0}};
 
-static mw_plugin *plugin;
 static int registered;
+
+/* Each op is a plugin of its own: it can be used once that is committed. */
+static mw_status enter(mw_context *ctx, const mw_op *op) {
+  mw_plugin *plugin = mw_plugin_begin(ctx, "tests", NULL, NULL);
+  if (!plugin) return MW_FAILED;
+  if (!mw_host_register_op(plugin, op, sizeof *op, MW_F64) && !mw_plugin_commit(plugin))
+    return MW_OK;
+  mw_plugin_abort(plugin);
+  return MW_FAILED;
+}
 
 /* Registers an op that stands for the formula, and returns its name. */
 static const char *op_of(mw_context *ctx, const char *formula) {
@@ -42,7 +51,7 @@ static const char *op_of(mw_context *ctx, const char *formula) {
               .attrs = schema,
               .attrs_size = sizeof(attrs),
               .formula = formula};
-  if (mw_host_register_op(plugin, &op, sizeof op, MW_F64)) printf("# %s\n", mw_error(ctx));
+  if (enter(ctx, &op)) printf("# %s\n", mw_error(ctx));
   return name;
 }
 
@@ -129,7 +138,7 @@ static void test_derivatives(mw_context *ctx) {
                            .infer = like_first,
                            .forward = product_forward,
                            .derivative = {"dy * 2 * a * b", "dy * a * a"}};
-  ok(!mw_host_register_op(plugin, &op, sizeof op, MW_F64), "an op with formulas as derivatives");
+  ok(!enter(ctx, &op), "an op with formulas as derivatives");
   mw_tensor *in[] = {vector(ctx, 1, (double[]){3}), vector(ctx, 1, (double[]){5})}, *first[2], *da;
   mw_tensor *y = mw_apply(ctx, "t_product", 2, in, 0, NULL);
   mw_grad(ctx, y, NULL, 2, in, first);
@@ -162,7 +171,7 @@ static void test_linear(mw_context *ctx) {
                            .infer = like_first,
                            .forward = triple_forward,
                            .backward = triple_backward};
-  ok(!mw_host_register_op(plugin, &op, sizeof op, MW_F64), "a linear op of two kernels");
+  ok(!enter(ctx, &op), "a linear op of two kernels");
   mw_tensor *x = vector(ctx, 1, (double[]){2}), *dx, *dxx, *dxxx;
   mw_tensor *y = apply1(ctx, "square", apply1(ctx, "square", apply1(ctx, "t_triple", x)));
   mw_grad(ctx, y, NULL, 1, &x, &dx);
@@ -190,19 +199,22 @@ static void test_registration(mw_context *ctx) {
               .example = "none",
               .inputs = {{"x"}},
               .outputs = {{"y"}}};
-  ok(mw_host_register_op(plugin, &op, sizeof op, MW_F64), "an op that does nothing is refused");
+  ok(enter(ctx, &op), "an op that does nothing is refused");
   op.formula = "x";
   op.forward = triple_forward;
-  ok(mw_host_register_op(plugin, &op, sizeof op, MW_F64), "a formula beside a kernel too");
+  ok(enter(ctx, &op), "a formula beside a kernel too");
   ok(strstr(mw_error(ctx), "t_none: a composition has no forward"), "by this reason");
   op.forward = NULL;
   op.outputs[1].name = "z";
-  ok(mw_host_register_op(plugin, &op, sizeof op, MW_F64), "a formula has one output");
+  ok(enter(ctx, &op), "a formula has one output");
   op.outputs[1].name = NULL;
-  ok(!mw_host_register_op(plugin, &op, sizeof op, MW_F64), "alone it is an op");
-  ok(mw_host_register_op(plugin, &op, sizeof op, MW_F64), "which is not registered twice");
+  ok(!enter(ctx, &op), "alone it is an op");
+  ok(enter(ctx, &op), "which is not registered twice");
   mw_kernel kernel = {.op = "t_none", .name = "fast", .forward = triple_forward};
-  ok(mw_host_register_kernel(plugin, &kernel, sizeof kernel, MW_F64), "and takes no kernel");
+  mw_plugin *plugin = mw_plugin_begin(ctx, "tests", NULL, NULL);
+  ok(plugin && mw_host_register_kernel(plugin, &kernel, sizeof kernel, MW_F64),
+     "and takes no kernel");
+  mw_plugin_abort(plugin);
   mw_tensor *x = vector(ctx, 1, (double[]){2}), *y = apply1(ctx, "t_none", x);
   ok(x == y, "a formula that is its input gives the input");
   mw_release(x);
@@ -211,8 +223,7 @@ static void test_registration(mw_context *ctx) {
 
 int main(void) {
   mw_context *ctx = mw_context_new();
-  plugin = mw_plugin_begin(ctx, "tests", NULL, NULL);
-  if (!plugin || mw_plugin_commit(plugin)) return 1;
+  if (!ctx) return 1;
   test_meaning(ctx);
   test_refusal(ctx);
   test_derivatives(ctx);

@@ -98,7 +98,8 @@ end
 refused("has no function no_such", op, "no_such", "f64(f64)")
 refused("the library cannot be opened", mw.ffi.op,
   {name = "c_x", library = "no_such.so", signature = "f64(f64)"})
-refused("op c_twice exists already", op, "twice", "f64(f64)")
+refused("op add exists already, from shipped", mw.ffi.op,
+  {name = "add", library = "libm.so.6", symbol = "erf", signature = "f64(f64)"})
 refused('did you mean "signature"', mw.ffi.op, {name = "c_x", signatur = "f64(f64)"})
 refused("gradient is 3, expected a function", mw.ffi.op,
   {name = "c_x", signature = "f64(f64)", gradient = 3})
