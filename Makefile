@@ -151,6 +151,13 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(C_FLAGS) $(DEPENDENCIES) $(if $(filter lua/% plugins/%,$<),$(LUA_CFLAGS)) -c $< -o $@
 
+# The command knows where it is installed, and looks for plugins there.
+$(BUILD)/prefix: FORCE
+	$(call stamp,$(PREFIX))
+
+$(BUILD)/lua/plugin.o: $(BUILD)/prefix
+$(BUILD)/lua/plugin.o: C_FLAGS += -DMW_PREFIX='"$(PREFIX)"'
+
 # A kernel file, for one element type (f32) and one instruction level (v3).
 define kernel_rules
 $(BUILD)/ops/%.$1.$2.o: ops/%.c $(BUILD)/flags

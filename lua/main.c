@@ -150,6 +150,23 @@ static bool looks_like_script(const char *word) {
          (stat(word, &status) == 0 && S_ISREG(status.st_mode));
 }
 
+/* Pushes what a plugin of that name brings as a command, looked for where plugins are; see
+ * lua/moonwalk/plugin.lua. False when there is none; else a status, as of loading a chunk. */
+static bool find_plugin_command(lua_State *L, const char *word, int *status) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "moonwalk.plugin");
+  *status = lua_pcall(L, 1, 1, 0);
+  if (*status == LUA_OK) {
+    lua_getfield(L, -1, "find_command");
+    lua_remove(L, -2);
+    lua_pushstring(L, word);
+    *status = lua_pcall(L, 1, 1, 0);
+  }
+  if (*status != LUA_OK || !lua_isnil(L, -1)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
 /* argv[at] is a command, a script, or neither. */
 static bool run_word(lua_State *L, char **argv, int argc, int at) {
   const char *word = argv[at];
@@ -159,7 +176,7 @@ static bool run_word(lua_State *L, char **argv, int argc, int at) {
     status = luaL_loadbufferx(L, command->text, command->size, command->chunk, "t");
   } else if (looks_like_script(word)) {
     status = luaL_loadfile(L, strcmp(word, "-") == 0 ? NULL : word);
-  } else {
+  } else if (!find_plugin_command(L, word, &status)) {
     fprintf(stderr, "moonwalk: there is no command or file '%s'; the commands are: ", word);
     print_commands(stderr, ", ");
     return false;

@@ -1,13 +1,15 @@
-/* plugin.c: loading plugins from Lua. */
+/* plugin.c: loading and replacing plugins from Lua. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../plugins/plugin.h"
 #include "face.h"
 
-/* core.plugin_load(path) -> {"name", ...}: the ops that came with it */
-static int plugin_load(lua_State *L) {
-  const char *path = face_check_text(L, 1, "plugin", "the path"), *names;
-  if (mw_plugin_load(face_context(L), path, &names)) return face_raise(L);
+/* {"name", ...} of names, one a line */
+static int push_names(lua_State *L, const char *names) {
   lua_newtable(L);
   for (lua_Integer i = 1; *names; i++) {
     size_t length = strcspn(names, "\n");
@@ -18,6 +20,66 @@ static int plugin_load(lua_State *L) {
   return 1;
 }
 
+/* core.plugin_load(path) -> {"name", ...}: the ops that came with it */
+static int plugin_load(lua_State *L) {
+  const char *path = face_check_text(L, 1, "plugin", "the path"), *names;
+  if (mw_plugin_load(face_context(L), path, &names)) return face_raise(L);
+  return push_names(L, names);
+}
+
+/* core.plugin_reload(origin, path) -> {"name", ...}: the library at path in place of a plugin */
+static int plugin_reload(lua_State *L) {
+  const char *origin = face_check_text(L, 1, "plugin.reload", "the plugin");
+  const char *path = face_check_text(L, 2, "plugin.reload", "the path"), *names;
+  if (mw_plugin_reload(face_context(L), origin, path, &names)) return face_raise(L);
+  return push_names(L, names);
+}
+
+/* core.plugin_unload(origin) */
+static int plugin_unload(lua_State *L) {
+  const char *origin = face_check_text(L, 1, "plugin.unload", "the plugin");
+  if (mw_plugin_unload(face_context(L), origin)) return face_raise(L);
+  return 0;
+}
+
+/* core.plugin_list() -> a text, see mw_plugin_list() */
+static int plugin_list(lua_State *L) {
+  char *text = mw_plugin_list(face_context(L));
+  if (!text) return face_raise(L);
+  lua_pushstring(L, text);
+  free(text);
+  return 1;
+}
+
+/* core.plugin_generation() -> a number that grows when an op is replaced */
+static int plugin_generation(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)mw_plugin_generation(face_context(L)));
+  return 1;
+}
+
+/* core.file_stamp(path) -> a text that changes when the file is written, nil when there is none */
+static int file_stamp(lua_State *L) {
+  const char *path = face_check_text(L, 1, "plugin", "the path");
+  struct stat file;
+  char text[100];
+  if (stat(path, &file) != 0 || !S_ISREG(file.st_mode)) return luaL_pushfail(L), 1;
+  snprintf(text, sizeof text, "%lld.%09ld %lld %llu", (long long)file.st_mtim.tv_sec,
+           file.st_mtim.tv_nsec, (long long)file.st_size, (unsigned long long)file.st_ino);
+  lua_pushstring(L, text);
+  return 1;
+}
+
+/* core.installed() -> where this was installed, and the folder of the running program or nil */
+static int installed(lua_State *L) {
+  char path[4096];
+  ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+  lua_pushliteral(L, MW_PREFIX);
+  while (length > 0 && length < (ssize_t)sizeof path && path[length - 1] != '/') length--;
+  if (length <= 1 || length >= (ssize_t)sizeof path) lua_pushnil(L);
+  else lua_pushlstring(L, path, (size_t)length - 1);
+  return 2;
+}
+
 /* core.header() -> the text of moonwalk.h */
 static int header(lua_State *L) {
   lua_pushstring(L, face_header);
@@ -25,8 +87,14 @@ static int header(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
+    {"file_stamp", file_stamp},
     {"header", header},
+    {"installed", installed},
+    {"plugin_generation", plugin_generation},
+    {"plugin_list", plugin_list},
     {"plugin_load", plugin_load},
+    {"plugin_reload", plugin_reload},
+    {"plugin_unload", plugin_unload},
     {NULL, NULL},
 };
 

@@ -199,7 +199,7 @@ mw_status mw_plugin_reload(mw_context *ctx, const char *origin, const char *path
   if (!old) return MW_FAILED;
   char *file = copy_library(ctx, path);
   if (!file) return MW_FAILED;
-  mw_status status = load(ctx, origin, file, old, names);
+  mw_status status = load(ctx, path, file, old, names);
   unlink(file);
   free(file);
   return status;

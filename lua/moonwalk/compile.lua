@@ -58,14 +58,17 @@ end
 ---combination of dtypes and shapes, and then runs the compiled program. What `fn` does besides
 ---building tensors happens once, and so do constants that it makes; but random numbers, such as
 ---mw.randn's and dropout's, are new at each run. Parameters are read at each run, and cannot be
----updated inside; neither are running statistics. All results must be tensors.
+---updated inside; neither are running statistics. All results must be tensors. When an op has been
+---replaced (mw.plugin.reload), the graph is built anew.
 ---@param fn function
 ---@return function
 local function compile(fn)
   if type(fn) ~= "function" then check.fail("compile", "the argument", fn, "a function") end
-  local traces = {}
+  local traces, generation = {}, core.plugin_generation()
   return function(...)
     local args = table.pack(...)
+    local now = core.plugin_generation()
+    if now ~= generation then traces, generation = {}, now end
     local key = signature(args)
     local found = traces[key]
     if not found then

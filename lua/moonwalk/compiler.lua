@@ -1,12 +1,12 @@
--- compiler.lua: turns the C text of an op into a shared library, by the system's compiler.
+-- compiler.lua: making a library of an op's C file with the system's C compiler.
 
 local core = require "moonwalk.core"
 local shell = require "moonwalk.shell"
 
 local compiler = {}
 
-local FLAGS = "-std=gnu11 -O3 -fPIC -fvisibility=hidden -ffp-contract=fast -fno-math-errno "
-  .. "-fno-trapping-math -march=native -Wall -Wextra"
+compiler.FLAGS = "-std=gnu11 -O3 -fPIC -fvisibility=hidden -ffp-contract=fast -fno-math-errno "
+  .. "-fno-trapping-math -march=native -Wall -Wextra -Wno-missing-field-initializers"
 
 local reals = {f32 = true, f64 = true, i32 = true, i64 = true, u8 = true}
 
@@ -22,15 +22,19 @@ local function reals_of(source)
   return list
 end
 
--- FNV-1a of 64 bits (Fowler, Noll and Vo), as hexadecimal digits.
-local function hash(text)
+---FNV-1a of 64 bits (Fowler, Noll and Vo), as hexadecimal digits.
+---@param text string
+---@return string
+function compiler.hash(text)
   local h = 0xCBF29CE484222325
   for i = 1, #text do h = (h ~ text:byte(i)) * 0x100000001B3 end
   return ("%016x"):format(h)
 end
-compiler.hash = hash
 
-local function read(path)
+---All bytes of a file, or nil and why not.
+---@param path string
+---@return string? text, string? problem
+function compiler.read(path)
   local file, problem = io.open(path, "rb")
   if not file then return nil, problem end
   local text = file:read "a"
@@ -39,76 +43,97 @@ local function read(path)
   return text
 end
 
-local function write(path, text)
-  local file = io.open(path, "wb")
-  local written = file and file:write(text)
-  if file and not file:close() then written = nil end
-  if not written then core.error("plugin.compile: cannot write " .. path) end
+---@return boolean? done, string? problem
+function compiler.write(path, text)
+  local file, problem = io.open(path, "wb")
+  if not file then return nil, problem end
+  local written = file:write(text)
+  if not file:close() or not written then return nil, path .. ": cannot be written" end
+  return true
 end
 
-local function find_compiler()
+---The C compiler: what CC says, or cc, gcc or clang; nil and why when there is none.
+---@return string? command, string? problem
+function compiler.find()
   for _, name in ipairs {os.getenv "CC" or "cc", "cc", "gcc", "clang"} do
     if name ~= "" and shell.has(name:match "%S+") then return name end
   end
-  core.error "plugin.compile: there is no C compiler: cc, gcc or clang (or set CC)"
+  return nil, "there is no C compiler: cc, gcc or clang (or set CC)"
 end
 
--- Runs a command in the folder; raises what it said when it fails.
-local function run(command, folder, label)
+-- Runs a command in a folder; what it said when it failed.
+local function run(command, folder)
   local log = folder .. "/log"
-  local done = os.execute(("cd %s && { %s; } >%s 2>&1"):format(shell.quote(folder), command,
-    shell.quote(log)))
-  if done then return end
-  local said = read(log) or ""
-  core.error(("plugin.compile: %s does not compile:\n%s"):format(label, (said:gsub("%s+$", ""))))
+  if os.execute(("cd %s && { %s; } >%s 2>&1"):format(shell.quote(folder), command,
+    shell.quote(log))) then
+    return nil
+  end
+  return ((compiler.read(log) or ""):gsub("%s+$", ""))
 end
 
--- A new library at `path`, which appears only when it is whole.
-local function build(cc, source, label, path)
+-- Compiles side by side for each element type, and links.
+local function compile(cc, source, folder)
+  local parts, objects = {}, {}
+  for i, real in ipairs(reals_of(source)) do
+    objects[i] = ("op.%s.o"):format(real)
+    parts[i] = ("%s %s -I. -DMW_REAL_%s -c op.c -o %s & p%d=$!"):format(cc, compiler.FLAGS,
+      real:upper(), objects[i], i)
+  end
+  for i = 1, #objects do parts[#parts + 1] = ("wait $p%d || exit 1"):format(i) end
+  return run(table.concat(parts, "\n"), folder)
+    or run(("%s -shared %s -lm -o op.so"):format(cc, table.concat(objects, " ")), folder)
+end
+
+---Makes the library `path` of C text, for each element type of its line `real:`. It appears only
+---when it is whole.
+---@param cc string the compiler
+---@param source string
+---@param label string what messages call the source: a path
+---@param path string
+---@return boolean? done, string? problem what the compiler said
+function compiler.build(cc, source, label, path)
   local pipe = io.popen "mktemp -d"
   local folder = pipe and pipe:read "l"
   if pipe then pipe:close() end
-  if not folder then core.error "plugin.compile: mktemp cannot make a folder" end
-  local done, problem = pcall(function()
-    write(folder .. "/moonwalk.h", core.header())
-    write(folder .. "/op.c", ("#line 1 %q\n%s\n"):format(label, source))
-    local compile, link = {}, {cc, "-shared"}
-    for i, real in ipairs(reals_of(source)) do
-      compile[i] = ("%s %s -I. -DMW_REAL_%s -c op.c -o op.%s.o")
-        :format(cc, FLAGS, real:upper(), real)
-      link[#link + 1] = ("op.%s.o"):format(real)
-    end
-    run(table.concat(compile, " && "), folder, label)
-    link[#link + 1] = "-lm -o op.so"
-    run(table.concat(link, " "), folder, label)
-    run(("mkdir -p %s && mv op.so %s"):format(shell.quote(path:match "(.*)/"),
-      shell.quote(path .. ".new")), folder, label)
-    assert(os.rename(path .. ".new", path))
-  end)
+  if not folder then return nil, "mktemp cannot make a folder" end
+  local done, problem = compiler.write(folder .. "/moonwalk.h", core.header())
+  if done then
+    done, problem = compiler.write(folder .. "/op.c", ("#line 1 %q\n%s\n"):format(label, source))
+  end
+  if done then
+    local said = compile(cc, source, folder)
+    if said then done, problem = nil, ("%s does not compile:\n%s"):format(label, said) end
+  end
+  if done then
+    local target = shell.quote(path)
+    local said = run(("cd - >/dev/null; mkdir -p %s && cp %s/op.so %s.new && mv %s.new %s"):format(
+      shell.quote(path:match "(.*)/" or "."), shell.quote(folder), target, target, target), folder)
+    if said then done, problem = nil, said end
+  end
   os.execute("rm -rf " .. shell.quote(folder))
-  if not done then error(problem, 0) end
+  return done, problem
 end
 
----Compiles C text, or a file of it, with the system's C compiler (CC, cc, gcc or clang). The
----library is kept in the cache folder ($XDG_CACHE_HOME or ~/.cache), found again by the text.
+---The library of C text, or of a file of it. It is kept in the cache folder ($XDG_CACHE_HOME or
+---~/.cache), found again by the text. Raises what the compiler says.
 ---@param source string  C text of several lines, or a path
----@param label? string  what the compiler's messages call it; the path, or "C text"
----@return string path  of the shared library
+---@param label? string  what messages call it; the path, or "C text"
+---@return string path
 function compiler.library(source, label)
+  local function check(done, problem)
+    if not done then core.error("plugin.compile: " .. problem) end
+    return done
+  end
   if not source:find "\n" then
-    local text, problem = read(source)
-    if not text then core.error("plugin.compile: " .. problem) end
-    source, label = text, label or source
+    label = label or source
+    source = check(compiler.read(source))
   end
-  local cc = find_compiler()
-  local cache = shell.cache_folder()
-  if not cache then
-    core.error "plugin.compile: there is no cache folder: neither HOME nor XDG_CACHE_HOME is set"
-  end
+  local cc = check(compiler.find())
+  local cache = check(shell.cache_folder(),
+    "there is no cache folder: neither HOME nor XDG_CACHE_HOME is set")
   local path = ("%s/plugins/%s.so"):format(cache,
-    hash(table.concat({source, core.header(), cc, FLAGS}, "\0")))
-  local file = io.open(path, "rb")
-  if file then file:close() else build(cc, source, label or "C text", path) end
+    compiler.hash(table.concat({source, core.header(), cc, compiler.FLAGS}, "\0")))
+  if not core.file_stamp(path) then check(compiler.build(cc, source, label or "C text", path)) end
   return path
 end
 

@@ -132,6 +132,7 @@ function mw.update(parameters, values, ...)
   values = table.move(values, 1, #values, 1, {})
   updates.take(targets, values)
   core.run(others, targets, values)
+  updates.stepped()
   return ...
 end
 mw.update = core.entry(mw.update)

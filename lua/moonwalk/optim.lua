@@ -154,6 +154,7 @@ function Optimizer:step(loss, gradients)
   updates.take(targets, values)
   core.run({loss}, targets, values)
   self.steps = self.steps + 1
+  updates.stepped()
   return loss
 end
 

@@ -119,4 +119,22 @@ function updates.trial(fn, ...)
   return table.unpack(results, 2, results.n)
 end
 
+-- What is called between two steps, with no arguments.
+local between = {}
+
+---Has fn called after each step, until it is told to be `false`.
+---@param fn function
+---@param on boolean?
+function updates.between(fn, on)
+  for i = #between, 1, -1 do
+    if between[i] == fn then table.remove(between, i) end
+  end
+  if on ~= false then between[#between + 1] = fn end
+end
+
+---Says that a step is done: its parameters have their new values.
+function updates.stepped()
+  for i = #between, 1, -1 do between[i]() end
+end
+
 return updates
