@@ -1,6 +1,7 @@
 -- plugin.lua: loading ops from shared libraries, good and bad ones.
 local t = require "tap"
 local mw = require "moonwalk"
+local folder = require "folder"
 
 local build = os.getenv "MOONWALK_BUILD" or "build"
 local hostile = build .. "/hostile/"
@@ -200,5 +201,232 @@ differentiated("bad_gradient_unknown", "no_such_op")
 differentiated("no_gradient", "no_gradient")
 
 t.near((v * v):sum():item(), 14, 0, "the context works as before")
+
+---- The example of a kernel for an op that exists.
+
+mw.seed(12)
+local function softmaxes(dtype)
+  local results = {}
+  for i, case in ipairs {
+    {mw.randn({5, 7}, dtype) * 9, {}}, {mw.randn({2, 3, 4}, dtype), {axis = 3}},
+    {mw.randn({2, 3, 4}, dtype), {axis = 2}}, {mw.randn({3000}, dtype), {}},
+    {mw.randn({4, 1}, dtype), {}}, {mw.randn({0, 3}, dtype), {}}, {mw.randn({3, 0}, dtype), {}},
+    {mw.tensor({{-1 / 0, 2, -1 / 0}, {-1 / 0, -1 / 0, -1 / 0}, {1, 0 / 0, 2}}, dtype), {}},
+  } do
+    local leaf = mw.param(case[1])
+    local s = mw.softmax(leaf, case[2])
+    results[2 * i - 1], results[2 * i] = s, mw.grad((s * s):sum(), {leaf})[1]
+  end
+  return results
+end
+local function values(list)
+  local result = {}
+  for i, tensor in ipairs(list) do result[i] = tensor:totable() end
+  return result
+end
+local numbers = {}
+for _, dtype in ipairs {"f32", "f64"} do
+  mw.seed(13)
+  numbers[dtype] = {plain = values(softmaxes(dtype))}
+  mw.seed(13)
+  numbers[dtype].waiting = softmaxes(dtype)
+end
+local kept = mw.compile(function(a) return a:softmax() end)
+local row = mw.tensor {1, 2, 4}
+local plain_bits = mw.core.bytes(kept(row))
+t.is(mw.core.plugin_load(build .. "/plugins/softmax_online.so"), {}, "a plugin without an op")
+t.ok(mw.kernel "softmax":find "^online f32 cpu 1 .-softmax_online.so\nonline f64.*\nplain f32",
+  "its kernels come before the plain one")
+for _, dtype in ipairs {"f32", "f64"} do
+  local tolerance = dtype == "f32" and 1e-6 or 1e-15
+  mw.seed(13)
+  t.near(values(softmaxes(dtype)), numbers[dtype].plain, tolerance, "the same numbers, " .. dtype)
+  t.near(values(numbers[dtype].waiting), numbers[dtype].plain, tolerance,
+    "of tensors from before too, " .. dtype)
+end
+t.near(kept(row):totable(), row:softmax():totable(), 0, "and of a compiled function")
+mw.kernel("softmax", "plain")
+t.ok(mw.core.bytes(row:softmax()) == plain_bits, "the plain kernel is taken when it is preferred")
+mw.kernel("softmax", false)
+
+---- Finding plugins by name.
+
+local function copy(from, to)
+  local file = assert(io.open(to, "wb"))
+  file:write(folder.contents(from))
+  file:close()
+end
+
+t.error(function() mw.plugin.load "no_such_plugin" end,
+  "no plugin 'no_such_plugin'; it was looked for as\n.*/moonwalk/plugins/no_such_plugin.so.*"
+  .. "/lib/moonwalk/plugins/no_such_plugin.so", "a name that is not found: the places are listed")
+
+-- Runs a script in a process of its own, with the folder of the test in the search path.
+local function child(environment, script)
+  local path = folder.put("child.lua", script)
+  local pipe = assert(io.popen(("%s '%s/moonwalk' '%s' 2>&1"):format(environment, build, path)))
+  local said = pipe:read "a"
+  pipe:close()
+  return said
+end
+os.execute(("mkdir -p '%s/data/moonwalk/plugins' '%s/one' '%s/two'"):format(folder.path,
+  folder.path, folder.path))
+copy(build .. "/plugins/squareplus.so", folder.path .. "/data/moonwalk/plugins/squareplus.so")
+local load_it = [[
+local mw = require "moonwalk"
+print(table.concat(mw.plugin.load "squareplus", " "))
+print(mw.plugin.list())]]
+local both = ("MOONWALK_PLUGINS='%s/one:%s/two' XDG_DATA_HOME='%s/data'"):format(folder.path,
+  folder.path, folder.path)
+t.is(child(both, load_it), ("squareplus\nsquareplus  (%s/data/moonwalk/plugins/squareplus.so, for "
+  .. "Moonwalk %s, ABI 1)\n  op squareplus, version 1\n"):format(folder.path, mw.version),
+  "the user's folder")
+copy(build .. "/plugins/squareplus.so", folder.path .. "/two/squareplus.so")
+t.ok(child(both, load_it):find("squareplus  (" .. folder.path .. "/two/", 1, true),
+  "the folders of MOONWALK_PLUGINS come first")
+t.is(child("", "require 'moonwalk'; print(require 'moonwalk'.plugin.list())"),
+  "no plugin is loaded\n", "without a plugin the list says so")
+
+---- The Lua side of a plugin.
+
+folder.put("two/squareplus.lua", [[
+local mw, ops = ...
+mw.data.squares = function(n) return mw.arange(n) * mw.arange(n) end
+mw.optim.Still = function(parameters) return {parameters = parameters, op = ops[1]} end
+function mw.plugin.commands.squareplus(...) print("command", ops[1], ...) end
+]])
+t.is(child(both, [[
+local mw = require "moonwalk"
+mw.plugin.load "squareplus"
+print(mw.data.squares(3):totable()[3], mw.optim.Still({}).op)]]), "4.0\tsquareplus\n",
+  "it brings a data source and an optimizer")
+local function command(words)
+  local pipe = assert(io.popen(("%s '%s/moonwalk' %s 2>&1"):format(both, build, words)))
+  local said = pipe:read "a"
+  pipe:close()
+  return said
+end
+t.is(command "squareplus 1 two", "command\tsquareplus\t1\ttwo\n", "and a command")
+t.ok(command "no_such":find "there is no command or file 'no_such'", "an unknown command")
+folder.put("two/squareplus.lua", "")
+t.ok(command "squareplus":find "brings no command", "a plugin that brings none")
+folder.put("two/squareplus.lua", "error 'out of luck'")
+t.is((child(both, [[
+local mw = require "moonwalk"
+print(pcall(mw.plugin.load, "squareplus"))
+print(pcall(function() return mw.squareplus end))
+print(mw.plugin.list())]]):gsub(folder.path, "")), "false\t"
+  .. "/child.lua:2: plugin: the Lua side of /two/squareplus.so failed, and the plugin is not "
+  .. "loaded: /two/squareplus.lua:1: out of luck\n"
+  .. "false\t/child.lua:3: mw.squareplus does not exist; mw.help() lists the ops\n"
+  .. "no plugin is loaded\n", "one that fails: nothing of the plugin stays")
+folder.put("two/squareplus.lua", "this is no Lua")
+t.ok(child(both, load_it):find "squareplus.lua:1: syntax error", "one that is no Lua")
+
+---- Reloading: kernels of others, and libraries that are refused.
+
+local libraries = folder.path
+local function put(name, from)
+  os.remove(libraries .. "/" .. name)
+  copy(from, libraries .. "/" .. name)
+  return libraries .. "/" .. name
+end
+local compiler = require "moonwalk.compiler"
+local function library(name, source)
+  local cc = compiler.find()
+  assert(compiler.build(cc, source, name, libraries .. "/" .. name))
+  return libraries .. "/" .. name
+end
+local base = [[
+#include <moonwalk.h>
+static mw_status infer(mw_infer *it) { return it->out[0] = it->in[0], MW_OK; }
+static mw_status times(const mw_call *call, int k) {
+  for (int64_t i = 0; i < call->in[0].count; i++)
+    ((real *)call->out[0].data)[i] = (real)k * ((const real *)call->in[0].data)[i];
+  return MW_OK;
+}
+static mw_status forward(const mw_call *call) { return times(call, FACTOR); }
+#define OP(op_name) {.name = op_name, .version = 1, .doc = "It.", .example = "mw.ones{1}", \
+  .inputs = {{"x"}}, .outputs = {{"y"}}, .infer = infer, .forward = forward, ATTRS}
+]]
+local function with(factor, rest, attrs)
+  return (base:gsub("FACTOR", factor):gsub("ATTRS", attrs or ".data = 0")) .. rest
+end
+local op_text = "static const mw_op op = OP(\"r_op\");\nMW_PLUGIN(&op)\n"
+local kernel_text = [[
+static const mw_kernel kernel = {"r_op", "fast", .priority = PRIORITY, .forward = forward};
+MW_PLUGIN_WITH_KERNELS((NULL), (&kernel))
+]]
+local one = mw.tensor {1}
+local op_library = library("r_op.so", with(2, op_text))
+mw.plugin.load(op_library)
+local kernel_library = library("r_kernel.so", with(5, kernel_text:gsub("PRIORITY", "1"), nil))
+local early = mw.r_op(one)
+mw.plugin.load(kernel_library)
+t.is({early:item(), mw.r_op(one):item()}, {5.0, 5.0}, "a kernel of another plugin is taken")
+early = mw.r_op(one)
+library("r_op.so", with(3, op_text))
+mw.plugin.reload "r_op"
+t.is({early:item(), mw.r_op(one):item()}, {5.0, 5.0}, "it stays when the op's plugin is reloaded")
+mw.kernel("r_op", "plain")
+t.is(mw.r_op(one):item(), 3.0, "whose own kernel is the new one")
+mw.kernel("r_op", false)
+early = mw.r_op(one)
+library("r_kernel.so", with(7, kernel_text:gsub("PRIORITY", "1"), nil))
+mw.plugin.reload "r_kernel"
+t.is({early:item(), mw.r_op(one):item()}, {7.0, 7.0}, "the kernel's plugin is reloaded")
+early = mw.r_op(one)
+library("r_kernel.so", with(7, kernel_text:gsub("PRIORITY", "-1"), nil))
+mw.plugin.reload(kernel_library)
+t.is({early:item(), mw.r_op(one):item()}, {3.0, 3.0}, "with another priority")
+
+local function refused_reload(pattern, what)
+  local list = tostring(mw.plugin.list())
+  local n = count_ops()
+  t.error(function() mw.plugin.reload(op_library) end, pattern, what .. " is refused on reload")
+  t.is(tostring(mw.plugin.list()), list, "... and what is loaded is what was")
+  t.is({mw.r_op(one):item(), count_ops()}, {3.0, n}, "... and runs")
+end
+library("r_op.so", with(4, op_text,
+  '.attrs_size = 8, .attrs = (const mw_attr[]){{.name = "n", .type = MW_INT, .initial = "1"}, {0}}'))
+refused_reload("r_op has other attributes now, and the kernel fast from .*r_kernel.so",
+  "an op with other attributes, while another plugin has a kernel for it,")
+library("r_op.so", with(4, [[
+static const mw_op op = OP("r_op"), half = OP("r_half"), bad = {.name = "r_bad"};
+MW_PLUGIN(&op, &half, &bad)
+]]))
+refused_reload("r_bad lacks", "a plugin that fails after half of its ops")
+library("r_op.so", with(4, [[
+static const mw_op op = OP("r_op"), again = OP("r_op");
+MW_PLUGIN(&op, &again)
+]]))
+refused_reload("registered twice", "an op that comes twice")
+library("r_op.so", with(4, [[
+static const mw_op op = OP("r_op"), other = OP("relu");
+MW_PLUGIN(&op, &other)
+]]))
+refused_reload("relu exists already, from shipped", "an op of another")
+library("r_op.so", with(4, [[
+static const mw_op op = OP("r_op");
+static const mw_kernel kernel = {"r_op", "fast", .forward = forward};
+MW_PLUGIN_WITH_KERNELS((&op), (&kernel))
+]]))
+refused_reload("has a kernel fast", "a kernel of the name of another plugin's")
+for _, name in ipairs {"no_symbol", "undefined_symbol", "newer_abi", "short_struct", "null_infer",
+  "half", "silent", "lost_kernel", "duplicate"} do
+  put("r_op.so", hostile .. name .. ".so")
+  refused_reload("r_op.so: ", name)
+end
+put("r_op.so", build .. "/plugins/squareplus.so")
+refused_reload("squareplus exists already", "a library that is loaded elsewhere")
+os.remove(op_library)
+refused_reload("No such file", "a file that is gone")
+folder.put("r_op.so", "this is a text and no library\n")
+refused_reload("r_op.so: ", "a text")
+mw.plugin.unload "r_kernel"
+library("r_op.so", with(4, op_text))
+mw.plugin.reload "r_op"
+t.is({mw.r_op(one):item()}, {4.0}, "and a good one is taken")
+folder.remove()
 
 t.done()
