@@ -388,7 +388,7 @@ local function refused_reload(pattern, what)
   t.is({mw.r_op(one):item(), count_ops()}, {3.0, n}, "... and runs")
 end
 library("r_op.so", with(4, op_text,
-  '.attrs_size = 8, .attrs = (const mw_attr[]){{.name = "n", .type = MW_INT, .initial = "1"}, {0}}'))
+  ".attrs_size = 8, .attrs = (const mw_attr[]){{\"n\", MW_INT, .initial = \"1\"}, {0}}"))
 refused_reload("r_op has other attributes now, and the kernel fast from .*r_kernel.so",
   "an op with other attributes, while another plugin has a kernel for it,")
 library("r_op.so", with(4, [[
