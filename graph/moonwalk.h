@@ -253,6 +253,17 @@ typedef struct mw_attr {
   const char *lengths; /* allowed lengths of a list: "1|2|4"; NULL means any */
 } mw_attr;
 
+/* A row of that table: MW_ATTR(settings, eps, MW_FLOAT, "1e-5", "added to the divisor"), for the field
+ * eps of the struct settings; what else it has follows, .least = 0, .most = 1. And in a mw_op the
+ * table with the struct's size: MW_ATTRS(settings, row, row). */
+#define MW_ATTR(owner, field, kind, text, ...)                                       \
+  {                                                                                  \
+    .name = #field, .type = kind, .offset = offsetof(owner, field), .initial = text, \
+    .doc = __VA_ARGS__                                                               \
+  }
+#define MW_ATTRS(owner, ...) \
+  .attrs = (const mw_attr[]){__VA_ARGS__, {0}}, .attrs_size = sizeof(owner)
+
 struct mw_setting {
   const char *name;
   enum { MW_SET_INT = 1, MW_SET_FLOAT, MW_SET_BOOL, MW_SET_TEXT, MW_SET_INTS } kind;
@@ -654,6 +665,11 @@ static inline mw_status mw_expect_reduced_axes(const mw_infer *it, mw_ints *axes
 /* Bytes of one element; an op cannot call mw_dtype_size(), which is the library's. */
 static inline size_t mw_element_size(mw_dtype dtype) {
   return dtype == MW_F64 || dtype == MW_I64 ? 8 : dtype == MW_F32 || dtype == MW_I32 ? 4 : 1;
+}
+/* An infer: each output has the first input's dtype and shape. */
+static inline mw_status mw_infer_like(mw_infer *it) {
+  for (int j = 0; j < it->n_out; j++) it->out[j] = it->in[0];
+  return MW_OK;
 }
 static inline bool mw_present(const mw_spec *spec) { return spec->dtype != MW_NONE; }
 
