@@ -4,26 +4,34 @@
  *            define = function(x, attrs) return x * mw.sigmoid(attrs.beta * x) end}
  *
  * A definition is a composition: `define` builds the result out of other ops, and derivatives of
- * every order follow. It is an op like any other: attributes checked, in mw, help and completion. */
+ * every order follow. Or it has kernels: `forward`, `backward`, see kernel.c. It is an op like any
+ * other: attributes checked, in mw, help and completion. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "../plugins/plugin.h"
-#include "face.h"
+#include "define.h"
 
-#define MOST_ATTRS 32
+static const char thread_key = 0; /* its address is the key in Lua's registry */
 
-/* What the registry owns of an op in Lua. Its function is in Lua's registry, by this address. */
-typedef struct definition {
-  face_thread *caller;
-  mw_op op;
-  mw_attr attrs[MOST_ATTRS + 1];
-  char *texts[8 * MOST_ATTRS];
-  int n_texts;
-} definition;
+static lua_State *kernel_thread(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &thread_key);
+  lua_State *thread = lua_tothread(L, -1);
+  if (!thread) {
+    thread = lua_newthread(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &thread_key);
+  }
+  lua_pop(L, 1);
+  return thread;
+}
 
 static void definition_free(void *owned) {
   definition *d = owned;
+  if (d->caller->L &&
+      lua_checkstack(d->thread, 1)) { /* its functions; the key has a place already */
+    lua_pushnil(d->thread);
+    lua_rawsetp(d->thread, LUA_REGISTRYINDEX, d);
+  }
   for (int i = 0; i < d->n_texts; i++) free(d->texts[i]);
   face_caller_release(d->caller);
   free(d);
@@ -129,8 +137,7 @@ static void push_choice(lua_State *L, const char *choices, int position) {
   lua_pushlstring(L, choices, strcspn(choices, "|"));
 }
 
-/* The attributes as a table by name, axes counted from 1. */
-static void push_attrs(lua_State *L, const mw_op *op, const char *attrs) {
+void face_push_attrs(lua_State *L, const mw_op *op, const char *attrs) {
   lua_newtable(L);
   for (const mw_attr *a = op->attrs; a && a->name; a++) {
     const void *field = attrs + a->offset;
@@ -149,18 +156,24 @@ static void push_attrs(lua_State *L, const mw_op *op, const char *attrs) {
   }
 }
 
-static void push_tensor(lua_State *L, mw_tensor *t) {
+void face_push_tensor(lua_State *L, mw_tensor *t) {
   if (t) *face_push_empty(L) = mw_retain(t);
   else lua_pushnil(L);
+}
+
+void face_push_part(lua_State *L, const mw_op *op, const char *name) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, op->data);
+  lua_getfield(L, -1, name);
+  lua_remove(L, -2);
 }
 
 /* define(inputs ..., attrs) -> outputs ...; runs protected, on a mw_build. */
 static int call_define(lua_State *L) {
   mw_build *b = lua_touserdata(L, 1);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, b->op->data);
   luaL_checkstack(L, b->n_in + MW_MAX_ARGS + 8, NULL);
-  for (int i = 0; i < b->n_in; i++) push_tensor(L, b->in[i]);
-  push_attrs(L, b->op, b->attrs);
+  face_push_part(L, b->op, "define");
+  for (int i = 0; i < b->n_in; i++) face_push_tensor(L, b->in[i]);
+  face_push_attrs(L, b->op, b->attrs);
   lua_call(L, b->n_in + 1, b->n_out);
   for (int j = 0; j < b->n_out; j++) {
     mw_tensor *t = face_test(L, -b->n_out + j);
@@ -179,12 +192,34 @@ static mw_status compose(mw_build *b) {
 
 /* ---- registering --------------------------------------------------------------------------- */
 
+static bool has(lua_State *L, const char *field) {
+  bool found = lua_getfield(L, -1, field) != LUA_TNIL;
+  lua_pop(L, 1);
+  return found;
+}
+
+/* The functions of the table on top, and what it says of them. */
+static void read_functions(lua_State *L, mw_op *op) {
+  if (has(L, "define")) {
+    op->compose = compose;
+    return;
+  }
+  op->infer = face_kernel_infer;
+  op->forward = face_kernel_run;
+  op->backward = has(L, "backward") ? face_kernel_run : NULL;
+  op->gradient = has(L, "gradient") ? face_kernel_gradient : NULL;
+  op->flags = (flag_field(L, "linear") ? MW_LINEAR : 0) | (flag_field(L, "impure") ? MW_IMPURE : 0);
+  lua_getfield(L, -1, "backward_needs");
+  op->backward_needs = (unsigned)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+}
+
 /* Reads the table at 1 into the definition at 2; an error leaves it to be freed. */
 static int read_definition(lua_State *L) {
   definition *d = lua_touserdata(L, 2);
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_pushvalue(L, 1);
-  d->op = (mw_op){.version = 1, .compose = compose, .data = d};
+  d->op = (mw_op){.version = 1, .data = d};
   d->op.name = text_field(L, d, "name");
   d->op.doc = text_field(L, d, "doc");
   d->op.example = text_field(L, d, "example");
@@ -192,7 +227,8 @@ static int read_definition(lua_State *L) {
   read_args(L, d, "inputs", d->op.inputs);
   read_args(L, d, "outputs", d->op.outputs);
   read_attrs(L, d);
-  lua_getfield(L, 1, "define");
+  read_functions(L, &d->op);
+  lua_pushvalue(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, d);
   return 0;
 }
@@ -200,10 +236,12 @@ static int read_definition(lua_State *L) {
 /* core.define(table, origin): the table as lua/moonwalk/define.lua has checked it */
 static int core_define(lua_State *L) {
   const char *origin = face_check_text(L, 2, "op", "the origin");
+  lua_State *thread = kernel_thread(L);
   lua_settop(L, 2);
   definition *d = calloc(1, sizeof *d);
   if (!d) return face_error(L, "op: out of memory");
   d->caller = face_caller(L);
+  d->thread = thread;
   lua_pushcfunction(L, read_definition);
   lua_pushvalue(L, 1);
   lua_pushlightuserdata(L, d);
@@ -212,8 +250,6 @@ static int core_define(lua_State *L) {
     return lua_error(L);
   }
   if (!mw_plugin_add(face_context(L), origin, &d->op, d, definition_free)) return 0;
-  lua_pushnil(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, d);
   definition_free(d);
   return face_raise(L);
 }
@@ -223,4 +259,7 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-void face_open_define(lua_State *L) { luaL_setfuncs(L, functions, 0); }
+void face_open_define(lua_State *L) {
+  face_open_view(L);
+  luaL_setfuncs(L, functions, 0);
+}

@@ -4,7 +4,9 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 
-local fields = {"name", "doc", "example", "cases", "inputs", "outputs", "attrs", "define"}
+local fields = {"name", "doc", "example", "cases", "inputs", "outputs", "attrs", "define", "infer",
+  "forward", "backward", "gradient", "backward_needs", "linear", "impure"}
+local of_kernels = {"infer", "backward", "gradient", "backward_needs", "linear", "impure"}
 local input_fields = {"name", "doc", "optional", "variadic"}
 local attr_fields = {"name", "doc", "type", "default", "choices"}
 local types = {"int", "float", "bool", "choice", "text", "ints", "axis", "axes"}
@@ -93,25 +95,95 @@ local function attributes(where, list)
   return result
 end
 
----Makes an op of a Lua function, to be used like any other: mw.NAME(...), x:NAME(...), in nn, help
----and gradients. `define(inputs ..., attrs)` builds the outputs out of other ops, from which
----derivatives of every order follow; it is called whenever the op is applied.
+-- The function of that name in the description, or nil.
+local function part(where, description, name)
+  local value = description[name]
+  if value == nil or type(value) == "function" then return value end
+  check.fail(where, name, value, "a function")
+end
+
+-- What backward reads, by name, as the bits that moonwalk.h gives inputs and outputs; all if it is
+-- not said.
+local function needs(where, given, inputs, outputs)
+  local bits, all, names = {}, 0, {}
+  local function add(list, first)
+    for i, entry in ipairs(list) do
+      bits[entry.name] = 1 << (first + i - 1)
+      all = all | bits[entry.name]
+      names[#names + 1] = entry.name
+    end
+  end
+  add(inputs, 0)
+  add(outputs, 8)
+  if given == nil then return all end
+  if type(given) ~= "table" then
+    check.fail(where, "backward_needs", given, 'a list such as {"x"}')
+  end
+  local mask = 0
+  for i, name in ipairs(given) do
+    check.choice(where, ("backward_needs[%d]"):format(i), name, names)
+    mask = mask | bits[name]
+  end
+  return mask
+end
+
+-- Fills in the functions of an op that has kernels.
+local function kernels(where, description, op)
+  if description.define then
+    core.error(where .. ": it has both define, which builds the result out of other ops, and "
+      .. "forward, which computes it")
+  end
+  op.forward = part(where, description, "forward")
+  op.infer = part(where, description, "infer")
+  op.backward = part(where, description, "backward")
+  op.gradient = part(where, description, "gradient")
+  op.linear = check.boolean(where, "linear", description.linear, false)
+  op.impure = check.boolean(where, "impure", description.impure, false)
+  op.backward_needs = needs(where, description.backward_needs, op.inputs, op.outputs)
+  if op.linear and not op.backward then
+    core.error(where .. ": it is linear, but has no backward")
+  end
+end
+
+---Makes an op of Lua functions, to be used like any other: mw.NAME(...), x:NAME(...), in nn, help
+---and gradients. Either `define(inputs ..., attrs)` builds the outputs out of other ops, from which
+---derivatives of every order follow; it is called whenever the op is applied:
 ---
 ---    mw.op {name = "swish", inputs = {"x"}, attrs = {{"beta", default = 1}},
 ---           define = function(x, attrs) return x * mw.sigmoid(attrs.beta * x) end}
 ---
+---or `forward(inputs ..., outputs ..., attrs)` computes them, element by element:
+---
+---    mw.op {name = "double", forward = function(x, y) for i = 1, #x do y[i] = 2 * x[i] end end,
+---           backward = function(x, y, dy, dx) for i = 1, #dy do dx[i] = 2 * dy[i] end end}
+---
+---Buffers have x[i] (from 1, in row-major order), x[{i, j}], x:get(i, j), y:set(i, j, value),
+---#x, x.shape, x.dtype, y:fill(value), y:copy(tensor), x:tensor(). Inputs can only be read, outputs
+---are zeros at first, and after the call no buffer can be used. A variadic input is a list.
+---
+---`infer(specs ..., attrs)` gets {shape, dtype, count} of each input and returns
+---{shape = ..., dtype = ...} for each output; what it leaves out is as in the first input.
+---`backward(inputs ..., outputs ..., douts ..., dins ..., attrs)` fills those dins that are there;
+---a dout that is nil means zeros. `backward_needs` lists the inputs and outputs that it reads.
+---`gradient(inputs ..., outputs ..., douts ..., attrs)` returns the gradients made of other ops,
+---for derivatives of every order. `linear`: it is linear in its inputs taken together, which has the
+---same effect. `impure`: two equal calls may differ.
+---
 ---An attribute has a name, a default (else it is required), and a type (int, float, bool, choice,
 ---text, ints, axis or axes), which a default implies: a number means float.
----@param description table  name, doc, example, cases, inputs, outputs, attrs, define
+---@param description table  name, doc, example, cases, inputs, outputs, attrs, and either define,
+---  or forward with infer, backward, backward_needs, gradient, linear, impure
 ---@return function  mw.NAME
 local function op(description)
   if type(description) ~= "table" then check.fail("op", "the argument", description, "a table") end
   check.options("op", description, fields)
   local name = description.name
-  if type(name) ~= "string" then check.fail("op", "name", name, "a name such as \"swish\"") end
+  if type(name) ~= "string" then check.fail("op", "name", name, 'a name such as "swish"') end
   local where = "op " .. name
-  if type(description.define) ~= "function" then
-    check.fail(where, "define", description.define, "a function")
+  local define = part(where, description, "define")
+  local forward = part(where, description, "forward")
+  if not (define or forward) then
+    core.error(where .. ": it has neither define nor forward, which are functions")
   end
   local cases = description.cases or {}
   if type(cases) ~= "table" then check.fail(where, "cases", cases, "a list of Lua expressions") end
@@ -120,8 +192,8 @@ local function op(description)
       check.fail(where, ("cases[%d]"):format(i), case, "a Lua expression on one line")
     end
   end
-  local source = debug.getinfo(description.define, "S")
-  core.define({
+  local source = debug.getinfo(forward or define, "S")
+  local made = {
     name = name,
     doc = text_or_nil(where, "doc", description.doc) or "An op in Lua.",
     example = text_or_nil(where, "example", description.example) or ("mw.%s"):format(name),
@@ -129,8 +201,19 @@ local function op(description)
     inputs = arguments(where, "inputs", description.inputs or {"x"}, input_fields),
     outputs = arguments(where, "outputs", description.outputs or {"y"}, {"name", "doc"}),
     attrs = attributes(where, description.attrs or {}),
-    define = description.define,
-  }, ("%s:%d"):format(source.short_src, source.linedefined))
+    define = define,
+  }
+  if forward then
+    kernels(where, description, made)
+  else
+    for _, field in ipairs(of_kernels) do
+      if description[field] ~= nil then
+        core.error(("%s: %s goes with forward; what define builds has derivatives by itself")
+          :format(where, field))
+      end
+    end
+  end
+  core.define(made, ("%s:%d"):format(source.short_src, source.linedefined))
   return core.op(name)
 end
 
