@@ -166,8 +166,8 @@ end
 ---`backward(inputs ..., outputs ..., douts ..., dins ..., attrs)` fills those dins that are there;
 ---a dout that is nil means zeros. `backward_needs` lists the inputs and outputs that it reads.
 ---`gradient(inputs ..., outputs ..., douts ..., attrs)` returns the gradients made of other ops,
----for derivatives of every order. `linear`: it is linear in its inputs taken together, which has the
----same effect. `impure`: two equal calls may differ.
+---for derivatives of every order; so has an op with `linear = true`, which says that it is linear
+---in its inputs taken together. `impure`: two equal calls may differ.
 ---
 ---An attribute has a name, a default (else it is required), and a type (int, float, bool, choice,
 ---text, ints, axis or axes), which a default implies: a number means float.
