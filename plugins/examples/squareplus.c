@@ -3,21 +3,13 @@
 #include <math.h>
 #include <moonwalk.h>
 
-typedef struct squareplus_attrs {
+typedef struct settings {
   double b;
-} squareplus_attrs;
-static const mw_attr attrs[] = {{.name = "b",
-                                 .type = MW_FLOAT,
-                                 .offset = offsetof(squareplus_attrs, b),
-                                 .doc = "roundness of the corner",
-                                 .initial = "4"},
-                                {0}};
-
-static mw_status infer(mw_infer *it) { return it->out[0] = it->in[0], MW_OK; }
+} settings;
 
 /* Compiled once with real = float and once with real = double. */
 static mw_status forward(const mw_call *call) {
-  const real *x = call->in[0].data, b = (real)((const squareplus_attrs *)call->attrs)->b;
+  const real *x = call->in[0].data, b = (real)((const settings *)call->attrs)->b;
   real *y = call->out[0].data;
   for (int64_t i = 0; i < call->in[0].count; i++) y[i] = (x[i] + (real)sqrt(x[i] * x[i] + b)) / 2;
   return MW_OK;
@@ -28,11 +20,11 @@ static const mw_op squareplus = {
     .version = 1,
     .doc = "A smooth relu: (x + sqrt(x^2 + b)) / 2.",
     .example = "mw.squareplus(mw.randn{2,3}, {b=1})",
+    .cases = "mw.squareplus(mw.randn{3,1})\nmw.squareplus(mw.randn{0,3})",
     .inputs = {{"x"}},
     .outputs = {{"y"}},
-    .attrs = attrs,
-    .attrs_size = sizeof(squareplus_attrs),
-    .infer = infer,
+    MW_ATTRS(settings, MW_ATTR(settings, b, MW_FLOAT, "4", "roundness of the corner")),
+    .infer = mw_infer_like,
     .forward = forward,
     .derivative = {"dy * y / (2 * y - x)"},
 };
