@@ -511,3 +511,15 @@ mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n, mw_tensor
     }
   return status;
 }
+
+mw_status mw_grad_reaches(mw_context *ctx, mw_tensor *y, int n, mw_tensor *const *x,
+                          bool *reaches) {
+  walk w = {.ctx = ctx};
+  mw_status status = MW_OK;
+  for (int i = 0; i < n && !status; i++) status = mw_table_put(&w.wanted, ctx, x[i], i);
+  if (!status) status = list_nodes(&w, y);
+  if (!status) status = mark_leading(&w);
+  *reaches = !status && tensor_leads(&w, y);
+  walk_free(&w);
+  return status;
+}

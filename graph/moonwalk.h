@@ -163,6 +163,10 @@ MW_EXPORT int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_ten
 MW_EXPORT mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n,
                             mw_tensor *const *x, mw_tensor **dx);
 
+/* Whether a gradient of y can reach any of x[0 .. n-1]: false means that mw_grad gives zeros. */
+MW_EXPORT mw_status mw_grad_reaches(mw_context *ctx, mw_tensor *y, int n, mw_tensor *const *x,
+                                    bool *reaches);
+
 /* A checkpoint: y, a tensor with the same value, whose intermediates a backward pass computes again
  * instead of keeping them. It reaches from y down to what was there when mw_checkpoint_begin() was
  * called, and to all leaves; gradients of those are unchanged, to the bit. All results of what was

@@ -217,7 +217,8 @@ mw_status mw_node_check_fresh(const mw_node *node) {
     const char *name = mw_tensor_name(t);
     return mw_set_error(node->ctx,
                         "stale value: %s was built from %s%s%s%s before the parameter was "
-                        "updated; build the expression again",
+                        "updated; build the expression again, or ask for its value before the "
+                        "update",
                         node->entry->op.name, *name ? "parameter '" : "a parameter ", name,
                         *name ? "' " : "", mw_spec_text(&t->spec, text));
   }

@@ -477,6 +477,17 @@ static int core_grad(lua_State *L) {
   return 1;
 }
 
+/* core.reaches(y, xs): whether a gradient of y can reach any of them. */
+static int core_reaches(lua_State *L) {
+  int n;
+  bool reaches;
+  mw_tensor *y = face_check(L, 1, "reaches");
+  mw_tensor **x = check_tensors(L, 2, "reaches", "x", &n);
+  if (mw_grad_reaches(face_context(L), y, n, x, &reaches)) return face_raise(L);
+  lua_pushboolean(L, reaches);
+  return 1;
+}
+
 /* core.run(outputs, targets, values): computes outputs, then gives each parameter targets[i] the
  * value of values[i], in one program. */
 static int core_run(lua_State *L) {
@@ -546,10 +557,9 @@ static int core_program_run(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"call", core_call},       {"eval", core_eval},
-    {"grad", core_grad},       {"op", core_op},
-    {"program", core_program}, {"program_run", core_program_run},
-    {"run", core_run},         {NULL, NULL},
+    {"call", core_call},       {"eval", core_eval},       {"grad", core_grad},
+    {"op", core_op},           {"program", core_program}, {"program_run", core_program_run},
+    {"reaches", core_reaches}, {"run", core_run},         {NULL, NULL},
 };
 
 void face_open_call(lua_State *L) {

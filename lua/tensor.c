@@ -277,6 +277,46 @@ static int tensor_at(lua_State *L, mw_tensor *t) {
   return 1;
 }
 
+/* What some ops and methods are called in other frameworks; core.elsewhere has the ops alone. */
+#define FACE_ELSEWHERE "moonwalk.elsewhere"
+static const char *const elsewhere[][2] = {
+    {"cat", "concat"},
+    {"clamp", "clip"},
+    {"detach", "stop_gradient"},
+    {"linear", "dense"},
+    {"mm", "matmul"},
+    {"permute", "transpose"},
+    {"rand", "uniform"},
+    {"randperm", "permutation"},
+    {"repeat", "repeat_interleave"},
+    {"swapaxes", "transpose"},
+    {"take", "index_select"},
+    {"take_along_axis", "gather"},
+    {"view", "reshape"},
+    {NULL, NULL},
+    {"T", "transpose"},
+    {"backward", "mw.grad(y, {x})"},
+    {"double", "cast \"f64\""},
+    {"float", "cast \"f32\""},
+    {"long", "cast \"i64\""},
+    {"ndim", "rank"},
+    {"numpy", "totable"},
+    {"requires_grad", "mw.param(t)"},
+    {"size", "shape"},
+    {"t", "transpose"},
+    {"tolist", "totable"},
+};
+
+static void push_elsewhere(lua_State *L, bool of_tensors) {
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+    if (!elsewhere[i][0] && !of_tensors) return;
+    if (!elsewhere[i][0]) continue;
+    lua_pushstring(L, elsewhere[i][1]);
+    lua_setfield(L, -2, elsewhere[i][0]);
+  }
+}
+
 /* Pushes the nearest of the methods, the ops and the fields. */
 static const char *near_field(lua_State *L, const char *key) {
   static const char *const fields[] = {"dtype", "origin", "rank", "shape"};
@@ -315,7 +355,9 @@ static int tensor_index(lua_State *L) {
     lua_rawset(L, lua_upvalueindex(1));
     return 1;
   }
-  const char *near = near_field(L, key);
+  lua_getfield(L, LUA_REGISTRYINDEX, FACE_ELSEWHERE);
+  lua_getfield(L, -1, key);
+  const char *near = lua_isstring(L, -1) ? lua_tostring(L, -1) : near_field(L, key);
   if (near)
     return face_error(L, "a tensor has no field, method or op '%s'; did you mean '%s'?", key, near);
   return face_error(L, "a tensor has no field, method or op '%s'; mw.help() lists the ops", key);
@@ -376,6 +418,10 @@ static const luaL_Reg functions[] = {
 /* core.methods is the table of what t:name() finds before it looks for an op. */
 void face_open_tensor(lua_State *L) {
   luaL_setfuncs(L, functions, 0);
+  push_elsewhere(L, false);
+  lua_setfield(L, -2, "elsewhere");
+  push_elsewhere(L, true);
+  lua_setfield(L, LUA_REGISTRYINDEX, FACE_ELSEWHERE);
   luaL_newmetatable(L, FACE_TENSOR);
   luaL_setfuncs(L, metamethods, 0);
   for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {

@@ -81,6 +81,16 @@ local function call(where, fn, xs, scalar)
   return y
 end
 
+-- All elements of a list as one vector, of the first one's dtype.
+local function joined_up(list)
+  local parts = {}
+  for i, t in ipairs(list) do
+    parts[i] = t:reshape {-1}
+    if t.dtype ~= list[1].dtype then parts[i] = parts[i]:cast(list[1].dtype) end
+  end
+  return #parts == 1 and parts[1] or core.call("concat", parts, {axis = 1})
+end
+
 -- The sum of <a[i], b[i]>; the dtypes may differ from one i to another.
 local function dot(a, b)
   local total
@@ -188,7 +198,8 @@ function autodiff.hessian(fn, xs)
   return rows, y
 end
 
----The product of the Hessian of a scalar function with a vector, without the Hessian.
+---The product of the Hessian of a scalar function with a vector, without the Hessian. The vector is
+---what it is: where it was computed from x, as a gradient is, that is not differentiated.
 ---@param fn fun(...: moonwalk.Tensor): moonwalk.Tensor
 ---@param xs moonwalk.Tensor|moonwalk.Tensor[]
 ---@param vs moonwalk.Tensor|moonwalk.Tensor[]  as xs
@@ -198,7 +209,9 @@ function autodiff.hvp(fn, xs, vs)
   local list, is_list = read_xs("hvp", fn, xs)
   local directions = read_alike("hvp", "v", vs, list, "x", is_list)
   local y = call("hvp", fn, list, true)
-  return as_given(core.grad(dot(core.grad(y, list), directions), list), is_list), y
+  -- The vector weighs the gradient and is no part of what is differentiated.
+  local hv = core.grad(joined_up(core.grad(y, list)), list, joined_up(directions))
+  return as_given(hv, is_list), y
 end
 
 local function finish(begin, ...)
@@ -223,9 +236,9 @@ function autodiff.checkpoint(fn)
   if type(fn) ~= "function" and not (getmetatable(fn) or {}).__call then
     check.fail("checkpoint", "fn", fn, "a function")
   end
-  return function(...)
+  return core.entry(function(...)
     return finish(core.checkpoint_begin(), fn(...))
-  end
+  end)
 end
 
 return autodiff

@@ -46,6 +46,7 @@ local function trace(fn, args)
     end
   end
   local outputs = traced_results(fn, traced)
+  if outputs.n == 0 then core.error("compile: the function returned nothing, expected tensors") end
   for i = 1, outputs.n do
     if not core.is_tensor(outputs[i]) then
       check.fail("compile", ("result %d of the function"):format(i), outputs[i], "a tensor")
@@ -65,7 +66,7 @@ end
 local function compile(fn)
   if type(fn) ~= "function" then check.fail("compile", "the argument", fn, "a function") end
   local traces, generation = {}, core.plugin_generation()
-  return function(...)
+  return core.entry(function(...)
     local args = table.pack(...)
     local now = core.plugin_generation()
     if now ~= generation then traces, generation = {}, now end
@@ -77,7 +78,7 @@ local function compile(fn)
     end
     for i, leaf in pairs(found.inputs) do core.feed(leaf, args[i]) end
     return table.unpack(core.program_run(found.program), 1, found.outputs)
-  end
+  end)
 end
 
 return compile

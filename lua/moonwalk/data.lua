@@ -95,6 +95,9 @@ function data.dataset(x, y)
   return Dataset.new(x, y, "data set")
 end
 
+-- Called through C, so that an error keeps its line: `return data.digits {...}` is a tail call.
+for name, fn in pairs(data) do data[name] = core.entry(fn) end
+
 return setmetatable(data, {
   __index = function(_, name)
     local names = {}

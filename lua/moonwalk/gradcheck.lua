@@ -263,7 +263,7 @@ local function make_report(fn, inputs, options, random)
       report.where ~= "" and report.where .. "; " or "", report.worst,
       report.passed and "within" or "above", options.tolerance)
   end
-  return report
+  return setmetatable(report, {__tostring = function(r) return r.message end})
 end
 
 ---Compares the gradients of `fn` with central differences, in float64, in every element of every

@@ -75,10 +75,18 @@ for _, name in ipairs {
 end
 mw.json = {encode = core.json_encode, decode = core.json_decode, null = core.null}
 
+---The op einsum, whose equation may also stand in front: mw.einsum("ij,jk->ik", a, b).
+local function einsum(first, ...)
+  if type(first) ~= "string" then return core.call("einsum", first, ...) end
+  local tensors = {...}
+  return core.call("einsum", tensors, {equation = first})
+end
+
 for name, fn in pairs {slice = slice, split = split.split, chunk = split.chunk} do
   mw[name] = core.entry(fn)
   core.methods[name] = mw[name]
 end
+mw.einsum = core.entry(einsum)
 core.methods.hook = core.hook
 
 -- A view of the registry: it changes when a plugin is loaded.
@@ -163,18 +171,15 @@ local lazy = {
 
 local function find(name)
   local place = lazy[name]
-  if type(place) == "table" then return require(place[1])[place[2]] end
-  if place then return require(place) end
-  if type(name) == "string" and core.op_info(name) then return core.op(name) end
+  local value
+  if type(place) == "table" then value = require(place[1])[place[2]]
+  elseif place then value = require(place)
+  elseif type(name) == "string" and core.op_info(name) then return core.op(name) end
+  return type(value) == "function" and core.entry(value) or value
 end
 
--- What some things are called in other frameworks.
-local elsewhere = {
-  cat = "concat", detach = "stop_gradient", linear = "dense", mm = "matmul", permute = "transpose",
-  rand = "uniform", ["repeat"] = "repeat_interleave", swapaxes = "transpose",
-  take = "index_select", take_along_axis = "gather", view = "reshape",
-  rand = "uniform", randperm = "permutation", view = "reshape",
-}
+-- What some things are called in other frameworks; those of a tensor alone are in C.
+local elsewhere = core.elsewhere
 
 local function unknown(name)
   local known = {}

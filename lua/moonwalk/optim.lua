@@ -10,6 +10,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local updates = require "moonwalk.updates"
+local Module = require "moonwalk.nn.module"
 
 ---@class moonwalk.Optimizer
 ---@field lr number learning rate
@@ -38,6 +39,10 @@ local function optimizer(name, spec)
     if value == nil then
       local names = {"parameters", "steps", table.unpack(known)}
       for method in pairs(Optimizer) do names[#names + 1] = method end
+      if key == "zero_grad" then
+        core.error(where .. ": there is nothing to set to zero: opt:step(loss) takes the gradients "
+          .. "of that loss alone, and they are kept nowhere")
+      end
       check.misspelt(where, key, names)
     end
     return value
@@ -55,9 +60,12 @@ local function optimizer(name, spec)
     return ("%s {%s}"):format(name, table.concat(parts, ", "))
   end
 
-  return function(parameters, options)
+  return core.entry(function(parameters, options)
     if type(parameters) ~= "table" then
       check.fail(where, "the first argument", parameters, "a list of parameters: net:parameters()")
+    elseif Module.is(parameters) then
+      core.error(("%s: the first argument is the module %s, expected a list of parameters: "
+        .. "net:parameters()"):format(where, parameters.class))
     elseif #parameters == 0 then
       core.error(where .. ": the list of parameters is empty; write net:parameters()")
     end
@@ -73,7 +81,7 @@ local function optimizer(name, spec)
       opt[option.name] = check_option(where, option, options and options[option.name])
     end
     return setmetatable(opt, class)
-  end
+  end)
 end
 
 -- Scalars of a dtype, each made once in a step. They are leaves: another value of a learning rate
@@ -122,16 +130,24 @@ end
 ---Makes one step: computes the loss and its gradients and updates the parameters, all in one
 ---program. The buffers (running statistics) whose new values wait are updated with them. Other
 ---gradients than the loss's own may be given, in the order of the parameters (clipped ones, for
----example).
+---example). Further tensors, parts of the loss that are to be printed perhaps, are computed in the
+---same program and returned too; after the update they would be stale.
 ---@param loss moonwalk.Tensor a scalar
 ---@param gradients moonwalk.Tensor[]?
+---@param ... moonwalk.Tensor
 ---@return moonwalk.Tensor loss with its value from before the update
-function Optimizer:step(loss, gradients)
+---@return moonwalk.Tensor ...
+function Optimizer:step(loss, gradients, ...)
   local parameters = self.parameters
   if not core.is_tensor(loss) then check.fail("step", "the loss", loss, "a scalar tensor") end
   if gradients == nil then
     if #loss.shape > 0 then
       check.fail("step", "the loss", loss, "a scalar; take its :mean() or :sum()")
+    end
+    if self.steps == 0 and not core.reaches(loss, parameters) then
+      core.error(("step: the loss depends on none of the %d parameters of this optimizer, such as "
+        .. "%s%s; its gradients would all be 0"):format(#parameters, core.spec(parameters[1]),
+        core.name(parameters[1]) ~= "" and " '" .. core.name(parameters[1]) .. "'" or ""))
     end
     gradients = core.grad(loss, parameters)
   elseif type(gradients) ~= "table" or #gradients ~= #parameters then
@@ -140,6 +156,12 @@ function Optimizer:step(loss, gradients)
       #parameters))
   end
   for _, option in ipairs(self.spec.options) do check_option("step", option, self[option.name]) end
+  local asked = {loss, ...}
+  for i = 2, select("#", ...) + 1 do
+    if not core.is_tensor(asked[i]) then
+      check.fail("step", ("argument %d"):format(i + 1), asked[i], "a tensor to compute, too")
+    end
+  end
   local names = self.spec.slots(self)
   local targets, values, number = {}, {}, scalars()
   for i, p in ipairs(parameters) do
@@ -152,11 +174,12 @@ function Optimizer:step(loss, gradients)
     end
   end
   updates.take(targets, values)
-  core.run({loss}, targets, values)
+  core.run(asked, targets, values)
   self.steps = self.steps + 1
   updates.stepped()
-  return loss
+  return loss, ...
 end
+Optimizer.step = core.entry(Optimizer.step)
 
 ---What the optimizer keeps between steps, by name ("1.weight.momentum"), as mw.save takes it.
 ---@return table<string, moonwalk.Tensor>
@@ -205,6 +228,7 @@ function Optimizer:load_state(state, message)
   self.steps = math.tointeger(steps:item())
   return self
 end
+Optimizer.load_state = core.entry(Optimizer.load_state)
 
 local function option(name, default, low, high)
   return {name = name, default = default, low = low or 0, high = high or math.huge}

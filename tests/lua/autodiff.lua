@@ -55,6 +55,23 @@ t.near(blocks[2][1]:totable(), {{6, 0}, {0, 8}}, 1e-14, "is symmetric")
 t.near(blocks[2][2]:totable(), {{2, 0}, {0, 4}}, 1e-14, "and the other one")
 local hv = mw.hvp(product, {a, b}, {f64 {1, 1}, f64 {1, 0}})
 t.near({hv[1]:totable(), hv[2]:totable()}, {{6, 0}, {8, 8}}, 1e-14, "hvp of two tensors")
+-- A vector that was computed from x is a vector all the same: H g, and not the gradient of g'g.
+local slope = mw.vjp(cubic, x)
+t.near(mw.hvp(cubic, x, slope):totable(), {4 * 12 + 6 * 21, 6 * 12 + 12 * 21}, 1e-12,
+  "hvp of the gradient itself")
+local slopes = {mw.vjp(product, {a, b})}
+local hg = mw.hvp(product, {a, b}, slopes[1])
+t.near(hg[1]:totable(), {2 * 3 * 6, 2 * 4 * 16}, 1e-12, "and of two")
+-- H v = d/dx (3 x^2 v) = 6 x v for f = sum x^3, whose derivative in v is 6 x
+local cube_v = f64 {5, 7}
+local cube_hv = mw.hvp(function(p) return (p * p * p):sum() end, f64 {1, 2}, cube_v)
+t.near(mw.grad(cube_hv:sum(), {cube_v})[1]:totable(), {6, 12}, 1e-13, "hvp differentiated in v")
+-- What a function finds outside counts as well, as parameters of a network do.
+local outside = mw.param(f64 {1, 2})
+t.near(mw.hvp(function() return (outside ^ 3):sum() end, outside, cube_v):totable(), {30, 84}, 1e-12,
+  "hvp in a parameter that the function does not take as an argument")
+t.near(mw.hvp(product, {f64 {1, 2}, mw.tensor {3, 4}:cast "f64"}, {f64 {1, 1}, f64 {1, 0}})[2]
+  :totable(), {8, 8}, 1e-12, "hvp of tensors that are not computed yet")
 local da, db = table.unpack((mw.vjp(product, {a, b})))
 t.near({da:totable(), db:totable()}, {{9, 16}, {6, 16}}, 1e-14, "vjp of two tensors, y a scalar")
 t.near(mw.jvp(product, {a, b}, {f64 {1, 0}, f64 {0, 1}}):item(), 9 + 16, 1e-13, "jvp of two")

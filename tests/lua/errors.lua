@@ -295,6 +295,20 @@ wrong(function() return mw.nn.Dense {3} end, "nn.Dense: ", "a constructor that i
 wrong(function() return x:slice {1, 1, 1} end, "slice: there are 3 parts",
   "a method in Lua that is tail-called")
 wrong(function() return mw.update(5) end, "update: parameters is 5", "a function that is so")
+local weight = mw.param(mw.ones {2}, "w")
+wrong(function() return mw.optim.SGD({weight}, {lr = "x"}) end, "optim.SGD: lr is",
+  "an optimizer that is")
+wrong(function() return mw.optim.SGD {weight}:step(weight * 2) end, "step: the loss is a tensor",
+  "a step that is")
+wrong(function() return mw.data.digits {count = 3} end, "data.digits: there is no option",
+  "a data set that is")
+wrong(function() return mw.data.digits {n = 3}:batches {count = 3} end, "batches: there is no",
+  "batches that are")
+wrong(function() return mw.compile(function(v) return {v} end)(x) end, "compile: result 1 of",
+  "a compiled function that is")
+wrong(function() return mw.vjp(mw.exp, x) end, "vjp: the function's result", "mw.vjp that is")
+wrong(function() return mw.stats(dense, x, 3) end, "stats: the loss is 3", "mw.stats that is")
+wrong(function() return dense:load {} end, "load: \"weight\" is nil", "a load that is")
 local Broken = mw.nn.Module:extend "Broken"
 function Broken:forward(u) self.called = true; return u:relu "x" end
 from(function() return Broken()(x) end, debug.getinfo(Broken.forward, "S").linedefined,
@@ -306,6 +320,25 @@ from(function() return mw.nn.Sequential {Broken()}(x) end,
 -- Deep in Lua's own modules the line is still the script's.
 wrong(function() mw.gradcheck(function() return 1 end, {x}) end,
   "gradcheck: the function returned no tensor of f32 or f64", "an error in a Lua module")
+-- What people try first.
+wrong(function() return x:view(6) end,
+  "a tensor has no field, method or op 'view'; did you mean 'reshape'?", "a method's other name")
+wrong(function() return mw.view(x, 6) end, "mw.view does not exist; did you mean mw.reshape?",
+  "an op's other name")
+wrong(function() return x:sum():backward() end,
+  "a tensor has no field, method or op 'backward'; did you mean 'mw.grad(y, {x})'?", "backward()")
+wrong(function() return mw.optim.SGD(dense) end,
+  "optim.SGD: the first argument is the module Dense, expected a list of parameters: "
+  .. "net:parameters()", "an optimizer of a network")
+wrong(function() mw.optim.SGD {weight}:zero_grad() end,
+  "optim.SGD: there is nothing to set to zero", "zero_grad()")
+wrong(function() mw.optim.SGD {weight}:step(x:sum()) end,
+  "step: the loss depends on none of the 1 parameters of this optimizer, such as f32[2] 'w'",
+  "a loss that has nothing to do with the parameters")
+wrong(function() mw.optim.SGD {weight}:step(weight:sum(), nil, 3) end,
+  "step: argument 3 is 3, expected a tensor to compute, too", "a further tensor of a step")
+wrong(function() mw.compile(function() end)(x) end,
+  "compile: the function returned nothing, expected tensors", "a function without results")
 wrong(function() return mw.nonsense_name end, "mw.nonsense_name does not exist; mw.help() lists",
   "a name that nothing is near")
 

@@ -18,6 +18,8 @@ local function f64(list) return mw.tensor(list, "f64") end
 ---- einsum
 
 local a, b = f64 {{1, 2}, {3, 4}, {5, 6}}, f64 {{1, 0, 2}, {0, 1, 1}}
+t.is(mw.einsum("ij,jk->ik", a, b):totable(), {{1, 2, 4}, {3, 4, 10}, {5, 6, 16}},
+  "the equation may stand in front")
 t.is(mw.einsum(a, b, "ij,jk->ik"):totable(), {{1, 2, 4}, {3, 4, 10}, {5, 6, 16}},
   "a matrix product")
 t.is(mw.einsum(a, b, "ij,jk"):totable(), mw.matmul(a, b):totable(), "... without an arrow")

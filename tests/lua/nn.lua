@@ -414,6 +414,7 @@ do
   local function clamp(x, low, high) return math.max(low, math.min(high, x)) end
   check("LeakyReLU", function(x) return x > 0 and x or 0.01 * x end)
   check("LeakyReLU", function(x) return x > 0 and x or 0.2 * x end, {negative_slope = 0.2})
+  check("LeakyReLU", function(x) return x > 0 and x or 0.2 * x end, {0.2})
   check("ELU", function(x) return x > 0 and x or 2 * (exp(x) - 1) end, {alpha = 2})
   check("SELU", function(x) return 1.0507009873554805 * (x > 0 and x
     or 1.6732632423543772 * (exp(x) - 1)) end)
@@ -583,6 +584,13 @@ do
     "a layer is described as it is written")
   net(mw.zeros {7, 1, 28, 28})
   t.is(tostring(net), text, "tostring shows the shapes of the last call")
+  local Pair = nn.Module:extend "Pair"
+  function Pair:init()
+    self.long_name = nn.ReLU {}
+    self.short = nn.ReLU {}
+  end
+  t.ok(tostring(Pair()):find("\n  long_name  ReLU\n  short      ReLU\n", 1, true),
+    "names stand in a column")
   local longest = 0
   for line in text:gmatch "[^\n]+" do longest = math.max(longest, #line) end
   t.ok(longest <= 80, "the table fits a terminal")
@@ -640,6 +648,8 @@ for _, case in ipairs {
   {function() nn.GroupNorm {3, 4} end, "there are 3 groups, expected a divisor of 4 channels"},
   {function() nn.LayerNorm {} end, "the normalised shape, %[1%], is nil, expected a whole number"},
   {function() nn.LeakyReLU {slope = 0.1} end, "there is no option"},
+  {function() nn.LeakyReLU {0.1, 0.2} end, "without a name it takes 1 value"},
+  {function() nn.LeakyReLU {0.1, negative_slope = 0.2} end, "the negative_slope is given twice"},
   {function() nn.LeakyReLU {negative_slope = "a"} end, 'negative_slope is "a", expected a number'},
   {function() nn.GELU {approximate = "tan"} end, 'approximate is "tan", expected none or tanh'},
   {function() return nn.BatchNorm2d end, "did you mean nn.BatchNorm%?"},

@@ -234,6 +234,7 @@ for _, case in ipairs {
   {function() optim.SGD({p}).Lr = 1 end, 'did you mean "lr"'},
   {function() optim.SGD({p}):step(p * 2) end, "the loss is a tensor f64%[3%], expected a scalar"},
   {function() optim.SGD({p}):step(3) end, "the loss is 3, expected a scalar tensor"},
+  {function() optim.SGD({p}):step(q:sum()) end, "depends on none of the 1 parameters"},
   {function() optim.SGD({p, q}):step(p:sum(), {p}) end, "a list of 1, expected a list of 2"},
   {function()
     local opt = optim.SGD({p}, {lr = 0.1})
@@ -243,6 +244,16 @@ for _, case in ipairs {
 } do
   local message = t.error(case[1], case[2], "error: " .. case[2])
   t.ok(message and message:find("^tests/lua/optim.lua:%d+: "), "at the user's line")
+end
+
+-- Further tensors are computed in the step, from the values of before it.
+do
+  local w = mw.param(mw.tensor({1, 2}, "f64"))
+  local fit, size = (w - 3):square():sum(), w:square():sum()
+  local loss, a, b = optim.SGD({w}, {lr = 0.25}):step(fit + size, nil, fit, size)
+  t.is({loss:item(), a:item(), b:item()}, {10, 5, 5}, "parts of the loss are given back")
+  t.ok(rawequal(a, fit), "and are the tensors that were handed in")
+  t.is(w:totable(), {1.5, 1.5}, "the step is the same")
 end
 
 t.done()

@@ -82,5 +82,6 @@ function Dataset:batches(options)
     return batch
   end
 end
+Dataset.batches = core.entry(Dataset.batches)
 
 return Dataset

@@ -44,9 +44,12 @@ local function activation(class, op)
   function Activation:init(given)
     local known, schema = {}, (core.op_info(op) or {}).attrs or {}
     for i, attr in ipairs(schema) do known[i] = attr.name end
-    options.table(where, given, 0, known)
-    for _, attr in ipairs(schema) do check_option(where, attr, given[attr.name]) end
+    options.table(where, given, #schema == 1 and 1 or 0, known)
     self.attributes = options.pick(given, known)
+    if #schema == 1 then -- LeakyReLU {0.2}
+      self.attributes[known[1]] = options.first(where, given, known[1])
+    end
+    for _, attr in ipairs(schema) do check_option(where, attr, self.attributes[attr.name]) end
     self.description = next(given) and options.describe(class, given, known)
   end
 

@@ -266,6 +266,7 @@ function Module:load(state, message)
   if #targets > 0 then core.run({}, targets, values) end
   return self
 end
+Module.load = core.entry(Module.load)
 
 local function set_training(module, training)
   rawset(module, "training", training)

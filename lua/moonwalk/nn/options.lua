@@ -19,8 +19,8 @@ function options.table(where, given, positions, known)
   for key in pairs(given) do
     local is_position = math.type(key) == "integer" and key >= 1 and key <= positions
     if type(key) ~= "string" and not is_position then
-      core.error(("%s: [%s] is %s; without a name it takes %d values%s"):format(where,
-        check.show(key), check.show(given[key]), positions,
+      core.error(("%s: [%s] is %s; without a name it takes %d value%s%s"):format(where,
+        check.show(key), check.show(given[key]), positions, positions == 1 and "" or "s",
         #known > 0 and ", by name " .. table.concat(known, ", ") or ""))
     end
   end

@@ -40,8 +40,8 @@ local function add_rows(rows, module, name, depth, seen)
   rows[#rows + 1] = row
   for _, child in ipairs(children) do width = math.max(width, #child[1]) end
   for _, child in ipairs(children) do
-    local child_name = (" "):rep(width - #child[1]) .. child[1]
-    add_rows(rows, child[2], child_name, depth + 1, seen)
+    local space, is_number = (" "):rep(width - #child[1]), tonumber(child[1])
+    add_rows(rows, child[2], is_number and space .. child[1] or child[1] .. space, depth + 1, seen)
   end
   local parameters = count(module, seen) -- what is left to the module itself
   row[3] = parameters > 0 and thousands(parameters) or ""
@@ -92,6 +92,6 @@ local function summary(net, input)
   return table.concat(lines, "\n")
 end
 
-Module.summary = summary
+Module.summary = core.entry(summary)
 
-return summary
+return Module.summary
