@@ -253,17 +253,21 @@ static mw_status check_served(const mw_node *node) {
   mw_dtype dtype = kernel_dtype(node);
   if (mw_registry_serves(entry, dtype)) return MW_OK;
   char served[64] = "";
+  const char *first = NULL;
   size_t used = 0;
-  for (int d = MW_F32; d <= MW_BOOL; d++)
-    if (mw_registry_serves(entry, (mw_dtype)d) && used < sizeof served)
-      used += (size_t)snprintf(served + used, sizeof served - used, "%s%s", used ? ", " : "",
-                               mw_dtype_name((mw_dtype)d));
+  for (int d = MW_F32; d <= MW_BOOL; d++) {
+    if (!mw_registry_serves(entry, (mw_dtype)d) || used >= sizeof served) continue;
+    const char *name = mw_dtype_name((mw_dtype)d);
+    if (!first) first = name;
+    used += (size_t)snprintf(served + used, sizeof served - used, "%s%s", used ? ", " : "", name);
+  }
   if (entry->op.dtype_of >= node->n_in || !node->in[entry->op.dtype_of])
     return mw_set_error(node->ctx, "no kernel for %s, only for %s", mw_dtype_name(dtype), served);
   char text[MW_SPEC_TEXT];
-  return mw_set_error(node->ctx, "%s is %s, but kernels exist for %s; use :cast",
+  return mw_set_error(node->ctx, "%s is %s, but kernels exist for %s; use :cast \"%s\"",
                       entry->op.inputs[entry->op.dtype_of].name,
-                      mw_spec_text(&node->in[entry->op.dtype_of]->spec, text), served);
+                      mw_spec_text(&node->in[entry->op.dtype_of]->spec, text), served,
+                      first ? first : "");
 }
 
 static mw_status run_infer(mw_node *node, size_t *saved) {

@@ -135,7 +135,7 @@ static const mw_op dropout_op = {
         "mw.dropout(mw.randn{0,3}, mw.tensor({7, 1}, 'i64'))",
     .inputs = {{"x"},
                {"key", MW_OPTIONAL | MW_KEY,
-                "i64[2]: {seed, position}; drawn when it is left out"}},
+                "a random key, i64[2] of {seed, position}; drawn when it is left out"}},
     .outputs = {{"y"}},
     .attrs = schema,
     .attrs_size = sizeof(dropout_attrs),

@@ -37,8 +37,11 @@ static const mw_dtype types[] = {MW_F32, MW_F64};
     .name = "dtype", .type = MW_CHOICE, .offset = offsetof(random_attrs, dtype), \
     .doc = "the dtype of the result", .initial = "f32", .choices = TYPES         \
   }
-#define KEY \
-  { "key", MW_OPTIONAL | MW_KEY, "i64[2]: {seed, position}; drawn when it is left out" }
+#define KEY                                                                   \
+  {                                                                           \
+    "key", MW_OPTIONAL | MW_KEY,                                              \
+        "a random key, i64[2] of {seed, position}; drawn when it is left out" \
+  }
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 

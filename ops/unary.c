@@ -113,10 +113,10 @@ typedef real wrap;
       "A smooth rectifier: y = x tanh(softplus(x)) (Misra, 2019).") \
   ROW(hardsigmoid, X, x <= -3 ? 0 : x >= 3 ? 1 : x / 6 + (real)0.5, \
       x <= -3 ? 0 : x >= 3 ? 0 : dy / 6, NORMAL, \
-      "A sigmoid of straight lines: y = 0 to -3, 1 from 3 on, x/6 + 1/2 between.") \
+      "A sigmoid of straight lines: y = 0 up to -3, 1 from 3 on, x/6 + 1/2 between.") \
   ROW(hardswish, X, x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6, \
       x <= -3 ? 0 : x >= 3 ? dy : dy * (x + x + 3) / 6, NORMAL, \
-      "y = x hardsigmoid(x): 0 to -3, x from 3 on (Howard et al., 2019).") \
+      "y = x hardsigmoid(x): 0 up to -3, x from 3 on (Howard et al., 2019).") \
   ROW2(clip, X, min, "-inf", "the least y", max, "inf", "the greatest y", \
       x < min ? min : x > max ? max : x, x < min ? 0 : x > max ? 0 : dy, NORMAL, \
       "Keeps y within [min, max]. No gradient passes outside; at the bounds it does.") \

@@ -40,8 +40,7 @@ end
 function schema.arguments(args)
   local rows = {}
   for i, arg in ipairs(args) do
-    local note = arg.key and "a random key, drawn where it is left out"
-      or arg.optional and "optional" or arg.variadic and "one or more" or ""
+    local note = (arg.optional or arg.key) and "optional" or arg.variadic and "one or more" or ""
     rows[i] = {arg.name, note, arg.doc or ""}
   end
   return rows

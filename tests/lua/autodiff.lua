@@ -66,9 +66,9 @@ t.near(hg[1]:totable(), {2 * 3 * 6, 2 * 4 * 16}, 1e-12, "and of two")
 local cube_v = f64 {5, 7}
 local cube_hv = mw.hvp(function(p) return (p * p * p):sum() end, f64 {1, 2}, cube_v)
 t.near(mw.grad(cube_hv:sum(), {cube_v})[1]:totable(), {6, 12}, 1e-13, "hvp differentiated in v")
--- What a function finds outside counts as well, as parameters of a network do.
-local outside = mw.param(f64 {1, 2})
-t.near(mw.hvp(function() return (outside ^ 3):sum() end, outside, cube_v):totable(), {30, 84}, 1e-12,
+-- What a function finds free counts as well, as parameters of a network do.
+local free = mw.param(f64 {1, 2})
+t.near(mw.hvp(function() return (free ^ 3):sum() end, free, cube_v):totable(), {30, 84}, 1e-12,
   "hvp in a parameter that the function does not take as an argument")
 t.near(mw.hvp(product, {f64 {1, 2}, mw.tensor {3, 4}:cast "f64"}, {f64 {1, 1}, f64 {1, 0}})[2]
   :totable(), {8, 8}, 1e-12, "hvp of tensors that are not computed yet")

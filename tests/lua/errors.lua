@@ -325,6 +325,10 @@ wrong(function() return x:view(6) end,
   "a tensor has no field, method or op 'view'; did you mean 'reshape'?", "a method's other name")
 wrong(function() return mw.view(x, 6) end, "mw.view does not exist; did you mean mw.reshape?",
   "an op's other name")
+wrong(function() return mw.zeros_like(x) end,
+  "mw.zeros_like does not exist; did you mean mw.zeros(t.shape, t.dtype)?", "a constructor's")
+wrong(function() return x:gt(0):mean() end,
+  'mean: x is bool[2,3], but kernels exist for f32, f64; use :cast "f32"', "a mean of what is bool")
 wrong(function() return x:sum():backward() end,
   "a tensor has no field, method or op 'backward'; did you mean 'mw.grad(y, {x})'?", "backward()")
 wrong(function() return mw.optim.SGD(dense) end,

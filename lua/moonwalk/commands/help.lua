@@ -120,7 +120,10 @@ local function add_table(lines, titles, rows)
   lines[#lines + 1] = ""
 end
 
-local function code(text) return text ~= "" and "`" .. text .. "`" or "" end
+local function code(text)
+  if text == "" or text == "required" then return text end
+  return "`" .. text .. "`"
+end
 
 -- Rows with the columns of those numbers written as code.
 local function with_code(rows, ...)
