@@ -44,14 +44,28 @@ static mw_status check_bounds(mw_context *ctx, const mw_attr *attr, double value
                       attr->least, attr->most);
 }
 
+/* "1|2|4" as "1, 2 or 4", in room for twice as much. */
+static const char *spoken(const char *choices, char *text) {
+  char *end = text;
+  for (const char *c = choices; *c; c++) {
+    if (*c == '|') end += sprintf(end, strchr(c + 1, '|') ? ", " : " or ");
+    else *end++ = *c;
+  }
+  *end = '\0';
+  return text;
+}
+
 static mw_status set_list(mw_context *ctx, const mw_attr *attr, void *field, const mw_ints *list) {
   char count[24];
   snprintf(count, sizeof count, "%d", (int)list->count);
   if (list->count < 0 || list->count > MW_MAX_INTS)
     return mw_set_error(ctx, "%s has %s entries, at most %d are possible", attr->name, count,
                         MW_MAX_INTS);
-  if (attr->lengths && choice_position(attr->lengths, count, strlen(count)) < 0)
-    return mw_set_error(ctx, "%s has %s entries, expected %s", attr->name, count, attr->lengths);
+  if (attr->lengths && choice_position(attr->lengths, count, strlen(count)) < 0) {
+    char lengths[256] = "another number";
+    if (strlen(attr->lengths) < sizeof lengths / 4) spoken(attr->lengths, lengths);
+    return mw_set_error(ctx, "%s has %s entries, expected %s", attr->name, count, lengths);
+  }
   for (int i = 0; i < list->count; i++)
     if (check_bounds(ctx, attr, (double)list->at[i])) return MW_FAILED;
   memcpy(field, list, sizeof *list);

@@ -3,6 +3,7 @@
  * Whatever has a value already is a leaf here. The key has the specs of the leaves and the ops,
  * attributes and wiring of the steps, in the order of the walk, and no value or address of a
  * tensor: two walks with the same key need the same program, bound to other leaves. */
+#include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
@@ -139,13 +140,15 @@ static mw_status add_targets(mw_context *ctx, const mw_request *request, mw_coll
     if (target->node->kind != MW_PARAMETER)
       return mw_set_error(ctx, "update: target %d is a %s, expected a parameter", i + 1,
                           mw_tensor_op(target));
+    const char *name = mw_tensor_name(target);
+    char label[96];
+    if (*name) snprintf(label, sizeof label, "parameter '%s'", name);
+    else snprintf(label, sizeof label, "parameter %d", i + 1);
     if (!mw_spec_equal(&target->spec, value))
-      return mw_set_error(ctx, "update: parameter '%s' is %s, its new value is %s",
-                          mw_tensor_name(target), mw_spec_text(&target->spec, text),
-                          mw_spec_text(value, other));
+      return mw_set_error(ctx, "update: %s is %s, its new value is %s", label,
+                          mw_spec_text(&target->spec, text), mw_spec_text(value, other));
     if (target->node->mark == ctx->walk) /* the walk itself marks no leaf's node */
-      return mw_set_error(ctx, "update: parameter '%s' is given two values",
-                          mw_tensor_name(target));
+      return mw_set_error(ctx, "update: %s is given two values", label);
     target->node->mark = ctx->walk;
     if (add_leaf(ctx, c, target)) return MW_FAILED;
     c->targets[i] = target->local;

@@ -62,6 +62,11 @@ static mw_status labels_infer(mw_infer *it) {
   const int64_t axis = attrs->axis;
   mw_spec rest = {.dtype = labels->dtype, .rank = x->rank - 1};
   for (int k = 0; k < rest.rank; k++) rest.shape[k] = x->shape[k < axis ? k : k + 1];
+  if (labels->dtype == x->dtype && memcmp(labels, x, sizeof *x) == 0)
+    return mw_fail(it,
+                   "labels is %s, a number for each class; expected the class, counted from 0, "
+                   "in i64: labels:argmax(%d) of one-hot labels",
+                   text, (int)axis + 1);
   if (labels->dtype != MW_I64 && labels->dtype != MW_I32 && labels->dtype != MW_U8)
     return mw_fail(it, "labels is %s, expected i64, i32 or u8; use :cast \"i64\"", text);
   if (memcmp(labels, &rest, sizeof rest) != 0) {

@@ -117,7 +117,7 @@ static void test_refusals(void) {
   refuses(mw_text("mode", "median"), "t_attrs: mode is \"median\", expected one of mean|sum|none");
   refuses(mw_text("mode", "mea"), "t_attrs: mode is \"mea\", expected one of mean|sum|none");
   refuses(mw_list("sizes", 3, (int64_t[]){1, 2, 3}),
-          "t_attrs: sizes has 3 entries, expected 1|2|4");
+          "t_attrs: sizes has 3 entries, expected 1, 2 or 4");
   refuses(mw_list("sizes", 2, (int64_t[]){1, 0}), "t_attrs: sizes is 0, expected at least 1");
   refuses(mw_list("axes", 99, (int64_t[MW_MAX_INTS]){0}),
           "t_attrs: axes has 99 entries, at most 16 are possible");

@@ -68,7 +68,7 @@ wrong(function() return mw.conv2d(image, filters, {stride = 1.5}) end,
 wrong(function() return mw.conv2d(image, filters, {stride = {1, "a"}}) end,
   "conv2d: entry 2 of stride is 'a', expected an integer", "a string in a list")
 wrong(function() return mw.conv2d(image, filters, {stride = {1, 1, 1}}) end,
-  "conv2d: stride has 3 entries, expected", "a list of a wrong length")
+  "conv2d: stride has 3 entries, expected 1 or 2", "a list of a wrong length")
 wrong(function() return mw.conv2d(image, filters, {stride = print}) end,
   "conv2d: attribute stride is a function", "a function for an attribute")
 wrong(function() return mw.conv2d(image, filters, {[true] = 1}) end,
@@ -294,6 +294,11 @@ wrong(function() return dense(mw.ones {2, 5}) end,
 wrong(function() return mw.nn.Dense {3} end, "nn.Dense: ", "a constructor that is tail-called")
 wrong(function() return x:slice {1, 1, 1} end, "slice: there are 3 parts",
   "a method in Lua that is tail-called")
+wrong(function() mw.update({mw.param {1}}, {mw.ones(2)}) end,
+  "update: parameter 1 is f32[1], its new value is f32[2]", "a parameter without a name")
+wrong(function() return x:cross_entropy(mw.one_hot(mw.tensor({0, 2}, "i64"), {classes = 3})) end,
+  "cross_entropy: labels is f32[2,3], a number for each class; expected the class, counted from 0, "
+  .. "in i64: labels:argmax(2) of one-hot labels", "one-hot labels")
 wrong(function() return mw.update(5) end, "update: parameters is 5", "a function that is so")
 local weight = mw.param(mw.ones {2}, "w")
 wrong(function() return mw.optim.SGD({weight}, {lr = "x"}) end, "optim.SGD: lr is",
