@@ -271,7 +271,7 @@ $(BUILD)/hostile/%.so: tests/hostile/%.c graph/moonwalk.h $(BUILD)/flags
 $(BUILD)/foreign/%.so: tests/foreign/%.c $(BUILD)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 $(WARNINGS) -fPIC -O1 -shared $< -o $@
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -fPIC -O1 -pthread -shared $< -o $@
 
 ifeq ($(MOONWALK_DATA),)
 MOONWALK_DATA := $(abspath $(wildcard ../shared/data))

@@ -3,6 +3,7 @@
 
 #include "../plugins/ffi.h"
 #include "face.h"
+#include "foreign.h"
 
 /* What an op's rule and gradient find. Its Lua functions are in Lua's registry, in a table by this
  * address. */
@@ -123,15 +124,19 @@ static int call_rule(lua_State *L) {
     lua_getfield(L, -1, it->op->outputs[j].name);
     read_shape(L, it, j);
   }
-  for (int i = 0; (name = mw_foreign_number(it->op, i)); i++, lua_pop(L, 1)) {
-    if (lua_getfield(L, -1, name) != LUA_TNUMBER)
-      return luaL_error(L, "infer gives %s as %s, expected a number", face_describe(L, -1), name);
-    call->numbers[i] = lua_tonumber(L, -1);
+  bool is_address;
+  for (int i = 0; (name = mw_foreign_number(it->op, i, &is_address)); i++, lua_pop(L, 1)) {
+    const bool number = lua_getfield(L, -1, name) == LUA_TNUMBER;
+    const foreign_memory *m = is_address ? foreign_live_memory(L, -1) : NULL;
+    if (is_address ? !m : !number)
+      return luaL_error(L, "infer gives %s as %s, expected %s", face_describe(L, -1), name,
+                        is_address ? "a buffer or a pointer" : "a number");
+    call->numbers[i] = m ? (double)(uintptr_t)m->data : lua_tonumber(L, -1);
   }
   return 0;
 }
 
-static mw_status rule(mw_infer *it, double numbers[MW_FFI_MOST]) {
+static mw_status rule(mw_infer *it, double numbers[MW_FFI_NUMBERS]) {
   const foreign *f = mw_foreign_data(it->op);
   rule_call call = {.it = it, .numbers = numbers};
   return face_call_back(f->caller, it->host, it->context, call_rule, &call);
@@ -185,4 +190,8 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-void face_open_ffi(lua_State *L) { luaL_setfuncs(L, functions, 0); }
+void face_open_ffi(lua_State *L) {
+  luaL_setfuncs(L, functions, 0);
+  foreign_open_memory(L);
+  foreign_open_calls(L);
+}

@@ -12,10 +12,12 @@
  *
  * A function of buffers, such as "void(const f32* x, f32* y, i64 n)", becomes an op of whole
  * tensors: what is const* is an input, what is * an output, and numbers between them are given by
- * `rule`. A function that returns i32 says by it how it went: 0 is well.
+ * `rule`, addresses (void*) too. "const f32* x[n]" says how long x is, which is then checked. A
+ * function that returns i32 says by it how it went: 0 is well.
  *
  * Types are f32 f64 i32 i64 u8. Nothing can check that the function is what the signature says. */
-#define MW_FFI_MOST 8 /* parameters of one kind */
+#define MW_FFI_MOST 8     /* inputs, and outputs */
+#define MW_FFI_NUMBERS 16 /* numbers of a function of buffers */
 
 typedef struct mw_foreign {
   const char *name, *doc, *example; /* doc and example may be NULL */
@@ -23,7 +25,7 @@ typedef struct mw_foreign {
   const char *symbol, *signature;
   bool serial; /* it must not run on several threads at once */
   /* Buffers: fills the shapes of it->out[], and the numbers in their order. */
-  mw_status (*rule)(mw_infer *it, double numbers[MW_FFI_MOST]);
+  mw_status (*rule)(mw_infer *it, double numbers[MW_FFI_NUMBERS]);
   mw_status (*gradient)(mw_build *b); /* or NULL */
   void *data;                         /* for rule and gradient: see mw_foreign_data() */
   void (*release)(void *data);        /* called when the op goes */
@@ -32,7 +34,7 @@ typedef struct mw_foreign {
 /* Registers the op; all texts are copied. data is taken, also after a failure. */
 MW_EXPORT mw_status mw_foreign_op(mw_context *ctx, const char *origin, const mw_foreign *foreign);
 MW_EXPORT void *mw_foreign_data(const mw_op *op);
-/* The name of the i-th number of a function of buffers, or NULL. */
-MW_EXPORT const char *mw_foreign_number(const mw_op *op, int i);
+/* The name of the i-th number of a function of buffers, and whether it is an address; or NULL. */
+MW_EXPORT const char *mw_foreign_number(const mw_op *op, int i, bool *is_address);
 
 #endif

@@ -53,6 +53,39 @@ t.is(values(op("mixed", "f64(f64 x, i32 n, f32 f)")(x, mw.tensor({3.9, -2, 1e30}
   ("%.6g %.6g %.6g"):format(-2.5, 0.5, 2.5 * 2147483647 + 0.5),
   "each number becomes what the function takes: whole ones are cut, and kept in range")
 
+-- Broadcasting, dtypes and blocks -------------------------------------------------------------
+
+local mixed, worst = mw.c_mixed, 0
+for _, shapes in ipairs {
+  {{3, 1, 70}, {1, 5, 1}, {1}}, {{7, 1}, {300}, {7, 300}}, {{1}, {2, 513}, {}},
+} do
+  for _, dtype in ipairs {"f64", "f32"} do
+    local parts = {}
+    for i, shape in ipairs(shapes) do
+      parts[i] = (mw.randn(shape, dtype) * 10):eval()
+      if i > 1 then parts[i] = parts[i]:floor():eval() end
+    end
+    local want = parts[1] * parts[2] + parts[3]
+    local got = mixed(table.unpack(parts))
+    t.is(table.concat(got.shape, ","), table.concat(want.shape, ","), "the shape of the broadcast")
+    worst = math.max(worst, (got - want):abs():max():item() / (dtype == "f64" and 1e-12 or 1e-4))
+  end
+end
+t.ok(worst <= 1, "broadcast over several blocks and rows, as arithmetic does it")
+t.is(mw.ffi.op {name = "c_max_i64", library = LIBRARY, symbol = "add_i64",
+  signature = "i64(i64, i64)"}(mw.tensor({9007199254740993}, "i64"), mw.tensor({2}, "i64"))
+  :totable()[1], 9007199254740995, "an i64 is not rounded to f64 on the way")
+t.is(values(op("half", "f32(f32 x)")(mw.tensor({1, 3}, "f64"))), "0.5 1.5", "f64 through f32")
+do
+  local threads = mw.threads()
+  local big = mw.randn({3, 5000}, "f64"):eval()
+  mw.threads(1)
+  local one = twice(big):eval()
+  mw.threads(4)
+  t.is((twice(big) - one):abs():max():item(), 0, "the same with several threads")
+  mw.threads(threads)
+end
+
 -- Functions of buffers --------------------------------------------------------------------------
 
 local sums = op("running_sum", "void(const f64* x, f64* y, i64 n)", {
@@ -76,18 +109,48 @@ t.is(values(outer(mw.tensor {2}, mw.tensor {1, 2, 3})), "1 2 3", "they belong to
 refused("c_outer_product: the function returned -7, expected 0", function()
   return outer(mw.zeros {101}, mw.zeros {1}):eval()
 end)
+local checked = op("running_sum", "void(const f64* x[n], f64* y[n], i64 n)", {
+  name = "c_checked", infer = function(s) return {y = {2}, n = s.count} end})
+t.is(values(checked(x:slice {{1, 2}})), "-1 -1", "lengths that are declared are checked")
+refused("y is f64[2], but the function uses 3 elements of it", checked, x)
+refused("c_negative: the length of x is negative", op("running_sum",
+  "void(const f64* x[n], f64* y[n], i64 n)",
+  {name = "c_negative", infer = function() return {y = {2}, n = -1} end}), x)
+refused("infer gives n as 2.5, expected a whole number that i64 holds", op("running_sum",
+  "void(const f64* x, f64* y, i64 n)",
+  {name = "c_not_whole", infer = function() return {y = {2}, n = 2.5} end}), x)
+refused("infer gives nil as p, expected a buffer or a pointer", op("running_sum",
+  "void(const f64* x, f64* y, void* p)",
+  {name = "c_pointer", infer = function() return {y = {2}} end}), x)
+refused("NUL character", mw.ffi.op, {name = "c_x", symbol = "tw\0ice", signature = "f64(f64)"})
 refused("c_running_sum: x is f32[3], but the function takes f64; use :cast", sums, mw.zeros {3})
 
 -- What is refused -------------------------------------------------------------------------------
 
 local signatures = {
-  ["f64(f64"] = "expected a comma or )", ["f64 f64"] = "expected ( after the result",
-  ["f64(double)"] = "the types are f32, f64, i32, i64 and u8", ["(f64)"] = "the type of the result",
-  ["void(f64)"] = "a function of numbers has a result", ["f64()"] = "it takes no tensor",
-  ["f64*(f64)"] = "no pointer can be returned", ["f64(f64) x"] = "there is more after )",
-  ["f64(const)"] = "expected a type after const", ["double(f64)"] = "the result is void, f32",
+  ["f64(f64"] = "expected a comma or )",
+  ["f64 f64"] = "expected ( after the result",
+  ["f64(double)"] = "did you mean f64?",
+  ["(f64)"] = "the type of the result",
+  ["void(f64)"] = "a function of numbers has a result",
+  ["f64()"] = "it takes no tensor",
+  ["f64*(f64)"] = "no pointer can be returned",
+  ["f64 *f(f64)"] = "expected ( after the result",
+  ["f64(f64) x"] = "there is more after )",
+  ["f64(const)"] = "expected a type after const",
+  ["double(f64)"] = "did you mean f64?",
+  ["f64(i16)"] = "the types are f32, f64, i32, i64 and u8",
+  ["str(f64)"] = "the result is void, f32",
+  ["f64(f64, f64 x, f64 x)"] = "two parameters have the same name",
+  ["f64(f64 1x)"] = "a name begins with a letter",
+  ["f64(f64 x[2])"] = "only a pointer has a length",
+  ["void(const f64* x[m], f64* y)"] = "no parameter has the name 'm'",
+  ["void(const f64* x[y], f64* y)"] = "the value of a parameter that is a whole number",
+  ["void(const f64** x, f64* y)"] = "a pointer to a pointer",
+  ["f64(void)"] = "no parameter's type",
   ["f64(f64,f64,f64,f64,f64,f64,f64,f64,f64)"] = "more than 8 parameters of a kind",
-  ["void(const f64* x)"] = "no parameter is an output", ["void(f64* y)"] = "it takes no tensor",
+  ["void(const f64* x)"] = "no parameter is an output",
+  ["void(f64* y)"] = "it takes no tensor",
   ["void(const f64*, f64* y)"] = "need names",
   ["f64(const f64* x, f64* y)"] = "returns void, or i32",
   ["void(const f64* x, f64* y)"] = "needs a rule",
