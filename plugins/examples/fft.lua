@@ -1,7 +1,7 @@
 -- fft.lua: a transform of FFTW (Debian: libfftw3-double3) as an op of whole tensors, with its
 -- gradient. Hartley's transform H(x)_k = sum_j x_j (cos + sin)(2 pi j k / n) is a real Fourier
 -- transform; its matrix is symmetric, so the gradient is the transform once more.
--- 46 lines of code.
+-- 45 lines of code.
 local mw = require "moonwalk"
 
 local LIBRARY, DHT = "libfftw3.so.3", 2
