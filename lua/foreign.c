@@ -224,6 +224,7 @@ static int core_callback(lua_State *L) {
   lua_pushvalue(L, -2);
   lua_rawsetp(L, -2, c);
   lua_pop(L, 1);
+  lua_gc(L, LUA_GCSTEP, (int)(sizeof *c / 1024 + 1)); /* Lua does not see these bytes */
   return 1;
 }
 
@@ -272,9 +273,9 @@ static void *read_pointer(lua_State *L, const char *where, const mw_signature *s
   expected[sizeof expected - 1] = '\0';
   lua_pop(L, 1);
   if (!m || (m->type != p->type && p->type != MW_C_VOID && m->type != MW_C_VOID))
-    bad_argument(L, where, s, i, expected);
+    return bad_argument(L, where, s, i, expected), NULL;
   if (m->is_const && !p->is_const)
-    bad_argument(L, where, s, i, "one that may be written to: it is const");
+    return bad_argument(L, where, s, i, "one that may be written to: it is const"), NULL;
   *bytes = m->count < 0 ? -1 : m->count * (int64_t)mw_c_size(m->type);
   return m->data;
 }

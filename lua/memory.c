@@ -36,9 +36,10 @@ static const char *store_whole(lua_State *L, int index, mw_c_type type, void *at
 const char *foreign_store(lua_State *L, int index, mw_c_type type, void *at) {
   if (lua_type(L, index) != LUA_TNUMBER) return "a number";
   if (type != MW_C_F32 && type != MW_C_F64) return store_whole(L, index, type, at);
-  mw_c_value value = {.f64 = lua_tonumber(L, index)};
-  if (type == MW_C_F32) value.f32 = (float)value.f64;
-  memcpy(at, &value, mw_c_size(type));
+  const double wide = lua_tonumber(L, index);
+  const float narrow = (float)wide;
+  if (type == MW_C_F32) memcpy(at, &narrow, sizeof narrow);
+  else memcpy(at, &wide, sizeof wide);
   return NULL;
 }
 

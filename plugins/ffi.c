@@ -149,7 +149,9 @@ static void store(void *data, mw_dtype dtype, int64_t i, double value) {
     case MW_F32: ((float *)data)[i] = (float)value; break;
     case MW_F64: ((double *)data)[i] = value; break;
     case MW_I32: ((int32_t *)data)[i] = (int32_t)whole(value, INT32_MIN, INT32_MAX); break;
-    case MW_I64: ((int64_t *)data)[i] = whole(value, -0x1p63, 0x1p63); break;
+    case MW_I64:
+      ((int64_t *)data)[i] = whole(value, -9223372036854775808.0, 9223372036854775808.0);
+      break;
     default: ((uint8_t *)data)[i] = (uint8_t)whole(value, 0, UINT8_MAX); break;
   }
 }

@@ -43,19 +43,6 @@ ffi_type *mw_c_ffi(const mw_c_parameter *p) {
   return p->pointer ? &ffi_type_pointer : types[p->type].ffi;
 }
 
-void mw_c_widen(const mw_c_parameter *p, mw_c_value *value) {
-  if (p->pointer) return;
-  switch (p->type) {
-    case MW_C_I8: value->i64 = value->i8; break;
-    case MW_C_I16: value->i64 = value->i16; break;
-    case MW_C_I32: value->i64 = value->i32; break;
-    case MW_C_U8: value->u64 = value->u8; break;
-    case MW_C_U16: value->u64 = value->u16; break;
-    case MW_C_U32: value->u64 = value->u32; break;
-    default: break;
-  }
-}
-
 void mw_c_narrow(const mw_c_parameter *p, mw_c_value *value) {
   const uint64_t word = value->u64; /* ffi_arg */
   if (p->pointer) return;
@@ -81,6 +68,12 @@ static int64_t whole_of(mw_c_type type, const mw_c_value *value) {
     case MW_C_U32: return value->u32;
     default: return value->u64 > INT64_MAX ? -1 : (int64_t)value->u64;
   }
+}
+
+void mw_c_widen(const mw_c_parameter *p, mw_c_value *value) {
+  if (p->pointer || p->type < MW_C_I8 || p->type > MW_C_U32) return;
+  const int64_t whole = whole_of(p->type, value);
+  value->i64 = whole;
 }
 
 int64_t mw_c_length(const mw_signature *s, const mw_c_parameter *p, const mw_c_value *values) {
