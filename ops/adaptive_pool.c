@@ -17,7 +17,7 @@ static const mw_attr schema[] = {{.name = "size",
                                   .lengths = "1|2",
                                   .least = 1,
                                   .most = 1e6,
-                                  .doc = "of the result: a number, or {h, w} for images"},
+                                  .doc = "size of the result: a number, or {h, w} for images"},
                                  {0}};
 
 enum { CHUNK = 32768 }; /* elements of a chunk, about */
@@ -259,8 +259,9 @@ static mw_status place_gradient(mw_build *g) {
 static const mw_op adaptive_maxpool_op = {
     ADAPTIVE("adaptive_maxpool"),
     .doc =
-        "The largest value of each of size windows that cover x: window i of n along a side goes "
-        "from floor(i side / n) to ceil((i + 1) side / n). A NaN in a window is its largest "
+        "The largest value of each window, where the windows cover x and the result has the given "
+        "size: window i of n along a side goes from floor(i side / n) to ceil((i + 1) side / n). A "
+        "NaN in a window is its largest "
         "value; of equal ones the first in row-major order gets the gradient.",
     .backward_needs = MW_NEEDS_SAVED,
     .infer = max_infer,
@@ -307,8 +308,8 @@ static const mw_op adaptive_maxpool_place_op = {
 static const mw_op adaptive_meanpool_op = {
     ADAPTIVE("adaptive_meanpool"),
     .doc =
-        "The mean of each of size windows that cover x: window i of n along a side goes from "
-        "floor(i side / n) to ceil((i + 1) side / n).",
+        "The mean of each window, where the windows cover x and the result has the given size: "
+        "window i of n along a side goes from floor(i side / n) to ceil((i + 1) side / n).",
     .flags = MW_LINEAR,
     .infer = mean_infer,
     .forward = mean_forward,

@@ -104,7 +104,7 @@ static const mw_op argmax_op = {
     .name = "argmax",
     .doc =
         "The index, from 0, of the largest value along an axis. The first of equals wins; NaN "
-        "counts as largest.",
+        "counts as largest. An axis of size 0 is an error.",
     .example = "mw.argmax(mw.randn{3,4})",
     .cases =
         "mw.argmax(mw.randn{3,1,5}, {axis=1, keepdims=true})\n"
@@ -119,7 +119,7 @@ static const mw_op argmin_op = {
     .name = "argmin",
     .doc =
         "The index, from 0, of the smallest value along an axis. The first of equals wins; NaN "
-        "counts as smallest.",
+        "counts as smallest. An axis of size 0 is an error.",
     .example = "mw.argmin(mw.randn{3,4})",
     .cases =
         "mw.argmin(mw.randn{3,1,5}, {axis=1, keepdims=true})\n"

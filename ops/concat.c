@@ -77,7 +77,7 @@ static mw_status gradient(mw_build *g) {
 static const mw_op concat_op = {
     .name = "concat",
     .version = 1,
-    .doc = "Joins tensors along an axis; all other sizes agree.",
+    .doc = "Joins tensors along an axis: [m, k] and [n, k] give [m + n, k]. All other sizes agree.",
     .example = "mw.concat(mw.randn{2,3}, mw.randn{2,1}, {axis=2})",
     .cases =
         "mw.concat(mw.randn{2}, mw.randn{1}, mw.randn{3})\n"

@@ -456,9 +456,9 @@ static const mw_op cross_entropy_op = {
     LABELS(cross_entropy),
     .doc =
         "How badly logits predict labels: -ln softmax(x)[label]. x is [n, classes, ..], labels "
-        "[n, ..] counted from 0; the result is a scalar, or [n, ..] without reduction. Class "
-        "weights multiply the losses, and the mean divides by the weights of the labels that "
-        "count: without any it is NaN.",
+        "[n, ..] counted from 0, and one that is no class is an error; the result is a scalar, or "
+        "[n, ..] without reduction. Class weights multiply the losses, and the mean divides by the "
+        "weights of the labels that count: without any it is NaN.",
     .example = "mw.cross_entropy(mw.randn{4,5}, mw.tensor({0,2,1,4}, \"i64\"))",
     .cases = CASES("cross_entropy") "\n"
         "mw.cross_entropy(mw.randn{3,4}, mw.tensor({0,3,1}, 'u8'), mw.uniform({4}, 0.5, 2), "
@@ -476,9 +476,10 @@ static const mw_op nll_op = {
     LABELS(nll),
     .doc =
         "Negative log-likelihood of labels: -x[label], for logarithms of probabilities x, such as "
-        "log_softmax gives. x is [n, classes, ..], labels [n, ..] counted from 0; the result is a "
-        "scalar, or [n, ..] without reduction. Class weights multiply the losses, and the mean "
-        "divides by the weights of the labels that count: without any it is NaN.",
+        "log_softmax gives. x is [n, classes, ..], labels [n, ..] counted from 0, and one that is "
+        "no class is an error; the result is a scalar, or [n, ..] without reduction. Class weights "
+        "multiply the losses, and the mean divides by the weights of the labels that count: "
+        "without any it is NaN.",
     .example = "mw.nll(mw.randn{4,5}, mw.tensor({0,2,1,4}, \"i64\"))",
     .cases = CASES("nll"),
     .inputs = {{"x", .doc = "logarithms of probabilities"},

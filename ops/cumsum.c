@@ -117,7 +117,7 @@ static const mw_op cumsum_op = {
     .name = "cumsum",
     .version = 1,
     .doc =
-        "Running sums along an axis: y[i] = x[1] + ... + x[i]. Integers and bool are added up in "
+        "Running sums along an axis: y[i] = x[0] + ... + x[i]. Integers and bool are added up in "
         "i64.",
     .example = "mw.cumsum(mw.randn{2,3})",
     .cases =

@@ -138,8 +138,8 @@ static const mw_op dense_op = {
         "mw.dense(mw.randn{7,1}, mw.randn{1,1}, mw.randn{1})\n"
         "mw.dense(mw.randn{0,3}, mw.randn{2,3}, mw.randn{2})\n"
         "mw.dense(mw.randn{2,0}, mw.randn{3,0}, mw.randn{3})",
-    .inputs = {{"x"}, {"w"}, {"b", MW_OPTIONAL}},
-    .outputs = {{"y"}},
+    .inputs = {{"x", .doc = "[.., in]"}, {"w", .doc = "[out, in]"}, {"b", MW_OPTIONAL, "[out]"}},
+    .outputs = {{"y", .doc = "[.., out]"}},
     .backward_needs = MW_NEEDS_IN(0) | MW_NEEDS_IN(1),
     .infer = infer,
     .forward = forward,

@@ -14,10 +14,10 @@ typedef struct norm_attrs {
   double eps;
 } norm_attrs;
 
-#define EPS(value)                                                                          \
+#define EPS(value, to)                                                                      \
   {                                                                                         \
     .name = "eps", .type = MW_FLOAT, .offset = offsetof(norm_attrs, eps), .initial = value, \
-    .least = 0, .most = INFINITY, .doc = "is added to the variance"                         \
+    .least = 0, .most = INFINITY, .doc = "is added to the " to                              \
   }
 #define AXES                                                                                \
   {                                                                                         \
@@ -25,17 +25,17 @@ typedef struct norm_attrs {
     .doc = "the axes that are normalised together, in rising order; scale has their sizes"  \
   }
 
-static const mw_attr layer_norm_schema[] = {AXES, EPS("1e-5"), {0}};
-static const mw_attr rms_norm_schema[] = {AXES, EPS("1e-6"), {0}};
+static const mw_attr layer_norm_schema[] = {AXES, EPS("1e-5", "variance"), {0}};
+static const mw_attr rms_norm_schema[] = {AXES, EPS("1e-6", "mean square"), {0}};
 static const mw_attr group_norm_schema[] = {{.name = "groups",
                                              .type = MW_INT,
                                              .offset = offsetof(norm_attrs, groups),
                                              .least = 1,
                                              .most = 1e15,
                                              .doc = "the channels are cut into so many"},
-                                            EPS("1e-5"),
+                                            EPS("1e-5", "variance"),
                                             {0}};
-static const mw_attr instance_norm_schema[] = {EPS("1e-5"), {0}};
+static const mw_attr instance_norm_schema[] = {EPS("1e-5", "variance"), {0}};
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 

@@ -225,8 +225,8 @@ static const mw_op matmul_op = {
         "mw.matmul(mw.randn{0,3}, mw.randn{3,2})\n"
         "mw.matmul(mw.randn{2,0}, mw.randn{0,3})\n"
         "mw.matmul(mw.randn{0,2,3}, mw.randn{3,2})",
-    .inputs = {{"a"}, {"b"}},
-    .outputs = {{"y"}},
+    .inputs = {{"a", .doc = "[.., m, k]"}, {"b", .doc = "[.., k, n]"}},
+    .outputs = {{"y", .doc = "[.., m, n]"}},
     .attrs = schema,
     .attrs_size = sizeof(matmul_attrs),
     .infer = infer,

@@ -87,8 +87,9 @@ static const mw_op one_hot_op = {
     .name = "one_hot",
     .version = 1,
     .doc =
-        "1 at each label's class, counted from 0, and 0 elsewhere; a label outside the classes "
-        "gives only 0.",
+        "Labels [..] as vectors of the classes, [.., classes], or with these at another axis: 1 at "
+        "each label's class, counted from 0, and 0 elsewhere; a label outside the classes gives "
+        "only 0.",
     .example = "mw.one_hot(mw.tensor({0,2,1}, \"i64\"), {classes=3})",
     .cases =
         "mw.one_hot(mw.tensor({{0,4},{2,2},{-1,9}}, 'i32'), {classes=5, axis=2, dtype='f64'})\n"

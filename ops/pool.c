@@ -426,12 +426,17 @@ static mw_status meanpool_backward(const mw_call *call) {
 
 /* ---- the ops ------------------------------------------------------------------------------ */
 
+#define SIDES                                                                                     \
+  "The result has (size + 2 padding - (kernel - 1) dilation - 1) / stride + 1 rows or columns, "  \
+  "rounded down, or up with ceil_mode, where a last window must begin before the padding on the " \
+  "right."
+
 static const mw_op maxpool_op = {
     .name = "maxpool",
     .version = 1,
     .doc =
-        "The largest value of each window of an NCHW tensor. A NaN in a window is its largest "
-        "value; of equal ones the first in row-major order gets the gradient.",
+        "The largest value of each window of NCHW images. A NaN in a window is its largest value; "
+        "of equal ones the first in row-major order gets the gradient. " SIDES,
     .example = "mw.maxpool(mw.randn{2,3,6,6}, {kernel=3, stride=2})",
     .cases =
         "mw.maxpool(mw.randn{1,2,5,4}, {kernel={3,2}, stride={2,1}, padding=1, ceil_mode=true})\n"
@@ -492,7 +497,7 @@ static const mw_op maxpool_place_op = {
 static const mw_op meanpool_op = {
     .name = "meanpool",
     .version = 1,
-    .doc = "The mean of each window of an NCHW tensor.",
+    .doc = "The mean of each window of NCHW images. " SIDES,
     .example = "mw.meanpool(mw.randn{2,3,6,6}, {kernel=3, stride=2, padding=1})",
     .cases =
         "mw.meanpool(mw.randn{1,2,5,4}, {kernel={3,2}, stride={2,1}, padding=1, ceil_mode=true})\n"

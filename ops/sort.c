@@ -234,7 +234,8 @@ static const mw_op topk_op = {
     .version = 1,
     .doc =
         "The k largest elements along an axis, the largest first: gives the values, and the "
-        "indices, from 0, where they were. Of equals the first ones are taken. NaN comes last, "
+        "indices, from 0, where they were. k may be at most the size. Of equals the first ones are "
+        "taken. NaN comes last, "
         "and so is there only where k numbers are not. The gradient goes back through the "
         "values.",
     .example = "mw.topk(mw.randn{3,4}, {k=2})",

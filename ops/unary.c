@@ -39,20 +39,21 @@ typedef real wrap;
       "Rounds to the nearest integer, halves to the even one. Its gradient is 0.") \
   \
   ROW(exp, Y, exp(x), dy * y, NORMAL, "Exponential function: y = e^x.") \
-  ROW(exp2, Y, exp2(x), dy * (y * (real)0.69314718055994530942), NORMAL, "y = 2^x.") \
-  ROW(expm1, Y, expm1(x), dy * (y + 1), NORMAL, "y = e^x - 1, exact for small x.") \
+  ROW(exp2, Y, exp2(x), dy * (y * (real)0.69314718055994530942), NORMAL, "Power of 2: y = 2^x.") \
+  ROW(expm1, Y, expm1(x), dy * (y + 1), NORMAL, \
+      "Exponential function less 1: y = e^x - 1, exact for small x.") \
   ROW(log, X, log(x), dy / x, POSITIVE, "Natural logarithm: y = ln(x); -inf at 0, NaN below.") \
   ROW(log2, X, log2(x), dy / x * (real)1.44269504088896340736, POSITIVE, \
       "Logarithm of base 2; -inf at 0, NaN below.") \
   ROW(log10, X, log10(x), dy / x * (real)0.43429448190325182765, POSITIVE, \
       "Logarithm of base 10; -inf at 0, NaN below.") \
   ROW(log1p, X, log1p(x), dy / (1 + x), POSITIVE, \
-      "y = ln(1 + x), exact for small x; -inf at -1, NaN below.") \
+      "Logarithm of 1 + x: y = ln(1 + x), exact for small x; -inf at -1, NaN below.") \
   ROW(sqrt, Y, sqrt(x), dy / (y + y), POSITIVE, "Square root: y = x^(1/2); NaN below 0.") \
   ROW(rsqrt, Y, 1 / sqrt(x), -dy * y * y * y / 2, POSITIVE, \
       "Reciprocal of the square root: y = x^(-1/2); inf at 0, NaN below.") \
   ROW(reciprocal, Y, 1 / x, -dy * y * y, POSITIVE, \
-      "y = 1 / x; infinite at 0, with the sign of 0.") \
+      "Reciprocal: y = 1 / x; infinite at 0, with the sign of 0.") \
   ROW(sin, X, sin(x), dy * cos(x), NORMAL, "Sine of x in radians; NaN at infinity.") \
   ROW(cos, X, cos(x), -dy * sin(x), NORMAL, "Cosine of x in radians; NaN at infinity.") \
   ROW(tan, Y, tan(x), dy * (1 + y * y), WITHIN_1, "Tangent of x in radians; NaN at infinity.") \
@@ -116,7 +117,8 @@ typedef real wrap;
       "A sigmoid of straight lines: y = 0 up to -3, 1 from 3 on, x/6 + 1/2 between.") \
   ROW(hardswish, X, x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6, \
       x <= -3 ? 0 : x >= 3 ? dy : dy * (x + x + 3) / 6, NORMAL, \
-      "y = x hardsigmoid(x): 0 up to -3, x from 3 on (Howard et al., 2019).") \
+      "A silu of straight lines: y = x hardsigmoid(x), 0 up to -3, x from 3 on (Howard et al., " \
+      "2019).") \
   ROW2(clip, X, min, "-inf", "the least y", max, "inf", "the greatest y", \
       x < min ? min : x > max ? max : x, x < min ? 0 : x > max ? 0 : dy, NORMAL, \
       "Keeps y within [min, max]. No gradient passes outside; at the bounds it does.") \

@@ -142,7 +142,10 @@ static mw_status gradient(mw_build *g) {
 static const mw_op where_op = {
     .name = "where",
     .version = 1,
-    .doc = "y = a where the condition is true, b where it is false; all three broadcast.",
+    .doc =
+        "A choice: y = a where the condition is true, b where it is false; all three broadcast. "
+        "The "
+        "side that is not chosen gets no gradient, and its NaN stays unseen.",
     .example = "mw.where(mw.gt(mw.randn{2,3}, 0), mw.randn{2,3}, mw.randn{3})",
     .cases =
         "mw.where(mw.gt(mw.randn{3,1}, 0), mw.randn{1,5}, mw.randn{2,3,1})\n"
