@@ -627,6 +627,17 @@ static inline mw_status mw_expect_same_dtype(const mw_infer *it, int input, int 
                  it->op->inputs[input].name, it->host->spec_text(&it->in[input], a),
                  it->op->inputs[other].name, it->host->spec_text(&it->in[other], b));
 }
+/* The key of a random op, see MW_KEY; what comes instead is mostly an attribute. */
+static inline mw_status mw_expect_key(const mw_infer *it, int input) {
+  const mw_spec *key = &it->in[input];
+  const char *attribute = it->op->attrs ? it->op->attrs[0].name : "name";
+  char text[MW_SPEC_TEXT];
+  if (key->dtype == MW_I64 && key->rank == 1 && key->shape[0] == 2) return MW_OK;
+  return mw_fail(it,
+                 "%s is %s, expected i64[2], a seed and a position; attributes go into a table: "
+                 "{%s = ..}",
+                 it->op->inputs[input].name, it->host->spec_text(key, text), attribute);
+}
 /* Brings an axis that may count from the end into 0 .. rank-1; rank is that of the axes that may be
  * meant: the first input's, or what infer makes of it. Otherwise fails with a message such as
  * "axis 5 is out of range for x f32[2,3]: expected 1 to 2, or -1 to -2 from the end". */

@@ -25,13 +25,7 @@ static const mw_attr schema[] = {{.name = "p",
                                  {0}};
 
 static mw_status infer(mw_infer *it) {
-  const mw_spec *key = &it->in[1];
-  char text[MW_SPEC_TEXT];
-  if (key->dtype != MW_I64 || key->rank != 1 || key->shape[0] != 2)
-    return mw_fail(it,
-                   "key is %s, expected i64[2], a seed and a position; p goes into a table: "
-                   "{p = 0.5}",
-                   it->host->spec_text(key, text));
+  if (mw_expect_key(it, 1)) return MW_FAILED;
   it->out[0] = it->in[0];
   return MW_OK;
 }

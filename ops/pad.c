@@ -33,21 +33,22 @@ static side side_of(const mw_ints *pads, int axis, int64_t size) {
 static mw_status check_side(const mw_infer *it, int axis, const side *s) {
   const pad_attrs *attrs = it->attrs;
   const int64_t most = s->before > s->after ? s->before : s->after;
+  const int from_end = axis - it->in[0].rank; /* the same in every language */
   char text[MW_SPEC_TEXT];
   it->host->spec_text(&it->in[0], text);
   if (s->kept < 0)
     return mw_fail(it, "pads take away more than the %lld entries of axis %d of x, which is %s",
-                   (long long)it->in[0].shape[axis], axis + 1, text);
+                   (long long)it->in[0].shape[axis], from_end, text);
   if (most == 0 || attrs->mode == CONSTANT) return MW_OK;
   if (attrs->mode == REFLECT && most >= s->kept)
     return mw_fail(it,
                    "pads has %lld for axis %d, but reflect takes at most %lld there, one less than "
                    "its size: x is %s%s",
-                   (long long)most, axis + 1, (long long)(s->kept > 0 ? s->kept - 1 : 0), text,
+                   (long long)most, from_end, (long long)(s->kept > 0 ? s->kept - 1 : 0), text,
                    s->kept < it->in[0].shape[axis] ? ", and pads crop it" : "");
   if (s->kept == 0)
     return mw_fail(it, "axis %d is empty, so that only the mode constant can pad it: x is %s",
-                   axis + 1, text);
+                   from_end, text);
   return MW_OK;
 }
 
@@ -87,7 +88,7 @@ static mw_status pad_infer(mw_infer *it) {
   const double most = dtype == MW_BOOL ? 1 : dtype == MW_U8 ? 255 : INT32_MAX;
   const double least = dtype == MW_BOOL || dtype == MW_U8 ? 0 : INT32_MIN;
   const bool whole = value >= least && value <= most && value == (double)(int64_t)value;
-  if (dtype != MW_F32 && dtype != MW_F64 && !whole)
+  if (!mw_is_float(dtype) && !whole)
     return mw_fail(it, "value is %g, expected an integer from %.0f to %.0f, since x is %s", value,
                    least, most, it->host->spec_text(&it->in[0], text));
   return resolve(it, &y);

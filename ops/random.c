@@ -45,16 +45,6 @@ static const mw_dtype types[] = {MW_F32, MW_F64};
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 
-static mw_status expect_key(const mw_infer *it, int input) {
-  const mw_spec *key = &it->in[input];
-  char text[MW_SPEC_TEXT];
-  if (key->dtype == MW_I64 && key->rank == 1 && key->shape[0] == 2) return MW_OK;
-  return mw_fail(it,
-                 "key is %s, expected i64[2], a seed and a position; attributes go into a table "
-                 "by name",
-                 it->host->spec_text(key, text));
-}
-
 static mw_status set_shape(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
   const mw_ints *shape = &attrs->shape;
@@ -68,7 +58,7 @@ static mw_status set_shape(mw_infer *it) {
 
 static mw_status uniform_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
-  if (expect_key(it, 0)) return MW_FAILED;
+  if (mw_expect_key(it, 0)) return MW_FAILED;
   if (!(attrs->a <= attrs->b) || !isfinite(attrs->b - attrs->a))
     return mw_fail(it, "low is %g and high is %g, expected finite numbers, low not above high",
                    attrs->a, attrs->b);
@@ -77,7 +67,7 @@ static mw_status uniform_infer(mw_infer *it) {
 
 static mw_status normal_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
-  if (expect_key(it, 0)) return MW_FAILED;
+  if (mw_expect_key(it, 0)) return MW_FAILED;
   if (!(attrs->b >= 0) || !isfinite(attrs->a) || !isfinite(attrs->b))
     return mw_fail(it,
                    "mean is %g and deviation is %g, expected finite numbers, the second not "
@@ -90,7 +80,7 @@ static mw_status bernoulli_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
   const mw_spec *p = &it->in[0];
   char text[MW_SPEC_TEXT];
-  if (expect_key(it, 1)) return MW_FAILED;
+  if (mw_expect_key(it, 1)) return MW_FAILED;
   if (!mw_present(p)) return set_shape(it);
   if (mw_expect_float(it, 0)) return MW_FAILED;
   if (attrs->shape.count)
@@ -102,7 +92,7 @@ static mw_status bernoulli_infer(mw_infer *it) {
 
 static mw_status permutation_infer(mw_infer *it) {
   const random_attrs *attrs = it->attrs;
-  if (expect_key(it, 0)) return MW_FAILED;
+  if (mw_expect_key(it, 0)) return MW_FAILED;
   it->out[0] = (mw_spec){.dtype = MW_I64, .rank = 1, .shape = {attrs->n}};
   return MW_OK;
 }

@@ -74,7 +74,7 @@ static mw_status fold_infer(mw_infer *it) {
                    it->host->spec_text(x, text[0]));
   const int64_t kernel = a->kernel.at[0] * a->kernel.at[1];
   if (x->shape[1] % kernel != 0)
-    return mw_fail(it, "x is %s: its axis 2 is not a multiple of the %lld elements of the kernel",
+    return mw_fail(it, "x is %s: its second size is not a multiple of the kernel's %lld elements",
                    it->host->spec_text(x, text[0]), (long long)kernel);
   mw_spec y = {.dtype = x->dtype,
                .rank = 4,

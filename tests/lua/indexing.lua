@@ -228,7 +228,8 @@ t.is(mw.topk(mw.zeros {2, 0}, {k = 0}).shape, {2, 0}, "topk of none of nothing")
 refused("k is 4, but the axis of x, which is f32%[3%], has 3 entries", "topk of too many", "topk",
   mw.zeros {3}, {k = 4})
 refused("k is %-1, expected between 0", "topk of less than none", "topk", mw.zeros {3}, {k = -1})
-refused("axis %-1 is out of range for x f32%[%]: there are no axes", "sort of a scalar", "sort", mw.zeros {})
+refused("axis %-1 is out of range for x f32%[%]: there are no axes", "sort of a scalar", "sort",
+  mw.zeros {})
 refused("axis 2 is out of range for x f32%[3%]: expected 1, or %-1", "argsort along no axis",
   "argsort", mw.zeros {3}, {axis = 2})
 

@@ -301,8 +301,8 @@ t.is(mw.argmax(mw.tensor({{5, 200}, {6, 7}}, "u8")):totable(), {1, 1}, "of u8")
 t.is(mw.argmax(mw.tensor({-5, -2, -9}, "i64")):item(), 1, "of i64")
 t.is(mw.argmax(mw.zeros {0, 3}).shape, {0}, "of no rows")
 t.error(function() return mw.argmax(mw.zeros {3, 0}) end, "argmax: x is f32%[3,0%]", "of nothing")
-t.error(function() return mw.argmax(scores, {axis = 3}) end, "argmax: axis 3 is out of range for x f32%[3,4%]",
-  "an axis that x does not have")
+t.error(function() return mw.argmax(scores, {axis = 3}) end,
+  "argmax: axis 3 is out of range for x f32%[3,4%]", "an axis that x does not have")
 
 ---- cast
 

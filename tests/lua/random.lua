@@ -246,7 +246,8 @@ end
 
 for _, case in ipairs {
   {function() mw.dropout(mw.zeros {2}, mw.zeros {2}) end,
-    "dropout: key is f32%[2%], expected i64%[2%], a seed and a position; p goes into a table"},
+    "dropout: key is f32%[2%], expected i64%[2%], a seed and a position; attributes go into a "
+    .. "table: {p = ..}"},
   {function() mw.dropout(mw.zeros {2}, {p = 1.5}) end, "dropout: p is 1.5, expected"},
   {function() mw.random_uniform {shape = {2}, low = 2, high = 1} end,
     "random_uniform: low is 2 and high is 1, expected finite numbers, low not above high"},

@@ -65,8 +65,8 @@ t.is(mw.prod(mw.zeros {0, 3}, {axes = {1}}):totable(), {1, 1, 1}, "the product o
 t.is(grad(function(x) return x:prod {axes = {1}} end, mw.zeros {0, 3}).shape, {0, 3},
   "... and its gradient nothing")
 t.is(second(function(x) return x:prod {axes = {1}} end, mw.zeros {0, 3}).shape, {0, 3}, "... twice")
-t.error(function() return mw.prod(groups, {axes = {3}}) end, "prod: axis 3 is out of range for x f64%[4,3%]",
-  "an axis that x does not have")
+t.error(function() return mw.prod(groups, {axes = {3}}) end,
+  "prod: axis 3 is out of range for x f64%[4,3%]", "an axis that x does not have")
 t.error(function() return mw.prod(groups, {axes = {1, -2}}) end,
   "prod: axes: entry 2 .* second time", "an axis named twice")
 
@@ -110,8 +110,8 @@ t.near(grad(function(x) return mw.var(x, {axes = {1}}) end, real {1, 2, 6}):tota
   1e-15, "the gradient of the variance")
 t.error(function() return mw.var(mw.tensor({1}, "i64")) end,
   "var: x is i64%[1%], expected f32 or f64", "the variance of integers")
-t.error(function() return mw.std(sample, {axes = {2}}) end, "std: axis 2 is out of range for x f64%[8%]",
-  "an axis that x does not have")
+t.error(function() return mw.std(sample, {axes = {2}}) end,
+  "std: axis 2 is out of range for x f64%[8%]", "an axis that x does not have")
 
 ---- norm
 

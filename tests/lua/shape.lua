@@ -59,10 +59,10 @@ t.is(mw.stack(many).shape, {40, 1}, "stack of 40 tensors")
 
 t.is(mw.tensor({1, 2, 3}, "u8"):flip():totable(), {3, 2, 1}, "flip of u8")
 t.is(mw.tensor {{1, 2}, {3, 4}}:flip(1):totable(), {{3, 4}, {1, 2}}, "flip of the first axis")
-refused("axes: entry 2 names an axis a second time", "flip of an axis twice", "flip", mw.zeros {2, 2},
-  {axes = {1, -2}})
-refused("axis 1 is out of range for x f32%[%]: there are no axes", "flip of an axis of a scalar", "flip",
-  mw.zeros {}, {axes = {1}})
+refused("axes: entry 2 names an axis a second time", "flip of an axis twice", "flip",
+  mw.zeros {2, 2}, {axes = {1, -2}})
+refused("axis 1 is out of range for x f32%[%]: there are no axes", "flip of an axis of a scalar",
+  "flip", mw.zeros {}, {axes = {1}})
 local six = mw.tensor({{0, 1, 2}, {3, 4, 5}}, "i32")
 t.is(six:roll(1):totable(), {{5, 0, 1}, {2, 3, 4}}, "roll of all elements")
 t.is(six:roll {shift = -1, axes = 2}:totable(), {{1, 2, 0}, {4, 5, 3}}, "roll back along an axis")
@@ -74,8 +74,8 @@ t.is(six:roll {shift = 6}:totable(), six:totable(), "roll by the number of eleme
 refused("shift has 2 entries and axes none", "roll by two, along no axes", "roll", six, {1, 2})
 refused("shift has 2 entries and axes 3", "roll by two, along three", "roll", mw.zeros {1, 1, 1},
   {shift = {1, 2}, axes = {1, 2, 3}})
-refused("axis 3 is out of range for x i32%[2,3%]: expected 1 to 2", "roll along no axis", "roll", six,
-  {shift = 1, axes = 3})
+refused("axis 3 is out of range for x i32%[2,3%]: expected 1 to 2", "roll along no axis", "roll",
+  six, {shift = 1, axes = 3})
 
 ---- tile and repeat_interleave
 
@@ -95,8 +95,8 @@ refused("sizes are too large", "tile beyond 2^63", "tile", mw.zeros {2, 2},
   {repeats = {1 << 62, 1 << 61}})
 refused("repeats is %-1, expected between 0", "repeat less than never", "repeat_interleave",
   mw.zeros {2}, {repeats = -1})
-refused("axis 2 is out of range for x f32%[2%]: expected 1, or %-1", "repeat along no axis", "repeat_interleave",
-  mw.zeros {2}, {repeats = 2, axis = 2})
+refused("axis 2 is out of range for x f32%[2%]: expected 1, or %-1", "repeat along no axis",
+  "repeat_interleave", mw.zeros {2}, {repeats = 2, axis = 2})
 
 ---- pad
 
@@ -136,15 +136,16 @@ for _, mode in ipairs {"constant", "reflect", "edge", "wrap"} do
     return (mw.grad(squares, {x_}, dy_)[1] * r):sum()
   end, {x, dy}, {eps = 1e-5}) < 1e-6, "pad: second derivative, " .. mode)
 end
-refused("pads has 3 for axis 1, but reflect takes at most 2", "reflect beyond the axis", "pad", row,
-  {pads = {3, 0}, mode = "reflect"})
+refused("pads has 3 for axis %-1, but reflect takes at most 2", "reflect beyond the axis", "pad",
+  row, {pads = {3, 0}, mode = "reflect"})
 refused("reflect takes at most 0 there.*crop it", "reflect of what is left", "pad", row,
   {pads = {-2, 1}, mode = "reflect"})
-refused("axis 2 is empty, so that only the mode constant", "the edge of nothing", "pad",
+refused("axis %-1 is empty, so that only the mode constant", "the edge of nothing", "pad",
   mw.zeros {2, 0}, {pads = {1, 1}, mode = "edge"})
 refused("reflect takes at most 0", "nothing mirrored", "pad", mw.zeros {0},
   {pads = {1, 1}, mode = "reflect"})
-refused("take away more than the 3 entries of axis 1", "taking away too much", "pad", row, {-2, -2})
+refused("take away more than the 3 entries of axis %-1", "taking away too much", "pad", row,
+  {-2, -2})
 refused("pads has 3 entries, expected two for each axis", "pads that are no pairs", "pad",
   mw.zeros {2, 2}, {1, 2, 3})
 refused("pads has 4 entries, .*at most 2: x is f64%[3%]", "pads for too many axes", "pad", row,

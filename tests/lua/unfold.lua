@@ -67,7 +67,7 @@ fails("unfold", "the window's height 5 %(dilated%) is larger than the padded ima
 fails("unfold", "padding", "three paddings", image, {kernel = 2, padding = {1, 2, 3}})
 fails("fold", "x is f32%[1,2,4,5%], expected rank 3", "images for columns", image,
   {size = 3, kernel = 2})
-fails("fold", "its axis 2 is not a multiple of the 4 elements of the kernel", "another kernel",
+fails("fold", "its second size is not a multiple of the kernel's 4 elements", "another kernel",
   mw.zeros {1, 6, 4}, {size = 3, kernel = 2})
 fails("fold", "x is f32%[1,4,5%], expected f32%[1,4,4%]: images of 3 x 3 have 2 x 2 windows",
   "another number of windows", mw.zeros {1, 4, 5}, {size = 3, kernel = 2})
