@@ -3,7 +3,10 @@
 
 #include "../graph/moonwalk.h"
 
-enum { COLUMNS = 64 }; /* of dy that a chunk sums */
+enum {
+  COLUMNS = 64, /* of dy that a chunk sums */
+  ROWS = 1024   /* summed at a time: a large float loses what is added to it */
+};
 
 /* x is [.., in], w is [out, in], b is [out], y is [.., out]; rows is the size of .. */
 static int64_t rows_of(const mw_spec *spec) {
@@ -66,11 +69,17 @@ static void bias_chunk(void *arg, int64_t chunk, int worker) {
   const int64_t n_out = call->din[2].count, rows = rows_of(&call->dout[0].spec);
   const int64_t first = chunk * COLUMNS, n = mw_chunk_end(n_out, COLUMNS, chunk) - first;
   const real *dy = (const real *)call->dout[0].data + first;
-  real *restrict db = (real *)call->din[2].data + first;
+  real *db = (real *)call->din[2].data + first, block[COLUMNS];
+  double sum[COLUMNS] = {0};
   (void)worker;
-  for (int64_t j = 0; j < n; j++) db[j] = 0;
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < n; j++) db[j] += dy[i * n_out + j];
+  for (int64_t row = 0; row < rows; row += ROWS) {
+    const int64_t end = row + ROWS < rows ? row + ROWS : rows;
+    for (int64_t j = 0; j < n; j++) block[j] = 0;
+    for (int64_t i = row; i < end; i++)
+      for (int64_t j = 0; j < n; j++) block[j] += dy[i * n_out + j];
+    for (int64_t j = 0; j < n; j++) sum[j] += (double)block[j];
+  }
+  for (int64_t j = 0; j < n; j++) db[j] = (real)sum[j];
 }
 
 static mw_status backward(const mw_call *call) {

@@ -212,4 +212,10 @@ t.is(mw.one_hot(mw.tensor({2, 0, 7, -1}, "i64"), {classes = 3}):totable(),
 t.is(mw.one_hot(mw.tensor({{2, 0}}, "u8"), {classes = 3, axis = 2, dtype = "i32"}):totable(),
   {{{0, 1}, {0, 0}, {1, 0}}}, "one_hot along a middle axis")
 
+-- A float that has grown large loses what is added to it.
+local many, offset = 300000, mw.zeros {1}
+local shifted = mw.dense(mw.zeros {many, 1}, mw.zeros {1, 1}, offset)
+t.near(mw.grad((shifted * 0.1):sum(), {offset})[1]:item() / (many * 0.1), 1, 3e-5,
+  "dense's gradient in b, of many rows")
+
 t.done()
