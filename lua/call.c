@@ -331,7 +331,7 @@ static void read_table(call *c) {
     if (lua_type(L, -2) != LUA_TSTRING)
       face_error(L, "%s: the attribute table has the key %s, expected names", c->op->name,
                  face_describe(L, -2));
-    const char *name = lua_tostring(L, -2);
+    const char *name = face_check_text(L, -2, c->op->name, "an attribute's name");
     add_setting(c, find_attr(c->op, name), read_setting(c, name, lua_gettop(L)));
     named = true;
   }

@@ -281,6 +281,23 @@ static void test_depth(mw_context *ctx) {
   ok(true, "and freed, all without recursion");
 }
 
+/* A hook goes with the last tensor that needs it, which here is the last of the context's too. */
+static void count_drop(void *state) { ++*(int *)state; }
+
+static void test_hook_outlives_context(void) {
+  int dropped = 0;
+  mw_context *ctx = context_with_test_ops();
+  mw_tensor *x = vector(ctx, 2, (double[]){2, -3});
+  mw_tensor *leaf = mw_hook_leaf(ctx, &(mw_hook){.drop = count_drop, .state = &dropped});
+  mw_tensor *y = apply2(ctx, "hooked", x, leaf);
+  mw_release(leaf);
+  mw_release(x);
+  mw_context_free(ctx);
+  is_int(dropped, 0, "a hook stays while a tensor needs it");
+  mw_release(y);
+  is_int(dropped, 1, "and goes with it, after its context");
+}
+
 static void test_origins(mw_context *ctx) {
   char text[32];
   const char *kept = mw_origin(ctx, "a.c:1"), *again, *first;
@@ -415,6 +432,7 @@ int main(void) {
   test_against_differences(ctx);
   test_depth(ctx);
   test_origins(ctx);
+  test_hook_outlives_context();
   test_repair(ctx);
   test_axes(ctx);
   mw_stats stats;

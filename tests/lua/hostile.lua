@@ -121,6 +121,8 @@ t.ok(not pcall(mw.core.define, nil, "here") and not pcall(mw.core.foreign, 3, "h
 local layer = mw.core.layer(function() return mw.zeros({1}).origin end, {[x] = io.stdout})
 t.ok(layer(x):find "hostile.lua:%d+$", "a layer's origin that is none is left out")
 
+refused("an attribute's name has a NUL character", mw.sum, x, {["axes\0"] = 1})
+
 ---- still there when the state is closed
 
 KEPT = { -- luacheck: ignore
