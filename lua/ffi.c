@@ -157,6 +157,12 @@ static bool has(lua_State *L, const char *name) {
   return found;
 }
 
+/* keep(f, table): may find Lua's memory short, and so is called in protection. */
+static int keep(lua_State *L) {
+  lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+  return 0;
+}
+
 /* core.foreign(table, origin): the table as lua/moonwalk/ffi.lua has checked it */
 static int core_foreign(lua_State *L) {
   const char *origin = face_check_text(L, 2, "ffi.op", "the origin");
@@ -177,8 +183,13 @@ static int core_foreign(lua_State *L) {
   foreign *f = op.data = malloc(sizeof *f);
   if (!f) return face_error(L, "ffi.op: out of memory");
   *f = (foreign){.caller = face_caller(L)};
+  lua_pushcfunction(L, keep);
+  lua_pushlightuserdata(L, f);
   lua_pushvalue(L, 1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, f);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+    foreign_free(f);
+    return lua_error(L);
+  }
   if (!mw_foreign_op(face_context(L), origin, &op)) return 0;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, f); /* an address only by now */
