@@ -1,6 +1,6 @@
 # readme.sh: what the README and the manual print is true. Runs their sh and lua blocks as they
 # stand. A line <!-- skip: why --> before a block leaves it out; <!-- file: PATH --> says that the
-# block is that file.
+# block is that file, <!-- write: PATH --> that the reader writes it there.
 . tests/tap.sh
 
 scratch=$(mktemp -d) || exit 1
@@ -12,6 +12,12 @@ for entry in *; do
   [ "$entry" = build ] || ln -s "$PWD/$entry" "$scratch/tree/$entry"
 done
 ln -s "$MOONWALK_BUILD" "$scratch/tree/build"
+
+# Blocks that make plugins, use those that others made, or load the module elsewhere.
+built_otherwise='^(cc|make|moonwalk plugin|LUA_CPATH)|plugin.load "'
+
+# What they install, and compile on the way, is gone with the folder.
+export XDG_DATA_HOME="$scratch/data" XDG_CACHE_HOME="$scratch/cache" PATH="$MOONWALK_BUILD:$PATH"
 
 # Writes each block to a file: number.language; and number.note with the comment before it.
 split() {
@@ -41,6 +47,11 @@ for page in README.md CONTRIBUTING.md docs/*.md; do
     note=$(cat "$scratch/blocks/$number.note")
     name="$page, block $number ($language)"
     case $language:$note in
+    note:*) ;;
+    *:write:*) mkdir -p "$scratch/tree/$(dirname "${note#write: }")" &&
+      cp "$block" "$scratch/tree/${note#write: }" ;;
+    esac
+    case $language:$note in
     note:* | text:*) ;;
     *:file:*) check "$name is ${note#file: }" diff "${note#file: }" "$block" ;;
     c:*) check "$name compiles" "${CC:-cc}" -std=gnu11 -Igraph -include moonwalk.h \
@@ -49,7 +60,7 @@ for page in README.md CONTRIBUTING.md docs/*.md; do
     sh:* | lua:*)
       if [ "$page" = CONTRIBUTING.md ]; then
         skip "$name" "it builds and tests"
-      elif [ -n "$SANITIZE" ] && grep -qE '^(cc|make|LUA_CPATH)' "$block"; then
+      elif [ -n "$SANITIZE" ] && grep -qE "$built_otherwise" "$block"; then
         skip "$name" "under a sanitizer plugins and modules are built in another way"
       else
         check "$name runs" run_block "$language" "$block"
