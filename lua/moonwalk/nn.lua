@@ -52,6 +52,7 @@ local nn = {
   Dropout = require "moonwalk.nn.dropout",
   Embedding = require "moonwalk.nn.embedding",
   Flatten = require "moonwalk.nn.flatten",
+  Lambda = require "moonwalk.nn.lambda",
   buffer = require("moonwalk.updates").buffer,
   init = require "moonwalk.nn.init",
   summary = require "moonwalk.nn.summary",

@@ -50,6 +50,15 @@ local Layer = mw.nn.Module:extend "Layer"
 function Layer:init(slope) self.slope = slope end
 function Layer:forward(v) return v:k_leaky {slope = self.slope} end
 t.is(values(mw.nn.Sequential {mw.nn.ReLU {}, Layer(2)}(x)), "1.0 2.0 0.0", "in a network")
+local nn = mw.nn
+t.is(values(nn.Sequential {nn.ReLU {}, nn.Lambda "k_leaky"}(x)), "1.0 2.0 0.0", "nn.Lambda: an op")
+t.is(values(nn.Lambda {"k_leaky", slope = 2}(x)), "1.0 2.0 -6.0", "with attributes")
+t.is(values(nn.Lambda(function(v) return v * v end)(x)), "1.0 4.0 9.0", "or a function")
+t.is(nn.Lambda "k_leaky":describe(), 'Lambda "k_leaky"', "as it is shown")
+refused("there is no op 'k_leak'", nn.Lambda, "k_leak")
+refused("nn.Lambda: its argument is 3", nn.Lambda, 3)
+refused("nn.Lambda: slope goes with an op's name", nn.Lambda, {print, slope = 1})
+refused("unknown attribute 'm'", nn.Lambda {"k_leaky", m = 1}, x)
 refused("k_leaky: it has no second derivative", function()
   return mw.grad(mw.grad((x * x:k_leaky()):sum(), {x})[1]:sum(), {x})
 end)
