@@ -1,8 +1,8 @@
 -- plugin.lua: mw.plugin: ops in C from shared libraries, and from C text that is compiled here. A
 -- plugin that is loaded may be replaced by new code, in networks that exist and while they train.
 --
--- A plugin NAME.so may come with a Lua side: NAME.lua beside it is run after it was loaded, with mw
--- and the list of its ops' names. It may set mw.data.NAME, mw.optim.NAME, or
+-- A plugin NAME.so may come with a Lua side: NAME.init.lua beside it is run after it was loaded, with
+-- mw and the list of its ops' names. It may set mw.data.NAME, mw.optim.NAME, or
 -- mw.plugin.commands.NAME, a function that `moonwalk NAME ...` calls with the arguments.
 
 local core = require "moonwalk.core"
@@ -108,7 +108,7 @@ end
 
 -- The function of a Lua side, nil when there is none.
 local function side_of(path)
-  local side = path:gsub("%.[^./]*$", "") .. ".lua"
+  local side = path:gsub("%.[^./]*$", "") .. ".init.lua"
   if not exists(side) then return nil end
   local chunk, problem = loadfile(side)
   if not chunk then core.error("plugin: " .. problem) end

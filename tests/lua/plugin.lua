@@ -289,7 +289,7 @@ t.is(child("", "require 'moonwalk'; print(require 'moonwalk'.plugin.list())"),
 
 ---- The Lua side of a plugin.
 
-folder.put("two/squareplus.lua", [[
+folder.put("two/squareplus.init.lua", [[
 local mw, ops = ...
 mw.data.squares = function(n) return mw.arange(n) * mw.arange(n) end
 mw.optim.Still = function(parameters) return {parameters = parameters, op = ops[1]} end
@@ -308,20 +308,20 @@ local function command(words)
 end
 t.is(command "squareplus 1 two", "command\tsquareplus\t1\ttwo\n", "and a command")
 t.ok(command "no_such":find "there is no command or file 'no_such'", "an unknown command")
-folder.put("two/squareplus.lua", "")
+folder.put("two/squareplus.init.lua", "")
 t.ok(command "squareplus":find "brings no command", "a plugin that brings none")
-folder.put("two/squareplus.lua", "error 'out of luck'")
+folder.put("two/squareplus.init.lua", "error 'out of luck'")
 t.is((child(both, [[
 local mw = require "moonwalk"
 print(pcall(mw.plugin.load, "squareplus"))
 print(pcall(function() return mw.squareplus end))
 print(mw.plugin.list())]]):gsub(folder.path, "")), "false\t"
   .. "/child.lua:2: plugin: the Lua side of /two/squareplus.so failed, and the plugin is not "
-  .. "loaded: /two/squareplus.lua:1: out of luck\n"
+  .. "loaded: /two/squareplus.init.lua:1: out of luck\n"
   .. "false\t/child.lua:3: mw.squareplus does not exist; mw.help() lists the ops\n"
   .. "no plugin is loaded\n", "one that fails: nothing of the plugin stays")
-folder.put("two/squareplus.lua", "this is no Lua")
-t.ok(child(both, load_it):find "squareplus.lua:1: syntax error", "one that is no Lua")
+folder.put("two/squareplus.init.lua", "this is no Lua")
+t.ok(child(both, load_it):find "squareplus.init.lua:1: syntax error", "one that is no Lua")
 
 ---- Reloading: kernels of others, and libraries that are refused.
 
