@@ -37,6 +37,31 @@ local function stem(path) return (path:match "[^/]*$":gsub("%.[^.]*$", "")) end
 
 local function copy(list) return table.move(list, 1, #list, 1, {}) end
 
+---Tests whether the ops of a plugin keep their contract, without loading it: see
+---lua/moonwalk/gate.lua.
+---@param what string  a library
+---@param options? table
+---@return table report  passed: whether they do; message: what failed first
+function plugin.test(what, options)
+  local found, tests = pcall(require, "moonwalk.gate")
+  if not found then core.error "plugin.test: there is no module moonwalk.gate" end
+  return tests.test(what, options)
+end
+
+-- Puts a library to the gate; raises what it finds.
+local function gate(path)
+  local report = plugin.test(path)
+  if not report.passed then
+    core.error(("plugin: it does not pass its tests: %s"):format(report.message or path))
+  end
+end
+
+-- Whether the gate is asked for by options {test = true}.
+local function wants_test(where, options, default)
+  check.options(where, options, {"test"})
+  return check.boolean(where, "test", options and options.test, default or false)
+end
+
 ---- Finding ------------------------------------------------------------------------------------
 
 -- The folders in which a plugin is looked for by its name, in this order.
@@ -121,7 +146,8 @@ local function run_side(side, ops)
   if not done then return tostring(problem) end
 end
 
-local function load_library(origin, source)
+local function load_library(origin, source, test)
+  if test then gate(origin) end
   local side = side_of(source or origin)
   local record = {origin = origin, source = source, name = stem(source or origin)}
   record.ops = core.plugin_load(origin)
@@ -141,11 +167,13 @@ end
 ---$XDG_DATA_HOME/moonwalk/plugins (~/.local/share when it is not set), then in
 ---lib/moonwalk/plugins where Moonwalk is installed.
 ---@param path string  or a name
+---@param options? table  test: whether it is put to the gate first (false)
 ---@return string[]  the names of its ops
-function plugin.load(path)
+function plugin.load(path, options)
   path = check.text("plugin", "the path", path)
-  if path:find "%.c$" then return plugin.compile(path) end
-  return load_library(find_library(path))
+  local test = wants_test("plugin", options)
+  if path:find "%.c$" then return plugin.compile(path, options) end
+  return load_library(find_library(path), nil, test)
 end
 
 ---Compiles C text, or a file of it, with the system's C compiler (CC, cc, gcc or clang), and loads
@@ -153,33 +181,25 @@ end
 ---The library is kept in the cache folder ($XDG_CACHE_HOME or ~/.cache), found again by the text.
 ---A file that was compiled before and is another now replaces the code, as plugin.reload does.
 ---@param source string  C text of several lines, or a path
+---@param options? table  test: whether it is put to the gate first (false)
 ---@return string[]  the names of its ops
-function plugin.compile(source)
+function plugin.compile(source, options)
+  local test = wants_test("plugin.compile", options)
   source = check.text("plugin.compile", "the source", source)
   local is_file = not source:find "\n"
   for _, record in pairs(records) do
-    if is_file and record.source == source then return plugin.reload(source) end
+    if is_file and record.source == source then return plugin.reload(source, options) end
   end
   local path = compiler.library(source)
   if records[path] then return copy(records[path].ops) end
-  return load_library(path, is_file and source or nil)
+  return load_library(path, is_file and source or nil, test)
 end
 
 ---- Replacing ----------------------------------------------------------------------------------
 
--- Puts a library to the gate, where there is one; raises what it finds.
-local function gate(path)
-  local found, tests = pcall(require, "moonwalk.gate")
-  if not found then core.error "plugin: there is no module moonwalk.gate to test with" end
-  local report = tests.test(path)
-  if not report.passed then
-    core.error(("plugin: it does not pass its tests: %s"):format(report.message or path))
-  end
-end
-
-local function replace(record, options)
+local function replace(record, test)
   local path = record.source and compiler.library(record.source) or record.origin
-  if options.test then gate(path) end
+  if test then gate(path) end
   local side = side_of(record.source or record.origin)
   collectgarbage() -- dead tensors would keep older libraries open
   record.ops = core.plugin_reload(record.origin, path)
@@ -202,10 +222,8 @@ end
 ---@param options? table  test: whether the new library is put to the gate first (false)
 ---@return string[]  the names of its ops
 function plugin.reload(what, options)
-  check.options("plugin.reload", options, {"test"})
-  local record = find_record("plugin.reload", what)
-  return replace(record, {test = check.boolean("plugin.reload", "test",
-    options and options.test, false)})
+  local test = wants_test("plugin.reload", options)
+  return replace(find_record("plugin.reload", what), test)
 end
 
 ---Takes a plugin out: its ops are unknown from now on. Tensors that were built with them still run.
@@ -231,12 +249,13 @@ function Watch:poll()
   if not stamp or stamp == self.stamp then return false end -- an editor may be replacing it
   self.stamp = stamp
   local began = core.clock()
-  local done, problem = pcall(replace, self.record, {test = self.test})
+  local done, problem = pcall(replace, self.record, self.test)
   if done then
     self.print(("%s: replaced after %.2f s"):format(self.path, core.clock() - began))
     return true
   end
-  self.print(("%s: the old code goes on: %s"):format(self.path, tostring(problem)))
+  problem = tostring(problem):gsub("^[^\n:]*:%d+: ", "") -- the line of the step that looked
+  self.print(("%s: the old code goes on: %s"):format(self.path, problem))
   return nil, problem
 end
 

@@ -222,6 +222,17 @@ while os.clock() < stop do step() end
 t.is(step(), 60.0, "when it is stopped nothing is looked at")
 t.is(#said, 3, "and nothing said")
 
+-- With the gate, where it is built in.
+if pcall(require, "moonwalk.gate") then
+  save {FORWARD = "x[i] * (real)a->k * 3",
+    BACKWARD = "3 * dy[i] * (real)((const s_attrs *)call->attrs)->k"}
+  t.is(mw.plugin.reload("s_scale", {test = true}), {"s_scale"}, "code that passes the gate")
+  save {BACKWARD = "dy[i] * 5"}
+  t.error(function() mw.plugin.reload("s_scale", {test = true}) end,
+    "it does not pass its tests: .*gradient", "code that does not")
+  t.is(mw.s_scale(x):totable(), {6, 12}, "is not taken")
+end
+
 ---- Failures leave everything as it was.
 
 reload {}
