@@ -1,8 +1,8 @@
 -- plugin.lua: mw.plugin: ops in C from shared libraries, and from C text that is compiled here. A
 -- plugin that is loaded may be replaced by new code, in networks that exist and while they train.
 --
--- A plugin NAME.so may come with a Lua side: NAME.init.lua beside it is run after it was loaded, with
--- mw and the list of its ops' names. It may set mw.data.NAME, mw.optim.NAME, or
+-- A plugin NAME.so may come with a Lua side: NAME.init.lua beside it is run after it was loaded,
+-- with mw and the list of its ops' names. It may set mw.data.NAME, mw.optim.NAME, or
 -- mw.plugin.commands.NAME, a function that `moonwalk NAME ...` calls with the arguments.
 
 local core = require "moonwalk.core"
@@ -146,11 +146,13 @@ local function run_side(side, ops)
   if not done then return tostring(problem) end
 end
 
-local function load_library(origin, source, test)
+-- Text that was compiled has no name of its own: that of its first op stands for it.
+local function load_library(origin, source, test, is_text)
   if test then gate(origin) end
   local side = side_of(source or origin)
   local record = {origin = origin, source = source, name = stem(source or origin)}
   record.ops = core.plugin_load(origin)
+  if is_text then record.name = record.ops[1] or record.name end
   records[origin] = record
   local problem = run_side(side, record.ops)
   if problem then
@@ -192,7 +194,7 @@ function plugin.compile(source, options)
   end
   local path = compiler.library(source)
   if records[path] then return copy(records[path].ops) end
-  return load_library(path, is_file and source or nil, test)
+  return load_library(path, is_file and source or nil, test, not is_file)
 end
 
 ---- Replacing ----------------------------------------------------------------------------------
@@ -218,6 +220,7 @@ end
 ---and optimizers are not touched. When the new code cannot be compiled or registered, or does not
 ---pass its tests, the error says why and the old code goes on running. A library must be a new file
 ---then, as compilers write it: bytes written over a file that is loaded change the code that runs.
+---For reloading it is copied into TMPDIR, or /tmp.
 ---@param what string  the path, or the name of the plugin or of one of its ops
 ---@param options? table  test: whether the new library is put to the gate first (false)
 ---@return string[]  the names of its ops

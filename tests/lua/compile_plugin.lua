@@ -30,6 +30,7 @@ MW_PLUGIN(&cube)
 local function named(name) return (cube:gsub("NAME", name)) end
 
 t.is(table.concat(mw.plugin.compile(named "c_cube"), " "), "c_cube", "it returns the ops' names")
+t.is(mw.plugin.list()[1].name, "c_cube", "by which the list calls it")
 local x = mw.param(mw.tensor({2, -1}, "f64"))
 t.is(mw.c_cube(x):totable()[1], 8.0, "which compute")
 local dx = mw.grad(mw.c_cube(x):sum(), {x})[1]

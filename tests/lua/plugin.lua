@@ -323,6 +323,18 @@ print(mw.plugin.list())]]):gsub(folder.path, "")), "false\t"
 folder.put("two/squareplus.init.lua", "this is no Lua")
 t.ok(child(both, load_it):find "squareplus.init.lua:1: syntax error", "one that is no Lua")
 
+folder.put("two/squareplus.init.lua", "")
+t.is((child(both, ([[
+local mw = require "moonwalk"
+mw.plugin.load "squareplus"
+local side = assert(io.open("%s/two/squareplus.init.lua", "w"))
+side:write "error 'no luck'"
+side:close()
+print(pcall(mw.plugin.reload, "squareplus"))
+print(mw.squareplus(mw.tensor {0}):item())]]):format(folder.path)):gsub(folder.path, "")), "false\t"
+  .. "/child.lua:6: plugin.reload: the new code of /two/squareplus.so runs, but its Lua side "
+  .. "failed: /two/squareplus.init.lua:1: no luck\n1.0\n", "one that fails on reload")
+
 ---- Reloading: kernels of others, and libraries that are refused.
 
 local libraries = folder.path
