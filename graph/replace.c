@@ -217,6 +217,9 @@ static mw_status refresh_backward(mw_node *node, mw_op_entry *to) {
 
 mw_status mw_node_refresh(mw_node *node) {
   mw_op_entry *to = mw_registry_find(node->ctx, node->entry->op.name);
+  if (!to && node->kind == MW_BACKWARD && node->forward->entry != node->entry)
+    return mw_set_error(node->ctx, "%s was replaced, and is gone now: build the expression again",
+                        node->entry->op.name);
   if (!to) return MW_OK;
   return node->kind == MW_BACKWARD ? refresh_backward(node, to) : refresh_forward(node, to);
 }

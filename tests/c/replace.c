@@ -172,6 +172,16 @@ static void test_saved_bytes(mw_context *ctx) {
   fails(ctx, p, "keeps other things for its backward now", "it does not fit either");
   mw_program_free(p);
   mw_release(dx);
+  r_saved = 4000;
+  ok(!replace(ctx, &r_op), "a gradient of a call that saves much");
+  mw_grad(ctx, y, x, 1, &x, &dx);
+  r_saved = 8;
+  ok(!replace(ctx, &r_op), "which saves little now");
+  near(at(y, 0), 14, 0, "and is run alone");
+  ok(!replace(ctx, NULL), "before the op goes away");
+  ok(mw_eval(ctx, 1, &dx) && strstr(mw_error(ctx), "r_op was replaced, and is gone now"),
+     "has no code that fits");
+  mw_release(dx);
   mw_release(y);
   mw_release(x);
 }
