@@ -92,7 +92,7 @@ KERNELS := $(foreach level,$(LEVELS),$(patsubst %,$(BUILD)/%.$(level).o,$(subst 
 
 CORE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(C_FILES)) $(KERNELS) $(BUILD)/shipped.o
 FACE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(COMMAND_FILES),$(FACE_FILES))) \
-  $(BUILD)/lua_modules.o
+  $(BUILD)/lua_modules.o $(BUILD)/template.o
 COMMAND_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMAND_FILES))
 
 PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUILD)/libmoonwalk.so
@@ -201,6 +201,16 @@ $(BUILD)/lua_modules.c: $(BUILD)/embed $(LUA_FILES) graph/moonwalk.h $(BUILD)/ob
 	$(Q)$(BUILD)/embed graph/moonwalk.h lua $(LUA_FILES) >$@
 
 $(BUILD)/lua_modules.o: $(BUILD)/lua_modules.c $(BUILD)/flags
+	$(call say,CC,$<)
+	$(Q)$(CC) $(C_FLAGS) $(LUA_CFLAGS) $(DEPENDENCIES) -c $< -o $@
+
+# The files that `moonwalk plugin new` writes, likewise.
+TEMPLATES := $(sort $(wildcard plugins/template/*))
+$(BUILD)/template.c: tools/template.sh $(TEMPLATES) $(BUILD)/objects
+	$(call say,GEN,$@)
+	$(Q)sh tools/template.sh $(TEMPLATES) >$@
+
+$(BUILD)/template.o: $(BUILD)/template.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(C_FLAGS) $(LUA_CFLAGS) $(DEPENDENCIES) -c $< -o $@
 

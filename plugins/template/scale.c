@@ -1,4 +1,12 @@
-/* scale.c: y = factor * x. Copy this file, give it your op's name, and change what it computes. */
+/* scale.c: y = factor * x. Change what it computes, and what it says of itself at the end.
+ *
+ *     moonwalk plugin build scale.c     makes scale.so of it
+ *     moonwalk plugin test scale.so     gradients, bounds, shapes, threads, ...
+ *     moonwalk plugin bench scale.so    how long a call takes
+ *     moonwalk plugin install scale.so  puts it where every script finds it
+ *
+ * It is compiled twice, with `real` being float and double; a line "real: f32 f64 i32" in a comment
+ * would name other types. Nothing is linked: all there is to call is in moonwalk.h. */
 #include <moonwalk.h>
 
 /* Attributes: a struct that the functions read, and its description for everybody else. */
@@ -21,7 +29,8 @@ static mw_status infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* `real` is float in one compilation of this file and double in another. */
+/* Writes every element of y, and nothing else; allocates nothing. A shape that is empty has count 0.
+ * For work that is worth several threads see mw_parallel(). */
 static mw_status forward(const mw_call *call) {
   const scale_attrs *a = call->attrs;
   const real *x = call->in[0].data;
@@ -30,6 +39,8 @@ static mw_status forward(const mw_call *call) {
   return MW_OK;
 }
 
+/* The example is what `moonwalk help scale` runs; it and the cases, one Lua expression a line, are
+ * what the op is tested with: odd shapes, empty ones, each attribute. */
 static const mw_op scale = {
     .name = "scale",
     .version = 1,
@@ -39,7 +50,7 @@ static const mw_op scale = {
     .outputs = {{"y"}},
     .attrs = attrs,
     .attrs_size = sizeof(scale_attrs),
-    .cases = "mw.scale(mw.randn{5})\nmw.scale(mw.randn{3,1}, {factor=-1})",
+    .cases = "mw.scale(mw.randn{5})\nmw.scale(mw.randn{3,1}, {factor=-1})\nmw.scale(mw.randn{0,3})",
     .infer = infer,
     .forward = forward,
     .derivative = {"dy * factor"}, /* of each input, as a formula; x and y may stand there too */
