@@ -35,7 +35,6 @@ FORWARD(divides, y[0] += (real)(n / zero))
 FORWARD(aborts, abort())
 FORWARD(exits, exit(3))
 FORWARD(input, ((real *)(uintptr_t)x)[0] = 7)
-FORWARD(loops, while (zero == 0) continue)
 
 /* Remembers how often it ran. */
 static int64_t runs;
@@ -144,7 +143,6 @@ static const mw_op careless[] = {
     {OP(aborts)},
     {OP(exits)},
     {OP(input)},
-    {OP(loops)},
     {OP(impure)},
     {OP(unwritten)},
     {OP(adds)},
@@ -161,4 +159,4 @@ static const mw_op careless[] = {
 MW_PLUGIN(&careless[0], &careless[1], &careless[2], &careless[3], &careless[4], &careless[5],
           &careless[6], &careless[7], &careless[8], &careless[9], &careless[10], &careless[11],
           &careless[12], &careless[13], &careless[14], &careless[15], &careless[16], &careless[17],
-          &careless[18], &careless[19], &careless[20], &careless[21], &careless[22])
+          &careless[18], &careless[19], &careless[20], &careless[21])

@@ -371,8 +371,8 @@ local GROUND = {cases = true, bounds = true, purity = true, written = true}
 checks.list = {
   {"cases", check_cases}, {"bounds", check_bounds}, {"purity", check_purity},
   {"written", check_written}, {"inputs", check_inputs}, {"shapes", check_shapes},
-  {"plain", check_plain}, {"threads", check_threads}, {"memory", check_memory}, {"f32, f64", check_dtypes},
-  {"gradient", check_gradient}, {"second order", check_second},
+  {"plain", check_plain}, {"threads", check_threads}, {"memory", check_memory},
+  {"f32, f64", check_dtypes}, {"gradient", check_gradient}, {"second order", check_second},
 }
 
 -- Running them ------------------------------------------------------------------------------------
