@@ -128,6 +128,16 @@ static int gate_sanitized(lua_State *L) {
   return 1;
 }
 
+/* core.hash(text) -> FNV-1a of 64 bits (Fowler, Noll and Vo) */
+static int hash(lua_State *L) {
+  size_t length;
+  const char *text = luaL_checklstring(L, 1, &length);
+  uint64_t h = UINT64_C(0xCBF29CE484222325);
+  for (size_t i = 0; i < length; i++) h = (h ^ (unsigned char)text[i]) * UINT64_C(0x100000001B3);
+  lua_pushinteger(L, (lua_Integer)h);
+  return 1;
+}
+
 /* core.template() -> {["scale.c"] = text, ...}: the files that `moonwalk plugin new` writes */
 static int template_files(lua_State *L) {
   lua_newtable(L);
@@ -281,15 +291,11 @@ static int gate_child(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"gate_abi", gate_abi},
-    {"gate_child", gate_child},
-    {"gate_flags", gate_flags},
-    {"gate_note", gate_note},
-    {"gate_run", gate_run},
-    {"gate_sanitized", gate_sanitized},
-    {"gate_say", gate_say},
-    {"template", template_files},
-    {NULL, NULL},
+    {"gate_abi", gate_abi},       {"gate_child", gate_child},
+    {"gate_flags", gate_flags},   {"gate_note", gate_note},
+    {"gate_run", gate_run},       {"gate_sanitized", gate_sanitized},
+    {"gate_say", gate_say},       {"hash", hash},
+    {"template", template_files}, {NULL, NULL},
 };
 
 void face_open_gate(lua_State *L) { luaL_setfuncs(L, functions, 0); }

@@ -26,9 +26,7 @@ end
 ---@param text string
 ---@return string
 function compiler.hash(text)
-  local h = 0xCBF29CE484222325
-  for i = 1, #text do h = (h ~ text:byte(i)) * 0x100000001B3 end
-  return ("%016x"):format(h)
+  return ("%016x"):format(core.hash(text))
 end
 
 ---All bytes of a file, or nil and why not.

@@ -82,9 +82,11 @@ local function new(list)
   for file, text in pairs(core.template()) do
     local path = ("%s/%s"):format(folder, (file:gsub("scale", name)))
     files[#files + 1] = {path = path, text = (text:gsub("scale", name))}
-    if exists(path) then fail("new: %s is there already", path) end
   end
   table.sort(files, function(a, b) return a.path < b.path end)
+  for _, file in ipairs(files) do
+    if exists(file.path) then fail("new: %s is there already", file.path) end
+  end
   for _, file in ipairs(files) do
     local done, problem = compiler.write(file.path, file.text)
     if not done then fail("new: %s", problem) end
