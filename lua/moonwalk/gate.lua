@@ -43,9 +43,14 @@ local function ending(name, finish, seconds)
   return ("%s ended the program with exit(%d)%s"):format(who, finish.status, doing)
 end
 
--- What a process said, as a list of tables; how it ended, or nil when it did all its work; and
--- whether it took too long, which another time it may not.
-local function run(job, name, seconds)
+---Does a job in a process of its own.
+---@param job table see checks.run
+---@param name string who it was if it is not known better
+---@param seconds number that it may take
+---@return table[] said
+---@return string? problem  how it ended, unless it did all its work
+---@return boolean late  whether it took too long, which another time it may not
+function gate.run(job, name, seconds)
   local said, finish = core.gate_child(core.json_encode(job), seconds)
   local list, done = {}, false
   for line in said:gmatch "([^\n]*)\n" do
@@ -62,7 +67,7 @@ end
 ---@param seconds? number
 ---@param help? boolean  with the text that mw.help has for each op
 function gate.list(path, seconds, help)
-  local said, problem = run({list = true, path = path, help = help}, "it",
+  local said, problem = gate.run({list = true, path = path, help = help}, "it",
     seconds or SECONDS)
   if problem then return nil, problem end
   return said[1]
@@ -71,7 +76,7 @@ end
 -- The verdict on one op, or on one kernel of it.
 local function test_one(path, target, seconds)
   local start = core.clock()
-  local said, problem, late = run({path = path, op = target.op, kernel = target.kernel},
+  local said, problem, late = gate.run({path = path, op = target.op, kernel = target.kernel},
     target.op, seconds)
   local result = {op = target.op, kernel = target.kernel, passed = not problem, late = late,
     checks = {}}
@@ -134,7 +139,7 @@ end
 
 local function test_library(path, seconds)
   local report = {passed = true, ops = {}}
-  local said, problem, late = run({list = true, path = path}, "it", seconds)
+  local said, problem, late = gate.run({list = true, path = path}, "it", seconds)
   if problem then
     report.passed, report.message, report.late = false, problem, late
     return report

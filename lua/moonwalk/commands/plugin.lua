@@ -178,78 +178,16 @@ end
 
 -- bench -------------------------------------------------------------------------------------------
 
-local LENGTHS, LEAST_RUNS, LEAST_SECONDS = {1000, 10000, 100000, 1000000}, 5, 0.05
-
--- Seconds of a run, the median.
-local function median_time(tensors)
-  local program = core.program(tensors)
-  core.program_run(program)
-  local times, start = {}, core.clock()
-  repeat
-    local before = core.clock()
-    core.program_run(program)
-    times[#times + 1] = core.clock() - before
-  until #times >= LEAST_RUNS and core.clock() - start > LEAST_SECONDS
-  table.sort(times)
-  return times[#times // 2 + 1]
-end
-
-local function count_of(tensor)
-  local count = 1
-  for _, size in ipairs(tensor.shape) do count = count * size end
-  return count
-end
-
-local function column(seconds, elements)
-  if not seconds then return ("%12s %10s"):format("-", "-") end
-  return ("%9.1f us %7.2f ns"):format(1e6 * seconds, 1e9 * seconds / math.max(1, elements))
-end
-
-local function bench_case(cases, case)
-  local ys = cases.outputs(case)
-  local elements = 0
-  for _, y in ipairs(ys) do elements = math.max(elements, count_of(y)) end
-  for _, x in ipairs(case.tensors) do elements = math.max(elements, count_of(x)) end
-  local gradients = {}
-  for _, result in ipairs(case.op.differentiable and cases.parts(case)[1].results or {}) do
-    if result.name:find "^the gradient" then gradients[#gradients + 1] = result.tensor end
-  end
-  local both = #gradients > 0 and median_time(gradients) or nil
-  print(("  %-4s %9d  %s  %s"):format(case.variant, elements,
-    column(median_time(ys), elements), column(both, elements)))
-end
-
-local function bench_op(name)
-  local cases = require "moonwalk.gate.cases"
-  local op = core.op_info(name)
-  local subject = {op = op, dtypes = {f32 = true, f64 = true}}
-  cases.read_all(subject)
-  print(("%s: %s"):format(name, op.example))
-  print(("  %-4s %9s  %12s %10s  %12s %10s"):format("", "elements", "forward", "each", "gradient",
-    "each"))
-  for _, variant in ipairs(subject.variants) do
-    local first
-    for _, case in ipairs(subject.list) do
-      if case.variant == variant then first = first or case end
-    end
-    for _, length in ipairs(LENGTHS) do
-      local larger = cases.grown(first, length)
-      if larger then bench_case(cases, larger) end
-    end
-  end
-end
+local BENCH_SECONDS = 120
 
 local function bench(list)
   local words = parse("bench", list, {}, 1)
-  local path = library_of("bench", words[1])
-  local succeeded, names = pcall(core.plugin_load, path)
-  if not succeeded then fail("bench: %s", (tostring(names):gsub("^.-: (.*so: )", "%1"))) end
-  print(("%d thread%s; medians; \"gradient\" is the program of all gradients, with what it needs "
-    .. "of forward"):format(core.threads(), core.threads() == 1 and "" or "s"))
-  for _, name in ipairs(names) do
-    local done, problem = pcall(bench_op, name)
-    if not done then fail("bench: %s: %s", name, problem) end
+  local said, problem = gate.run({bench = true, path = library_of("bench", words[1]),
+    threads = core.threads()}, "it", BENCH_SECONDS)
+  for _, item in ipairs(said) do
+    if item.line then print(item.line) end
   end
+  if problem then fail("bench: %s", problem) end
 end
 
 -- install -----------------------------------------------------------------------------------------

@@ -81,6 +81,20 @@ local function in_dtype(case, dtype)
   return copy
 end
 
+---Which dtypes the op's kernels serve, or those of that name. What is made of other ops serves f32
+---and f64.
+---@param name string
+---@param kernel? string
+---@return table<string, boolean>
+function cases.served(name, kernel)
+  local dtypes, any = {}, false
+  for kernel_name, dtype in core.kernel_list(name):gmatch "([^\n ]+) (%w+) [^\n]*" do
+    if not kernel or kernel_name == kernel then dtypes[dtype], any = true, true end
+  end
+  if not any or dtypes.every then dtypes.f32, dtypes.f64 = true, true end
+  return dtypes
+end
+
 ---Fills subject.list with the cases, in f32 and in f64 where they have inputs of f32 and kernels
 ---serve it, and subject.variants with which these are.
 function cases.read_all(subject)

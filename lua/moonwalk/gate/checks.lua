@@ -401,19 +401,9 @@ local function run_check(check, subject)
   return answer.passed, answer.skipped
 end
 
--- Which dtypes the op's kernels serve, or those of that name.
-local function served(name, kernel)
-  local dtypes, any = {}, false
-  for kernel_name, dtype in core.kernel_list(name):gmatch "([^\n ]+) (%w+) [^\n]*" do
-    if not kernel or kernel_name == kernel then dtypes[dtype], any = true, true end
-  end
-  if not any or dtypes.every then dtypes.f32, dtypes.f64 = true, true end
-  return dtypes
-end
-
 local function test_op(job)
   local op = core.op_info(job.op)
-  local subject = {op = op, kernel = job.kernel, calls = 0, dtypes = served(job.op, job.kernel)}
+  local subject = {op = op, kernel = job.kernel, calls = 0, dtypes = cases.served(job.op, job.kernel)}
   if job.kernel then core.kernel_prefer(job.op, job.kernel) end
   core.threads(1) -- threads that wait for work take time from the one that has it
   local succeeded, problem = pcall(cases.read_all, subject)
@@ -449,7 +439,7 @@ end
 
 local function dtype_list(name)
   local list = {}
-  for dtype in pairs(served(name)) do list[#list + 1] = dtype end
+  for dtype in pairs(cases.served(name)) do list[#list + 1] = dtype end
   table.sort(list)
   return list
 end
@@ -466,14 +456,19 @@ local function list_plugin(path, help)
   say {abi = abi, version = version, ops = ops, kernels = kernels_of(path, own)}
 end
 
----What the process is there for: {list = true, help = ...} or {op = ..., kernel = ...}, and the
----library's `path`.
+---What the process is there for: {list = true, help = ...}, {bench = true, threads = ...}, or {op =
+---..., kernel = ...}; and the library's `path`.
 ---@param text string JSON
 function checks.run(text)
   local job = core.json_decode(text)
   core.gate_note "its registration"
   if job.list then
     list_plugin(job.path, job.help and require "moonwalk.help" or nil)
+  elseif job.bench then
+    core.threads(job.threads)
+    require "moonwalk.gate.bench"(core.plugin_load(job.path), function(line)
+      say {line = line}
+    end)
   else
     if job.path then core.plugin_load(job.path) end
     test_op(job)
