@@ -319,6 +319,7 @@ static void weight_slopes(const job *j) {
 static mw_status backward(const mw_call *call, bool nll) {
   const cross_entropy_attrs *attrs = call->attrs;
   job j = job_of(call, nll);
+  if (check_labels(&j)) return MW_FAILED; /* forward may not have been run */
   if (attrs->reduction != NONE) j.scale = *(const real *)call->dout[0].data;
   if (attrs->reduction == MEAN) j.scale = (real)((double)j.scale / counted(&j));
   if (call->din[2].data) weight_slopes(&j);

@@ -220,7 +220,7 @@ static bool run_update(mw_context *ctx) {
 static int held; /* by the registry */
 static void on_release(void *owned) { --*(int *)owned; }
 
-/* An op made while the program runs, and the same again, which is refused. */
+/* An op made while the program runs, and one of a shipped op's name, which is refused. */
 static bool run_plugin(mw_context *ctx) {
   mw_op op = {.name = "t_made",
               .version = 1,
@@ -233,7 +233,9 @@ static bool run_plugin(mw_context *ctx) {
     if (mw_plugin_add(ctx, "tests", &op, &held, on_release)) return false;
     held++;
   }
-  bool again = !mw_plugin_add(ctx, "tests", &op, NULL, on_release);
+  mw_op shipped = op;
+  shipped.name = "add";
+  bool again = !mw_plugin_add(ctx, "tests", &shipped, NULL, on_release);
   mw_tensor *x = vector(ctx, 1, (double[]){2}), *y = x ? apply1(ctx, "t_made", x) : NULL;
   bool good = !again && y && !mw_eval(ctx, 1, &y);
   mw_release(y);

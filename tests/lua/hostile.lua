@@ -104,7 +104,7 @@ t.is(mw.grad(mw.h_slope(x):sum(), {x})[1]:totable(), {6, 12, 18},
 mw.op {name = "h_both", outputs = {"a", "b"}, define = function(v) return v, v end}
 local a, b = mw.h_both(x)
 t.is((a + b):totable(), {2, 4, 6}, "a definition that gives its input twice")
-refused("op h_both exists already", mw.op, {name = "h_both", define = print})
+refused("op add exists already", mw.op, {name = "add", define = print})
 
 ---- the functions below the Lua modules, called with what those would not let through
 

@@ -151,4 +151,11 @@ for _, op in ipairs {"cross_entropy", "nll"} do
     "... and that has none")
 end
 
+-- A gradient asked for by itself looks at the labels too: forward is not run.
+for _, name in ipairs {"nll", "cross_entropy"} do
+  local x = mw.param(mw.randn {2, 3})
+  t.error(function()
+    return mw.grad(mw[name](x, mw.tensor({0, 7}, "i64")), {x})[1]:eval()
+  end, "labels%[1%] is 7, but x has 3 classes", name .. ": a label out of range, in its gradient")
+end
 t.done()
