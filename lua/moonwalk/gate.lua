@@ -43,6 +43,17 @@ local function ending(name, finish, seconds)
   return ("%s ended the program with exit(%d)%s"):format(who, finish.status, doing)
 end
 
+-- The path spelt so as nobody does. A library of that name may be loaded here, from a file that has
+-- been built anew since: the new process, which begins as a copy of this one, would be given it.
+local function spelt_anew(path)
+  local folder, name = path:match "^(.*/)([^/]*)$"
+  return (folder or "./") .. ".//./" .. (name or path)
+end
+
+local function replace(text, what, by)
+  return text and (text:gsub(what:gsub("%p", "%%%0"), (by:gsub("%%", "%%%%"))))
+end
+
 ---Does a job in a process of its own.
 ---@param job table see checks.run
 ---@param name string who it was if it is not known better
@@ -51,7 +62,13 @@ end
 ---@return string? problem  how it ended, unless it did all its work
 ---@return boolean late  whether it took too long, which another time it may not
 function gate.run(job, name, seconds)
+  local path = job.path
+  local spelling = path and spelt_anew(path)
+  job.path = spelling
   local said, finish = core.gate_child(core.json_encode(job), seconds)
+  if path then
+    said, finish.fault = replace(said, spelling, path), replace(finish.fault, spelling, path)
+  end
   local list, done = {}, false
   for line in said:gmatch "([^\n]*)\n" do
     local item = core.json_decode(line)

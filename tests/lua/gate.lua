@@ -70,6 +70,16 @@ start = core.clock()
 mw.gradcheck(mw.squareplus, {mw.randn {2, 3}}, {second = true})
 tell(("its gradient alone, to second order: %.4f s"):format(core.clock() - start))
 
+-- A library that is loaded here, and then built anew.
+local wrong = scratch .. "/wrong.c"
+compiler.write(wrong, (compiler.read "plugins/examples/squareplus.c":gsub("dy %* y /", "dy /")))
+build(wrong, "squareplus")
+local rebuilt = gate.test(path)
+t.ok(not rebuilt.passed and rebuilt.message:find "the gradient is",
+  "what is built anew under the name of a loaded library is tested as it is now")
+t.ok(rebuilt.message:find(path .. ": ", 1, true) == 1, "the path is as it was given")
+build("plugins/examples/squareplus.c", "squareplus")
+
 -- The verdict is kept, by the file's content.
 local again = gate.test(path)
 t.ok(again.cached and again.passed, "the same file once more: the verdict is known")
@@ -179,6 +189,10 @@ for _, names in ipairs {{"relu", "softplus"}, {"conv2d"}, {"squareplus"}} do
   t.ok(result.passed, table.concat(names, ", ") .. ": registered ops, by name")
   if not result.passed then tell(gate.text(result)) end
 end
+mw.op {name = "gate_twice", inputs = {"a"}, define = function(a) return 2 * a end, doc = "2 a.",
+  example = "mw.gate_twice(mw.ones{2})"}
+local made = gate.test {"gate_twice"}
+t.ok(not made.passed and made.message:find "it was made at run time", "an op made in Lua")
 core.plugin_load(library)
 t.is(mw.careless_nothing(mw.tensor {1, -2}):totable(), {1, -2}, "this process is unharmed")
 t.done()

@@ -78,11 +78,14 @@ says "bench: a line for each size" "f64" plugin bench wobble.so
 says "with the elements" "1000002" plugin bench wobble.so
 refused "bench survives what it measures" "crashed with signal 11 (SIGSEGV)" 1 \
   plugin bench "$MOONWALK_BUILD/hostile/crashes.so"
-says "bench of ops for f32 alone" "hostile_twice" sh -c "
-  echo '#include \"$tree/tests/hostile/hostile.h\"
-  static const mw_op op = {GOOD_OP(\"hostile_twice\"), .example = \"mw.hostile_twice(mw.ones{2})\"};
-  MW_PLUGIN(&op) /*
-  real: f32 */' >single.c; '$moonwalk' plugin bench single.c"
+cat >single.c <<EOF
+/* real: f32 */
+#include "$tree/tests/hostile/hostile.h"
+static const mw_op op = {GOOD_OP("single"), .example = "mw.single(mw.ones{2})"};
+MW_PLUGIN(&op)
+EOF
+says "bench of an op for f32 alone" "single: mw.single(mw.ones{2})" plugin bench single.c
+says "whose gradient cannot be checked" "1 case, f32" plugin test single.c
 says "install says where" "$scratch/data/moonwalk/plugins/wobble.so" plugin install wobble.so
 check "and there it is" cmp wobble.so "$scratch/data/moonwalk/plugins/wobble.so"
 says "without a test if asked" "plugins/wrong.so" plugin install wrong.so --untested
