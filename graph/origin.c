@@ -36,10 +36,8 @@ const char *mw_origin(mw_context *ctx, const char *text) {
   if (!text || !*text) return "";
   if (2 * o->n >= o->room && !grow(o)) return "";
   char **place = place_of(o->texts, o->room, text);
-  if (*place) return *place;
-  if (o->n == MOST_ORIGINS || !(*place = strdup(text))) return "";
-  o->n++;
-  return *place;
+  if (!*place && o->n < MOST_ORIGINS && (*place = strdup(text))) o->n++;
+  return *place ? *place : "";
 }
 
 const char *mw_origin_set(mw_context *ctx, const char *origin) {

@@ -403,7 +403,9 @@ end
 
 local function test_op(job)
   local op = core.op_info(job.op)
-  if not op then error(job.op .. " is not there in a new program: it was made at run time", 0) end
+  if not op then
+    error(job.op .. " is not there in a new program: it was made at run time", 0)
+  end
   local subject = {op = op, kernel = job.kernel, calls = 0,
     dtypes = cases.served(job.op, job.kernel)}
   if job.kernel then core.kernel_prefer(job.op, job.kernel) end
