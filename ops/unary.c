@@ -107,6 +107,9 @@ typedef real wrap;
       "Sigmoid linear unit, also called swish: y = x / (1 + exp(-x)).") \
   ROW(softplus, X, (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)), dy * sigmoid(x), NORMAL, \
       "A smooth rectifier: y = ln(1 + e^x).") \
+  ROW(softsign, X, x > 0 ? x / (1 + x) : x / (1 - x), \
+      dy / square(x > 0 ? 1 + x : 1 - x), NORMAL, \
+      "A sigmoid by a quotient: y = x / (1 + |x|); NaN at infinity.") \
   /* tanh(ln(1 + e^x)) by sigmoids, which neither overflow nor cancel. */ \
   ROW(mish, X, x * sigmoid(x) * (1 + sigmoid(-x)) / (1 + square(sigmoid(-x))), \
       dy * sigmoid(x) * ((1 + sigmoid(-x)) / (1 + square(sigmoid(-x))) + \

@@ -111,6 +111,7 @@ local functions = {
   gelu_tanh = gelu_tanh,
   silu = function(x) return x * sigmoid(x) end,
   softplus = softplus,
+  softsign = function(x) return x / (1 + math.abs(x)) end,
   mish = function(x) return x * tanh(softplus(x)) end,
   hardsigmoid = hardsigmoid,
   hardswish = function(x) return x * hardsigmoid(x) end,
