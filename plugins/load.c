@@ -67,6 +67,20 @@ static bool cut_off(const char *path) {
   return cut;
 }
 
+/* The machine that the library is for, where it is not ours, else 0. dlopen() says of such a file
+ * that it does not exist. */
+static int other_machine(const char *path) {
+  extern const ElfW(Ehdr) __ehdr_start
+      __attribute__((visibility("hidden"))); /* ours, by the linker */
+  FILE *file = fopen(path, "rb");
+  if (!file) return 0;
+  ElfW(Ehdr) header;
+  bool elf =
+      fread(&header, sizeof header, 1, file) == 1 && memcmp(header.e_ident, ELFMAG, SELFMAG) == 0;
+  fclose(file);
+  return elf && header.e_machine != __ehdr_start.e_machine ? header.e_machine : 0;
+}
+
 static mw_plugin_entry find_entry(void *library) {
   void *symbol = dlsym(library, MW_PLUGIN_SYMBOL);
   mw_plugin_entry entry = NULL;
@@ -78,7 +92,11 @@ static mw_plugin_entry find_entry(void *library) {
 static void *open_library(mw_context *ctx, const char *path, const char *file,
                           mw_plugin_entry *entry) {
   void *library = NULL;
-  if (cut_off(file)) mw_set_error(ctx, "%s: the file is not complete", path);
+  const int machine = other_machine(file);
+  if (machine)
+    mw_set_error(ctx, "%s: it is built for another processor (ELF machine %d, see elf(5))", path,
+                 machine);
+  else if (cut_off(file)) mw_set_error(ctx, "%s: the file is not complete", path);
   else if (!(library = dlopen(file, RTLD_NOW | RTLD_LOCAL)))
     mw_set_error(ctx, "%s: %s", path, reason(file));
   if (!library) return NULL;

@@ -43,9 +43,7 @@ local function copy(list) return table.move(list, 1, #list, 1, {}) end
 ---@param options? table
 ---@return table report  passed: whether they do; message: what failed first
 function plugin.test(what, options)
-  local found, tests = pcall(require, "moonwalk.gate")
-  if not found then core.error "plugin.test: there is no module moonwalk.gate" end
-  return tests.test(what, options)
+  return require("moonwalk.gate").test(what, options)
 end
 
 -- Puts a library to the gate; raises what it finds.
@@ -56,7 +54,7 @@ local function gate(path)
   end
 end
 
--- Whether the gate is asked for by options {test = true}.
+-- Whether the library is put to the gate: options {test = true}, or the default.
 local function wants_test(where, options, default)
   check.options(where, options, {"test"})
   return check.boolean(where, "test", options and options.test, default or false)
@@ -190,7 +188,7 @@ function plugin.compile(source, options)
   source = check.text("plugin.compile", "the source", source)
   local is_file = not source:find "\n"
   for _, record in pairs(records) do
-    if is_file and record.source == source then return plugin.reload(source, options) end
+    if is_file and record.source == source then return plugin.reload(source, {test = test}) end
   end
   local path = compiler.library(source)
   if records[path] then return copy(records[path].ops) end
@@ -222,10 +220,10 @@ end
 ---then, as compilers write it: bytes written over a file that is loaded change the code that runs.
 ---For reloading it is copied into TMPDIR, or /tmp.
 ---@param what string  the path, or the name of the plugin or of one of its ops
----@param options? table  test: whether the new library is put to the gate first (false)
+---@param options? table  test: false leaves out the gate, which the new library is put to first
 ---@return string[]  the names of its ops
 function plugin.reload(what, options)
-  local test = wants_test("plugin.reload", options)
+  local test = wants_test("plugin.reload", options, true)
   return replace(find_record("plugin.reload", what), test)
 end
 
@@ -288,8 +286,7 @@ function plugin.watch(path, options)
   local watch = setmetatable({
     path = path, stamp = stamp, record = find_record("plugin.watch", path),
     print = options.print or print,
-    test = check.boolean("plugin.watch", "test", options.test,
-      (pcall(require, "moonwalk.gate"))),
+    test = check.boolean("plugin.watch", "test", options.test, true),
   }, Watch)
   local looked = core.clock()
   function watch.look()

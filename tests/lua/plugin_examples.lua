@@ -24,6 +24,7 @@ end
 
 t.ok(code_lines "plugins/examples/squareplus.c" <= 25, "an op in C with a gradient: 25 lines")
 t.ok(code_lines "plugins/examples/local_response_norm.c" <= 100, "one with saved bytes and threads")
+t.ok(code_lines "plugins/examples/softmax_online.c" <= 50, "another kernel for an op")
 t.ok(code_lines "plugins/examples/soft_dtw.lua" <= 50, "one in Lua")
 
 -- The first derivative in each of an op's cases.

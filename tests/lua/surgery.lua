@@ -1,6 +1,8 @@
 -- surgery.lua: the code of ops is replaced in tensors, programs and networks that exist.
 local t = require "tap"
 local mw = require "moonwalk"
+
+local UNTESTED = {test = false} -- the code is not put to the gate, whose tests it would not pass
 local folder = require "folder"
 
 -- The command is run again with a cache folder of the test's own.
@@ -51,7 +53,7 @@ local path = folder.put("s_scale.c", op())
 local function save(parts) folder.put("s_scale.c", op(parts)) end
 local function reload(parts)
   save(parts)
-  return mw.plugin.reload "s_scale"
+  return mw.plugin.reload("s_scale", UNTESTED)
 end
 
 ---- What exists uses the new code.
@@ -82,7 +84,7 @@ t.is(traces, 2, "which was built anew")
 t.is(compiled(x):totable(), {103, 106}, "once")
 t.is(traces, 2, "and for all")
 t.is(mw.ops.s_scale.version, 2, "the version is the new one's")
-t.is(mw.plugin.reload(path), {"s_scale"}, "it is known by its path too")
+t.is(mw.plugin.reload(path, UNTESTED), {"s_scale"}, "it is known by its path too")
 
 ---- Saved bytes, and what backward reads.
 
@@ -226,9 +228,9 @@ t.is(#said, 3, "and nothing said")
 if pcall(require, "moonwalk.gate") then
   save {FORWARD = "x[i] * (real)a->k * 3",
     BACKWARD = "3 * dy[i] * (real)((const s_attrs *)call->attrs)->k"}
-  t.is(mw.plugin.reload("s_scale", {test = true}), {"s_scale"}, "code that passes the gate")
+  t.is(mw.plugin.reload "s_scale", {"s_scale"}, "code that passes the gate")
   save {BACKWARD = "dy[i] * 5"}
-  t.error(function() mw.plugin.reload("s_scale", {test = true}) end,
+  t.error(function() mw.plugin.reload "s_scale" end,
     "it does not pass its tests: .*gradient", "code that does not")
   t.is(mw.s_scale(x):totable(), {6, 12}, "is not taken")
 end
@@ -239,7 +241,7 @@ reload {}
 y = mw.s_scale(x)
 local function refused(pattern, parts, what)
   if type(parts) == "table" then save(parts) else folder.put("s_scale.c", parts) end
-  t.error(function() mw.plugin.reload "s_scale" end, pattern, what)
+  t.error(function() mw.plugin.reload("s_scale", UNTESTED) end, pattern, what)
   t.is(mw.s_scale(x):totable(), {2, 4}, "... and the old code goes on")
 end
 refused("s_scale.c:%d+:.*oops", {FORWARD = "oops"}, "what does not compile")
@@ -251,7 +253,7 @@ refused("is no Moonwalk plugin",
 refused("no_such_function",
   {FORWARD = "no_such_function()"}, "what lacks a function")
 t.is(y:totable(), {2, 4}, "a tensor from before too")
-t.error(function() mw.plugin.reload "s_scal" end, "no plugin 's_scal' is loaded",
+t.error(function() mw.plugin.reload("s_scal", UNTESTED) end, "no plugin 's_scal' is loaded",
   "a plugin that is not there")
 t.error(function() mw.plugin.reload("s_scale", {tests = true}) end, "tests", "an unknown option")
 
@@ -259,7 +261,7 @@ t.error(function() mw.plugin.reload("s_scale", {tests = true}) end, "tests", "an
 
 save {NAME = "s_other"}
 y = mw.s_scale(x)
-t.is(mw.plugin.reload "s_scale", {"s_other"}, "another op in its place")
+t.is(mw.plugin.reload("s_scale", UNTESTED), {"s_other"}, "another op in its place")
 t.is(mw.s_other(x):totable(), {2, 4}, "is there")
 t.is(y:totable(), {2, 4}, "a tensor of the op that is gone runs the old code")
 t.error(function() return mw.s_scale(x) end, "s_scale", "which no new one can be made of")
@@ -288,7 +290,7 @@ t.error(function() mw.op {name = "s_scale", define = print} end, "s_scale exists
 local sources = {}
 for i = 1, 2 do
   folder.put("s_scale.c", op {FORWARD = "x[i] * " .. i})
-  mw.plugin.reload "s_scale"
+  mw.plugin.reload("s_scale", UNTESTED)
   for _, entry in ipairs(mw.plugin.list()) do
     if entry.name == "s_scale" then sources[i] = folder.contents(entry.origin) end
   end
@@ -322,7 +324,7 @@ local function many(n)
     os.remove(library) -- as linkers do: what runs is in the old file
     folder.put("s_many.so", sources[i % 2 + 1])
     local old = mw.s_scale(x)
-    mw.plugin.reload(library)
+    mw.plugin.reload(library, UNTESTED)
     local k = i % 2 + 1
     if old:totable()[2] ~= 2.0 * k or mw.s_scale(x):totable()[2] ~= 2.0 * k then
       wrong = wrong + 1
