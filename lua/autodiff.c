@@ -41,17 +41,6 @@ typedef struct lua_hook {
 
 static const char thread_key = 0; /* its address is the key in Lua's registry */
 
-static lua_State *hook_thread(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &thread_key);
-  lua_State *thread = lua_tothread(L, -1);
-  if (!thread) {
-    thread = lua_newthread(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &thread_key);
-  }
-  lua_pop(L, 1);
-  return thread;
-}
-
 typedef struct passing {
   int function;
   const mw_spec *spec;
@@ -123,7 +112,7 @@ static int core_hook(lua_State *L) {
   bool sees_gradient = check_function(L, 3, "the gradient") != LUA_NOREF;
   if (!sees_value && !sees_gradient)
     return face_error(L, "hook: there is no function, for the value or for the gradient");
-  lua_State *thread = hook_thread(L);
+  lua_State *thread = face_own_thread(L, &thread_key);
   int gradient = sees_gradient ? luaL_ref(L, LUA_REGISTRYINDEX) : LUA_NOREF;
   int value = sees_value ? luaL_ref(L, LUA_REGISTRYINDEX) : LUA_NOREF;
   lua_hook *state = malloc(sizeof *state);

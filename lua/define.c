@@ -14,17 +14,6 @@
 
 static const char thread_key = 0; /* its address is the key in Lua's registry */
 
-static lua_State *kernel_thread(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &thread_key);
-  lua_State *thread = lua_tothread(L, -1);
-  if (!thread) {
-    thread = lua_newthread(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &thread_key);
-  }
-  lua_pop(L, 1);
-  return thread;
-}
-
 static void definition_free(void *owned) {
   definition *d = owned;
   if (d->caller->L &&
@@ -236,7 +225,7 @@ static int read_definition(lua_State *L) {
 /* core.define(table, origin): the table as lua/moonwalk/define.lua has checked it */
 static int core_define(lua_State *L) {
   const char *origin = face_check_text(L, 2, "op", "the origin");
-  lua_State *thread = kernel_thread(L);
+  lua_State *thread = face_own_thread(L, &thread_key);
   lua_settop(L, 2);
   definition *d = calloc(1, sizeof *d);
   if (!d) return face_error(L, "op: out of memory");

@@ -21,6 +21,9 @@ typedef struct face_thread {
 } face_thread;
 face_thread *face_caller(lua_State *L);
 void face_caller_release(face_thread *caller);
+/* A thread for one use, known by an address. It is for functions that the core calls while it runs a
+ * program: the thread that asked for the run is somewhere inside of it. */
+lua_State *face_own_thread(lua_State *L, const void *key);
 /* Calls run, whose one argument is arg as a light userdata, from a function of an op: an error in it
  * becomes the op's failure. */
 mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *ctx,
@@ -82,6 +85,9 @@ int face_declared(const mw_arg *args); /* how many there are */
 int face_apply(lua_State *L, const char *op, int first);
 /* Pushes a function that applies the op of that name to its arguments. */
 void face_push_op(lua_State *L, const char *name);
+
+/* Pushes {shape = {2, 3}, dtype = "f32", count = 6}; nil for what is absent. */
+void face_push_spec(lua_State *L, const mw_spec *spec);
 
 /* Each part adds its functions to the table `core` on top of the stack. */
 void face_open_tensor(lua_State *L);       /* tensor.c: the type */

@@ -75,20 +75,6 @@ typedef struct rule_call {
   double *numbers;
 } rule_call;
 
-static void push_spec(lua_State *L, const mw_spec *spec) {
-  lua_createtable(L, 0, 3);
-  lua_createtable(L, spec->rank, 0);
-  for (int k = 0; k < spec->rank; k++) {
-    lua_pushinteger(L, spec->shape[k]);
-    lua_rawseti(L, -2, k + 1);
-  }
-  lua_setfield(L, -2, "shape");
-  lua_pushstring(L, mw_dtype_name(spec->dtype));
-  lua_setfield(L, -2, "dtype");
-  lua_pushinteger(L, mw_spec_count(spec));
-  lua_setfield(L, -2, "count");
-}
-
 /* The shape at the top of the stack, for output j. */
 static void read_shape(lua_State *L, mw_infer *it, int j) {
   const char *name = it->op->outputs[j].name;
@@ -115,7 +101,7 @@ static int call_rule(lua_State *L) {
   const char *name;
   luaL_checkstack(L, 2 * MW_MAX_ARGS, NULL);
   push_function(L, it->op, "infer");
-  for (int i = 0; i < it->n_in; i++) push_spec(L, &it->in[i]);
+  for (int i = 0; i < it->n_in; i++) face_push_spec(L, &it->in[i]);
   lua_call(L, it->n_in, 1);
   if (!lua_istable(L, -1))
     return luaL_error(L, "infer returns %s, expected a table of shapes and numbers by name",

@@ -36,22 +36,7 @@ static const char *input_name(const mw_op *op, int i) {
 /* ---- infer(specs of the inputs ..., attrs) -> {shape = {2, 3}, dtype = "f32"} ... --------------- */
 
 static void push_spec(lua_State *L, const void *state, int i) {
-  const mw_spec *spec = &((const mw_infer *)state)->in[i];
-  if (!mw_present(spec)) {
-    lua_pushnil(L);
-    return;
-  }
-  lua_createtable(L, 0, 3);
-  lua_createtable(L, spec->rank, 0);
-  for (int k = 0; k < spec->rank; k++) {
-    lua_pushinteger(L, spec->shape[k]);
-    lua_rawseti(L, -2, k + 1);
-  }
-  lua_setfield(L, -2, "shape");
-  lua_pushstring(L, mw_dtype_name(spec->dtype));
-  lua_setfield(L, -2, "dtype");
-  lua_pushinteger(L, mw_spec_count(spec));
-  lua_setfield(L, -2, "count");
+  face_push_spec(L, &((const mw_infer *)state)->in[i]);
 }
 
 /* The field `shape` of the table on top, if it has one. */

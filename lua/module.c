@@ -77,6 +77,17 @@ mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *c
   return status;
 }
 
+lua_State *face_own_thread(lua_State *L, const void *key) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+  lua_State *thread = lua_tothread(L, -1);
+  if (!thread) {
+    thread = lua_newthread(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+  }
+  lua_pop(L, 1);
+  return thread;
+}
+
 static int state_gc(lua_State *L) {
   face_state *state = lua_touserdata(L, 1);
   mw_release(state->waiting);

@@ -10,6 +10,24 @@ static void set_text(lua_State *L, const char *key, const char *text) {
   lua_setfield(L, -2, key);
 }
 
+void face_push_spec(lua_State *L, const mw_spec *spec) {
+  if (!mw_present(spec)) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_createtable(L, 0, 3);
+  lua_createtable(L, spec->rank, 0);
+  for (int k = 0; k < spec->rank; k++) {
+    lua_pushinteger(L, spec->shape[k]);
+    lua_rawseti(L, -2, k + 1);
+  }
+  lua_setfield(L, -2, "shape");
+  lua_pushstring(L, mw_dtype_name(spec->dtype));
+  lua_setfield(L, -2, "dtype");
+  lua_pushinteger(L, mw_spec_count(spec));
+  lua_setfield(L, -2, "count");
+}
+
 static void set_flag(lua_State *L, const char *key, bool flag) {
   lua_pushboolean(L, flag);
   lua_setfield(L, -2, key);
