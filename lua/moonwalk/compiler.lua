@@ -69,15 +69,18 @@ local function run(command, folder)
   return ((compiler.read(log) or ""):gsub("%s+$", ""))
 end
 
--- Compiles side by side for each element type, and links.
+-- Compiles side by side for each element type, and links. Of what is wrong for several types the
+-- first one speaks.
 local function compile(cc, source, folder)
   local parts, objects = {}, {}
   for i, real in ipairs(reals_of(source)) do
     objects[i] = ("op.%s.o"):format(real)
-    parts[i] = ("%s %s -I. -DMW_REAL_%s -c op.c -o %s & p%d=$!"):format(cc, compiler.FLAGS,
-      real:upper(), objects[i], i)
+    parts[i] = ("%s %s -I. -DMW_REAL_%s -c op.c -o %s >log%d 2>&1 & p%d=$!"):format(cc,
+      compiler.FLAGS, real:upper(), objects[i], i, i)
   end
-  for i = 1, #objects do parts[#parts + 1] = ("wait $p%d || exit 1"):format(i) end
+  for i = 1, #objects do
+    parts[#parts + 1] = ("wait $p%d || { cat log%d; wait; exit 1; }"):format(i, i)
+  end
   return run(table.concat(parts, "\n"), folder)
     or run(("%s -shared %s -lm -o op.so"):format(cc, table.concat(objects, " ")), folder)
 end
