@@ -253,7 +253,8 @@ static int push_origin(lua_State *L, const mw_tensor *t) {
   return 1;
 }
 
-/* t[i]: the part of t at position i of its first axis, from 1, negative from the end. */
+/* t[i]: the part of t at position i of its first axis, from 1, negative from the end. The one after
+ * the last is nil, as in a table: it is where ipairs() ends. */
 static int tensor_at(lua_State *L, mw_tensor *t) {
   const mw_spec *spec = mw_tensor_spec(t);
   char text[MW_SPEC_TEXT];
@@ -262,6 +263,10 @@ static int tensor_at(lua_State *L, mw_tensor *t) {
   mw_spec_text(spec, text);
   if (!integral) return face_error(L, "index %s is no integer", face_describe(L, 2));
   if (spec->rank == 0) return face_error(L, "%s is a scalar, it has no axis to index", text);
+  if (i == n + 1) {
+    lua_pushnil(L);
+    return 1;
+  }
   if (i == 0 || i > n || i < -n)
     return face_error(L, "index %lld is out of range: axis 1 of %s has size %lld, counted from 1",
                       (long long)i, text, (long long)n);

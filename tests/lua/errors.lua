@@ -148,8 +148,8 @@ wrong(function() return mw.param(x, 5) end, "param: name is 5, expected a string
   "a number for a name")
 
 -- Indexing and values
-wrong(function() return x[3] end,
-  "index 3 is out of range: axis 1 of f32[2,3] has size 2, counted from 1", "an index too large")
+wrong(function() return x[4] end,
+  "index 4 is out of range: axis 1 of f32[2,3] has size 2, counted from 1", "an index too large")
 wrong(function() return x[0] end, "index 0 is out of range: axis 1", "index 0")
 wrong(function() return x[1.5] end, "index 1.5 is no integer", "a fractional index")
 wrong(function() return x:sum()[1] end, "f32[] is a scalar, it has no axis to index",

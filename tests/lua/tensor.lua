@@ -327,4 +327,10 @@ do -- many nodes that hold no bytes
   t.ok(most < 20000, "nodes that were never computed are collected: " .. most)
 end
 
+-- A tensor ends as a table does.
+local rows = {}
+for i, row in ipairs(mw.tensor {{1, 2}, {3, 4}}) do rows[i] = row:totable() end
+t.is(rows, {{1, 2}, {3, 4}}, "ipairs goes over the rows")
+for _ in ipairs(mw.zeros {0, 2}) do rows = nil end
+t.ok(rows, "over none of an empty tensor")
 t.done()
