@@ -13,16 +13,9 @@ typedef struct pool_attrs {
   bool ceil_mode, count_include_pad;
 } pool_attrs;
 
-#define SIZES(field, usual, low, text)                                                        \
-  {                                                                                           \
-    .name = #field, .type = MW_INTS, .offset = offsetof(pool_attrs, field), .initial = usual, \
-    .lengths = "1|2", .least = low, .most = 1e6, .doc = text                                  \
-  }
-#define FLAG(field, usual, text)                                                                 \
-  {                                                                                              \
-    .name = #field, .type = MW_BOOLEAN, .offset = offsetof(pool_attrs, field), .initial = usual, \
-    .doc = text                                                                                  \
-  }
+#define SIZES(field, usual, low, text) \
+  MW_ATTR(pool_attrs, field, MW_INTS, usual, text, .lengths = "1|2", .least = low, .most = 1e6)
+#define FLAG(field, usual, text) MW_ATTR(pool_attrs, field, MW_BOOLEAN, usual, text)
 #define KERNEL SIZES(kernel, NULL, 1, "size of the window: a number, or {h, w}")
 #define STRIDE SIZES(stride, "", 1, "step of the window; the kernel's size if left out")
 #define CEIL_MODE \

@@ -10,16 +10,9 @@ typedef struct pool1d_attrs {
   bool ceil_mode, count_include_pad;
 } pool1d_attrs;
 
-#define SIZE(field, value, low, text)                                                           \
-  {                                                                                             \
-    .name = #field, .type = MW_INTS, .offset = offsetof(pool1d_attrs, field), .initial = value, \
-    .lengths = "1", .least = low, .most = 1e6, .doc = text                                      \
-  }
-#define FLAG(field, value, text)                                                                   \
-  {                                                                                                \
-    .name = #field, .type = MW_BOOLEAN, .offset = offsetof(pool1d_attrs, field), .initial = value, \
-    .doc = text                                                                                    \
-  }
+#define SIZE(field, value, low, text) \
+  MW_ATTR(pool1d_attrs, field, MW_INTS, value, text, .lengths = "1", .least = low, .most = 1e6)
+#define FLAG(field, value, text) MW_ATTR(pool1d_attrs, field, MW_BOOLEAN, value, text)
 #define KERNEL SIZE(kernel, NULL, 1, "size of the window")
 #define STRIDE SIZE(stride, "", 1, "step of the window; the kernel's size if left out")
 #define CEIL_MODE \

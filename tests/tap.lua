@@ -121,6 +121,22 @@ function tap.error(fn, pattern, name)
   if not succeeded then return message end
 end
 
+---Passes when fn(...) raises an error that has the text in it, which names the test too. Gives the
+---error back.
+---@param text string
+---@param fn function
+---@return any? problem
+function tap.refuses(text, fn, ...)
+  local succeeded, problem = pcall(fn, ...)
+  local passed = line(not succeeded and tostring(problem):find(text, 1, true) ~= nil, text)
+  if succeeded then
+    note("no error was raised")
+  elseif not passed then
+    note("got " .. tostring(problem))
+  end
+  if not succeeded then return problem end
+end
+
 ---Counts a test that cannot run here, and says why.
 ---@param name string
 ---@param why string

@@ -16,14 +16,13 @@ end
 ---the least, the largest and the mean number of each input. Only what runs meanwhile is looked at,
 ---and a value that is there already is not computed again. When it is off it costs nothing.
 ---
----    mw.debug.nan(true)                    -- from now on
+---    mw.debug.nan()                        -- from now on; mw.debug.nan(false) ends it
 ---    mw.debug.nan(function() ... end)      -- while a function runs, whose results it returns
----@param on? boolean|function  nil changes nothing
+---@param on? boolean|function  true
 ---@param ... any  the function's arguments
 ---@return any before  whether it was on; or what the function returns
 function debug.nan(on, ...)
-  if on == nil then return core.watch() end
-  if type(on) == "boolean" then return core.watch(on) end
+  if on == nil or type(on) == "boolean" then return core.watch(on ~= false) end
   if type(on) ~= "function" then
     check.fail("debug.nan", "the argument", on, "true, false or a function")
   end

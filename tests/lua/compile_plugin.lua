@@ -3,14 +3,7 @@ local t = require "tap"
 local mw = require "moonwalk"
 local folder = require "folder"
 
--- The command is run again with a cache folder of the test's own.
-if not os.getenv "MOONWALK_CACHE_TEST" then
-  local command = ("XDG_CACHE_HOME='%s' MOONWALK_CACHE_TEST=1 '%s/moonwalk' '%s'"):format(
-    folder.path, os.getenv "MOONWALK_BUILD", arg[0])
-  local done = os.execute(command)
-  folder.remove()
-  os.exit(done or false)
-end
+folder.own_cache()
 
 local cube = [[
 #include <moonwalk.h>
@@ -62,11 +55,7 @@ local list = assert(io.popen(("ls '%s/moonwalk/plugins' | wc -l")
 t.is(tonumber(list:read "a"), 4, "four libraries are kept, and nothing besides")
 list:close()
 
-local function refused(message, source)
-  local done, problem = pcall(mw.plugin.compile, source)
-  t.ok(not done and problem:find(message, 1, true), message)
-  if done or not problem:find(message, 1, true) then print("# " .. tostring(problem)) end
-end
+local function refused(message, source) t.refuses(message, mw.plugin.compile, source) end
 refused("C text:5:", (named("c_wrong"):gsub("real %*y", "real *y = oops, *z")))
 refused("does not compile", (named("c_wrong"):gsub("MW_OK;\n}", "")))
 refused("c_add_again lacks", (named("c_add_again"):gsub(".doc = \"y = x^3.\", ", "")))

@@ -153,9 +153,9 @@ t.is(#take(), 2, "in a checkpoint, twice")
 
 -- mw.debug.nan ------------------------------------------------------------------------------------
 
-t.is(mw.debug.nan(), false, "it is off")
+t.is(mw.core.watch(), false, "it is off")
 t.is(mw.debug.nan(true), false, "turned on")
-t.is(mw.debug.nan(), true, "it is on")
+t.is(mw.core.watch(), true, "it is on")
 local data = mw.tensor {-1, 2, 0}
 t.error(function() return (data + 0):log():sum():item() end, "^tests/lua/debug.lua:%d+: log: 1 NaN "
   .. "and 1 infinity in its result f32%[3%].*; x f32%[3%] has min %-1, max 2, mean 0.333333, "
@@ -177,11 +177,13 @@ t.near(compiled_log(mw.tensor {1, 1, 1}):totable(), {0, 0, 0}, 1e-6, "which goes
 t.is(mw.debug.nan(false), true, "turned off")
 local values = (data + 0):log():totable()
 t.ok(values[1] ~= values[1], "NaN is a number as any other")
-t.is({mw.debug.nan(function(...) return mw.debug.nan(), ... end, 1, nil, 3)}, {true, 1, nil, 3},
+t.is({mw.debug.nan(function(...) return mw.core.watch(), ... end, 1, nil, 3)}, {true, 1, nil, 3},
   "while a function runs")
 t.error(function() mw.debug.nan(function() return data:log():eval() end) end, "log: 1 NaN",
   "an error in it")
-t.is(mw.debug.nan(), false, "off again")
+t.is({mw.debug.nan(), mw.core.watch()}, {false, true}, "without an argument it is on from then on")
+mw.debug.nan(false)
+t.is(mw.core.watch(), false, "off again")
 t.error(function() mw.debug.nan(3) end, "debug.nan: the argument is 3, expected true, false", "3")
 
 -- mw.stats ----------------------------------------------------------------------------------------

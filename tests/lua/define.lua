@@ -2,11 +2,7 @@
 local t = require "tap"
 local mw = require "moonwalk"
 
-local function refused(message, fn, ...)
-  local done, problem = pcall(fn, ...)
-  t.ok(not done and problem:find(message, 1, true), message)
-  if done or not problem:find(message, 1, true) then print("# " .. tostring(problem)) end
-end
+local refused = t.refuses
 
 local function values(tensor)
   local list = tensor:totable()

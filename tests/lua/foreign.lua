@@ -8,13 +8,7 @@ local function fn(symbol, signature)
   return ffi.fn {library = LIBRARY, symbol = symbol, signature = signature}
 end
 
-local function refused(message, run, ...)
-  local done, problem = pcall(run, ...)
-  local found = not done and tostring(problem):find(message, 1, true)
-  t.ok(found, message)
-  if not found then print("# " .. tostring(problem)) end
-  return problem
-end
+local refused = t.refuses
 
 -- Numbers, strings, pointers --------------------------------------------------------------------
 

@@ -5,14 +5,7 @@ local mw = require "moonwalk"
 local UNTESTED = {test = false} -- the code is not put to the gate, whose tests it would not pass
 local folder = require "folder"
 
--- The command is run again with a cache folder of the test's own.
-if not os.getenv "MOONWALK_CACHE_TEST" then
-  local command = ("XDG_CACHE_HOME='%s' MOONWALK_CACHE_TEST=1 '%s/moonwalk' '%s'"):format(
-    folder.path, os.getenv "MOONWALK_BUILD", arg[0])
-  local done = os.execute(command)
-  folder.remove()
-  os.exit(done or false)
-end
+folder.own_cache()
 
 -- An op y = k x, whose parts may be others.
 local function op(parts)
