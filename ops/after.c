@@ -2,11 +2,6 @@
 /* real: f32 */
 #include "../graph/moonwalk.h"
 
-static mw_status infer(mw_infer *it) {
-  it->out[0] = it->in[0];
-  return MW_OK;
-}
-
 static mw_status gradient(mw_build *g) {
   if (g->wanted[0]) g->din[0] = g->dout[0];
   return MW_OK;
@@ -25,7 +20,7 @@ static const mw_op after_op = {
     .inputs = {{"x"}, {"others", MW_VARIADIC, "of any dtypes and shapes"}},
     .outputs = {{"y"}},
     .flags = MW_ANY_DTYPE | MW_VIEW | MW_LINEAR | MW_ORDERS,
-    .infer = infer,
+    .infer = mw_infer_like,
     .gradient = gradient,
 };
 

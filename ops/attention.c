@@ -11,11 +11,7 @@ typedef struct mask_attrs {
   int64_t rows, columns;
 } mask_attrs;
 
-#define SIZE(field, text)                                                              \
-  {                                                                                    \
-    .name = #field, .type = MW_INT, .offset = offsetof(mask_attrs, field), .least = 0, \
-    .most = 1e9, .doc = text                                                           \
-  }
+#define SIZE(field, text) MW_ATTR(mask_attrs, field, MW_INT, NULL, text, .least = 0, .most = 1e9)
 static const mw_attr mask_schema[] = {
     SIZE(rows, "positions that look"), SIZE(columns, "positions that are looked at"), {0}};
 

@@ -12,16 +12,9 @@ typedef struct reduction_attrs {
   double p;          /* of norm */
 } reduction_attrs;
 
-#define AXES                                                                    \
-  {                                                                             \
-    .name = "axes", .type = MW_AXES, .offset = offsetof(reduction_attrs, axes), \
-    .doc = "the axes that go; none named: all", .initial = ""                   \
-  }
-#define KEEPDIMS                                                                           \
-  {                                                                                        \
-    .name = "keepdims", .type = MW_BOOLEAN, .offset = offsetof(reduction_attrs, keepdims), \
-    .doc = "whether they stay with size 1 instead", .initial = "false"                     \
-  }
+#define AXES MW_ATTR(reduction_attrs, axes, MW_AXES, "", "the axes that go; none named: all")
+#define KEEPDIMS \
+  MW_ATTR(reduction_attrs, keepdims, MW_BOOLEAN, "false", "whether they stay with size 1 instead")
 
 static const mw_attr plain_schema[] = {AXES, KEEPDIMS, {0}};
 

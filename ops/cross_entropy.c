@@ -20,21 +20,13 @@ typedef struct cross_entropy_attrs {
 enum { MEAN, SUM, NONE };
 enum { GRAIN = 4096 }; /* logits of a chunk, about */
 
-#define AXIS                                                                        \
-  {                                                                                 \
-    .name = "axis", .type = MW_AXIS, .offset = offsetof(cross_entropy_attrs, axis), \
-    .doc = "the axis of the classes", .initial = "1"                                \
-  }
-#define REDUCTION                                                                                \
-  {                                                                                              \
-    .name = "reduction", .type = MW_CHOICE, .offset = offsetof(cross_entropy_attrs, reduction),  \
-    .doc = "what becomes of the elements' losses", .initial = "mean", .choices = "mean|sum|none" \
-  }
-#define IGNORE_INDEX                                                                               \
-  {                                                                                                \
-    .name = "ignore_index", .type = MW_INT, .offset = offsetof(cross_entropy_attrs, ignore_index), \
-    .doc = "the label of elements that do not count", .initial = "-100"                            \
-  }
+#define AXIS MW_ATTR(cross_entropy_attrs, axis, MW_AXIS, "1", "the axis of the classes")
+#define REDUCTION                                            \
+  MW_ATTR(cross_entropy_attrs, reduction, MW_CHOICE, "mean", \
+          "what becomes of the elements' losses", .choices = "mean|sum|none")
+#define IGNORE_INDEX                                         \
+  MW_ATTR(cross_entropy_attrs, ignore_index, MW_INT, "-100", \
+          "the label of elements that do not count")
 
 static const mw_attr cross_entropy_schema[] = {
     AXIS,

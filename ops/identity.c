@@ -2,11 +2,6 @@
 /* real: f32 */
 #include "../graph/moonwalk.h"
 
-static mw_status infer(mw_infer *it) {
-  it->out[0] = it->in[0];
-  return MW_OK;
-}
-
 static mw_status identity_gradient(mw_build *g) {
   g->din[0] = g->dout[0];
   return MW_OK;
@@ -24,7 +19,7 @@ static const mw_op identity_op = {
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .flags = MW_ANY_DTYPE | MW_VIEW | MW_LINEAR,
-    .infer = infer,
+    .infer = mw_infer_like,
     .gradient = identity_gradient,
 };
 
@@ -45,7 +40,7 @@ static const mw_op stop_gradient_op = {
     .inputs = {{"x"}},
     .outputs = {{"y"}},
     .flags = MW_ANY_DTYPE | MW_VIEW,
-    .infer = infer,
+    .infer = mw_infer_like,
     .gradient = stop_gradient_gradient,
 };
 

@@ -14,16 +14,11 @@ typedef struct norm_attrs {
   double eps;
 } norm_attrs;
 
-#define EPS(value, to)                                                                      \
-  {                                                                                         \
-    .name = "eps", .type = MW_FLOAT, .offset = offsetof(norm_attrs, eps), .initial = value, \
-    .least = 0, .most = INFINITY, .doc = "is added to the " to                              \
-  }
-#define AXES                                                                                \
-  {                                                                                         \
-    .name = "axes", .type = MW_AXES, .offset = offsetof(norm_attrs, axes), .initial = "-1", \
-    .doc = "the axes that are normalised together, in rising order; scale has their sizes"  \
-  }
+#define EPS(value, to) \
+  MW_ATTR(norm_attrs, eps, MW_FLOAT, value, "is added to the " to, .least = 0, .most = INFINITY)
+#define AXES                               \
+  MW_ATTR(norm_attrs, axes, MW_AXES, "-1", \
+          "the axes that are normalised together, in rising order; scale has their sizes")
 
 static const mw_attr layer_norm_schema[] = {AXES, EPS("1e-5", "variance"), {0}};
 static const mw_attr rms_norm_schema[] = {AXES, EPS("1e-6", "mean square"), {0}};

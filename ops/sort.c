@@ -158,11 +158,7 @@ static mw_status topk_compose(mw_build *b) {
 
 /* ---- the ops ------------------------------------------------------------------------------ */
 
-#define AXIS                                                                                \
-  {                                                                                         \
-    .name = "axis", .type = MW_AXIS, .offset = offsetof(sort_attrs, axis), .initial = "-1", \
-    .doc = "the axis along which elements are compared"                                     \
-  }
+#define AXIS MW_ATTR(sort_attrs, axis, MW_AXIS, "-1", "the axis along which elements are compared")
 
 static const mw_attr sort_schema[] = {AXIS,
                                       {.name = "descending",

@@ -283,11 +283,6 @@ typedef struct map_job {
   back_loop back;
 } map_job;
 
-static mw_status infer(mw_infer *it) {
-  it->out[0] = it->in[0];
-  return MW_OK;
-}
-
 static void map_chunk(void *arg, int64_t chunk, int worker) {
   const map_job *job = arg;
   const mw_array *x = &job->call->in[0], *y = &job->call->out[0];
@@ -380,7 +375,7 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
       .cases = CASES(row, domain) further,   \
       .inputs = {{"x"}},                     \
       .outputs = {{"y"}},                    \
-      .infer = infer,                        \
+      .infer = mw_infer_like,                \
       .forward = row##_forward,              \
       __VA_ARGS__,                           \
   };
