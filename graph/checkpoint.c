@@ -2,9 +2,9 @@
  *
  * A checkpoint is a view of y, an op that orders (MW_ORDERS), whose other inputs are the boundary:
  * the tensors of which y was made. The walk of the gradient does not go into y. It makes a copy of
- * what lies between, in which after(b, dy) stands for each tensor b of the boundary: the same value,
- * but another node, so that the copy is not merged with the original, and one that is not there
- * before dy is, so that the copy is run when its turn comes in the backward pass. */
+ * what lies between, in which after(b, dy) stands for each tensor b of the boundary: the same
+ * value, but another node, so that the copy is not merged with the original, and one that is not
+ * there before dy is, so that the copy is run when its turn comes in the backward pass. */
 #include "internal.h"
 
 static mw_op_entry *find_orderer(mw_context *ctx) {
@@ -90,8 +90,8 @@ static int borrowed(const mw_node *node) {
   return node->kind == MW_BACKWARD ? node->forward->n_in + node->forward->n_out + 1 : 0;
 }
 
-/* All nodes from y down to the boundary. The node that a backward node differentiates is inside with
- * it, wherever it was made: the copy of the one needs a copy of the other. */
+/* All nodes from y down to the boundary. The node that a backward node differentiates is inside
+ * with it, wherever it was made: the copy of the one needs a copy of the other. */
 static mw_status list_inside(inside *in, mw_tensor *y) {
   mw_status status = enter(in, y->node);
   while (in->depth && !status) {

@@ -18,10 +18,10 @@
  * first (m = 6, n = 25, k = 784, b transposed), for which packing b costs as much as using it, at
  * 35 %. With AVX2's instructions the same core does as well.
  *
- * m and n are cut evenly into tiles of at most that size (m = 10 gives 5 + 5, not 8 + 2), so no tile
- * is too low to hide the latency. The last vector of columns is moved left so that it ends at column
- * n, and its lanes that were computed already are not stored: no element out of bounds is touched,
- * and there is no slow path for the columns that are left over.
+ * m and n are cut evenly into tiles of at most that size (m = 10 gives 5 + 5, not 8 + 2), so no
+ * tile is too low to hide the latency. The last vector of columns is moved left so that it ends at
+ * column n, and its lanes that were computed already are not stored: no element out of bounds is
+ * touched, and there is no slow path for the columns that are left over.
  *
  * a is read in place through its two strides, so transposing it costs nothing. b is read in place
  * too, if it is not transposed and few rows use it; else blocks of it are packed, a vector wide.

@@ -235,9 +235,9 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
   return status;
 }
 
-/* Hands what arrived in an inner walk at x[i] on to to[i], each part for itself, so that the sums are
- * those of a walk without checkpoints. They come together, so that no step needs what was computed
- * again after a step that is nearer to the leaves has run. */
+/* Hands what arrived in an inner walk at x[i] on to to[i], each part for itself, so that the sums
+ * are those of a walk without checkpoints. They come together, so that no step needs what was
+ * computed again after a step that is nearer to the leaves has run. */
 static mw_status hand_on(walk *w, const walk *inner, int n, mw_tensor *const *x,
                          mw_tensor *const *to) {
   mw_tensor **parts = calloc(2 * (size_t)inner->n_parts + 1, sizeof *parts), **owner;
@@ -430,9 +430,9 @@ static mw_status pass(walk *w, mw_node *node) {
   return status;
 }
 
-/* Lets the gradients of the sum over i of <y[i], dy[i]> arrive at x[0 .. n-1]. y[i] may be NULL. With
- * n_stops the walk is partial: it visits nothing below x[0 .. n_stops-1], of which the first n are
- * differentiated in, as if they were independent. */
+/* Lets the gradients of the sum over i of <y[i], dy[i]> arrive at x[0 .. n-1]. y[i] may be NULL.
+ * With n_stops the walk is partial: it visits nothing below x[0 .. n_stops-1], of which the first n
+ * are differentiated in, as if they were independent. */
 static mw_status walk_back(walk *w, int n_y, mw_tensor *const *y, mw_tensor *const *dy, int n,
                            mw_tensor *const *x, int n_stops) {
   mw_status status = MW_OK;

@@ -38,8 +38,8 @@ typedef struct mw_kernel_entry {
 } mw_kernel_entry;
 
 /* An op as a node, a step or the registry has it: never changed once it is in the registry. What
- * replaces the op or adds a kernel to it puts another entry in its place, and retires this one, which
- * stays as long as something was built with it; see replace.c. */
+ * replaces the op or adds a kernel to it puts another entry in its place, and retires this one,
+ * which stays as long as something was built with it; see replace.c. */
 typedef struct mw_op_entry {
   mw_op op; /* a copy, so that an older plugin's shorter struct is complete */
   int refs; /* nodes and steps of programs */
@@ -359,8 +359,9 @@ void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg);
 void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker);
 mw_status mw_threads_prepare(mw_context *ctx, int threads); /* workspaces */
 
-/* build.c: what ops build of other ops. mw_build_gradient() calls f's op's gradient, which fills din
- * (room for f->n_in, zeroed); b holds what it made until mw_build_free(), also after a failure. */
+/* build.c: what ops build of other ops. mw_build_gradient() calls f's op's gradient, which fills
+ * din (room for f->n_in, zeroed); b holds what it made until mw_build_free(), also after a
+ * failure. */
 mw_status mw_build_gradient(mw_node *f, mw_tensor *const *dout, const bool *wanted, mw_tensor **din,
                             mw_build *b);
 /* The outputs of a composition; the node holds its inputs and attributes. */

@@ -257,9 +257,9 @@ typedef struct mw_attr {
   const char *lengths; /* allowed lengths of a list: "1|2|4"; NULL means any */
 } mw_attr;
 
-/* A row of that table: MW_ATTR(settings, eps, MW_FLOAT, "1e-5", "added to the divisor"), for the field
- * eps of the struct settings; what else it has follows, .least = 0, .most = 1. And in a mw_op the
- * table with the struct's size: MW_ATTRS(settings, row, row). */
+/* A row of that table: MW_ATTR(settings, eps, MW_FLOAT, "1e-5", "added to the divisor"), for the
+ * field eps of the struct settings; what else it has follows, .least = 0, .most = 1. And in a mw_op
+ * the table with the struct's size: MW_ATTRS(settings, row, row). */
 #define MW_ATTR(owner, field, kind, text, ...)                                       \
   {                                                                                  \
     .name = #field, .type = kind, .offset = offsetof(owner, field), .initial = text, \

@@ -229,8 +229,8 @@ mw_status mw_eval(mw_context *ctx, int n, mw_tensor *const *tensors) {
   return mw_update(ctx, n, tensors, 0, NULL, NULL);
 }
 
-/* What a program kept by hand holds of a leaf. A random key it has to itself: a new value at each run
- * must not change what the graph, computed otherwise, comes to. */
+/* What a program kept by hand holds of a leaf. A random key it has to itself: a new value at each
+ * run must not change what the graph, computed otherwise, comes to. */
 static mw_tensor *own_leaf(mw_tensor *leaf) {
   if (!leaf->node->draws) return mw_retain(leaf);
   mw_tensor *key = mw_constant(leaf->node->ctx, &leaf->spec, NULL);

@@ -14,18 +14,19 @@
 
 mw_context *face_context(lua_State *L); /* the state's one context */
 /* The thread that last asked for the context: the one to call Lua on from the core. It is NULL when
- * the Lua state is closed, which the context may outlive. Counted: face_caller gives a reference. */
+ * the Lua state is closed, which the context may outlive. Counted: face_caller gives a
+ * reference. */
 typedef struct face_thread {
   int refs;
   lua_State *L;
 } face_thread;
 face_thread *face_caller(lua_State *L);
 void face_caller_release(face_thread *caller);
-/* A thread for one use, known by an address. It is for functions that the core calls while it runs a
- * program: the thread that asked for the run is somewhere inside of it. */
+/* A thread for one use, known by an address. It is for functions that the core calls while it runs
+ * a program: the thread that asked for the run is somewhere inside of it. */
 lua_State *face_own_thread(lua_State *L, const void *key);
-/* Calls run, whose one argument is arg as a light userdata, from a function of an op: an error in it
- * becomes the op's failure. */
+/* Calls run, whose one argument is arg as a light userdata, from a function of an op: an error in
+ * it becomes the op's failure. */
 mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *ctx,
                          lua_CFunction run, void *arg);
 
@@ -81,7 +82,8 @@ void face_push_nested(lua_State *L, int index, mw_dtype dtype);
 /* The op that is named at index; raises. */
 const mw_op *face_check_op(lua_State *L, int index, const char *function);
 int face_declared(const mw_arg *args); /* how many there are */
-/* Applies an op to the arguments from stack index `first` up. Returns how many results it pushed. */
+/* Applies an op to the arguments from stack index `first` up. Returns how many results it
+ * pushed. */
 int face_apply(lua_State *L, const char *op, int first);
 /* Pushes a function that applies the op of that name to its arguments. */
 void face_push_op(lua_State *L, const char *name);

@@ -68,7 +68,7 @@ static mw_status gradient(mw_build *b) {
   return MW_OK;
 }
 
-/* ---- rule(specs of the inputs ...) -> {y = {2, 3}, n = 6} ------------------------------------- */
+/* ---- rule(specs of the inputs ...) -> {y = {2, 3}, n = 6} ------------------------------------ */
 
 typedef struct rule_call {
   mw_infer *it;

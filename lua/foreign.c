@@ -1,7 +1,7 @@
 /* foreign.c: calling C functions from Lua, and Lua functions from C, through libffi.
  *
- * Nothing jumps over C's frames: an error in a callback is kept, the callback returns the value that
- * was set for that, and the error is raised when the C function has returned. */
+ * Nothing jumps over C's frames: an error in a callback is kept, the callback returns the value
+ * that was set for that, and the error is raised when the C function has returned. */
 #include <dlfcn.h>
 #include <ffi.h>
 #include <stdlib.h>

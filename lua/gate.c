@@ -27,7 +27,7 @@
 #define SANITIZED false
 #endif
 
-/* ---- in the process that tests ----------------------------------------------------------------- */
+/* ---- in the process that tests --------------------------------------------------------------- */
 
 static mw_note *note;      /* shared with the process that waits; NULL in any other */
 static int to_parent = -1; /* a pipe */
@@ -148,7 +148,7 @@ static int template_files(lua_State *L) {
   return 1;
 }
 
-/* ---- starting such a process ------------------------------------------------------------------- */
+/* ---- starting such a process ----------------------------------------------------------------- */
 
 static int do_job(lua_State *L) {
   luaL_openlibs(L);

@@ -33,7 +33,7 @@ static const char *input_name(const mw_op *op, int i) {
   return op->inputs[i < n ? i : n - 1].name;
 }
 
-/* ---- infer(specs of the inputs ..., attrs) -> {shape = {2, 3}, dtype = "f32"} ... --------------- */
+/* ---- infer(specs of the inputs ..., attrs) -> {shape = {2, 3}, dtype = "f32"} ... ------------ */
 
 static void push_spec(lua_State *L, const void *state, int i) {
   face_push_spec(L, &((const mw_infer *)state)->in[i]);
@@ -115,9 +115,9 @@ mw_status face_kernel_infer(mw_infer *it) {
   return face_call_back(d->caller, it->host, it->context, call_infer, it);
 }
 
-/* ---- forward(inputs ..., outputs ..., attrs) ---------------------------------------------------- */
+/* ---- forward(inputs ..., outputs ..., attrs) ------------------------------------------------- */
 
-/* ---- backward(inputs ..., outputs ..., douts ..., dins ..., attrs) ------------------------------ */
+/* ---- backward(inputs ..., outputs ..., douts ..., dins ..., attrs) --------------------------- */
 
 typedef struct buffers {
   const mw_op *op;
@@ -203,7 +203,8 @@ static mw_status run_inside(void *state, bool gradient, const mw_spec *spec, voi
   return MW_OK;
 }
 
-/* As a hook that lasts as long as the call: what a run inside a run would overwrite is put aside. */
+/* As a hook that lasts as long as the call: what a run inside a run would overwrite is put
+ * aside. */
 mw_status face_kernel_run(const mw_call *call) {
   const definition *d = call->op->data;
   if (!d->caller->L) return mw_fail(call, "its Lua state is closed");
@@ -218,7 +219,7 @@ mw_status face_kernel_run(const mw_call *call) {
   return status ? status : r.status;
 }
 
-/* ---- gradient(inputs ..., outputs ..., gradients of the outputs ..., attrs) -> gradients ... ------ */
+/* ---- gradient(inputs ..., outputs ..., gradients of the outputs ..., attrs) -> gradients ... - */
 
 static void push_in(lua_State *L, const void *state, int i) {
   face_push_tensor(L, ((const mw_build *)state)->in[i]);

@@ -271,8 +271,8 @@ static mw_c_type check_type(lua_State *L, int index, const char *function) {
   return MW_C_VOID;
 }
 
-/* m:view(n, type?, first?): n elements of the same memory, from the first on. Of memory whose length
- * is known no more than that; else the caller says what nobody can check. */
+/* m:view(n, type?, first?): n elements of the same memory, from the first on. Of memory whose
+ * length is known no more than that; else the caller says what nobody can check. */
 static int memory_view(lua_State *L) {
   const foreign_memory *m = check_memory(L, 1, "view");
   const lua_Integer n = face_check_integer(L, 2, "view", "n");

@@ -45,8 +45,8 @@ typedef real wrap;
 #define OF_FLOATS(ROW) \
   ROW(div, "/", 0, a / b, dy / b, -dy * y / b, NORMAL, POSITIVE, \
       "Quotient: y = a / b; infinite where b is 0, NaN where a is 0 too.") \
-  ROW(pow, NULL, 0, power(a, b), dy * pow_slope(a, b), dy * (a == 0 ? 0 : y * log(a == 0 ? 1 : a)), \
-      POSITIVE, NORMAL, \
+  ROW(pow, NULL, 0, power(a, b), dy * pow_slope(a, b), \
+      dy * (a == 0 ? 0 : y * log(a == 0 ? 1 : a)), POSITIVE, NORMAL, \
       "Power: y = a^b; 1 where b is 0, NaN where a is negative and b not whole. The gradient in " \
       "b is 0 where a is 0, NaN where a is negative.") \
   ROW(pow_slope, NULL, 0, b == 0 ? 0 : b * power(a, b - 1), \

@@ -130,8 +130,9 @@ static mw_status bce_compose(mw_build *b) {
   return reduced(b, weighted(b, mw_formula(b, formula)));
 }
 
-/* -ln sigmoid(x) = softplus(-x), and -ln(1 - sigmoid(x)) = softplus(x). The latter is softplus(-x) + x
- * as well, but that loses the small loss, and gradient, of a clear and right answer to rounding. */
+/* -ln sigmoid(x) = softplus(-x), and -ln(1 - sigmoid(x)) = softplus(x). The latter is softplus(-x)
+ * + x as well, but that loses the small loss, and gradient, of a clear and right answer to
+ * rounding. */
 static mw_status bce_with_logits_compose(mw_build *b) {
   const char *formula = b->in[POS_WEIGHT]
                             ? "pos_weight * target * softplus(-x) + (1 - target) * softplus(x)"

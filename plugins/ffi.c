@@ -52,7 +52,8 @@ static void binding_free(void *owned) {
 
 /* ---- the signature ------------------------------------------------------------------------- */
 
-/* Of the types that a signature may have, an op has those of tensors, and void* among its numbers. */
+/* Of the types that a signature may have, an op has those of tensors, and void* among its
+ * numbers. */
 static const char *check_types(const mw_signature *s) {
   const mw_c_parameter *result = &s->result;
   if (result->pointer) return "no pointer can be returned";

@@ -1,6 +1,6 @@
 /* gate.c: runs of a program in which every call of an op's kernel is looked at closely: its arrays
- * between guard pages and its inputs read-only, what it has to write filled with a pattern, chunks of
- * parallel loops in an order that shows what depends on it. */
+ * between guard pages and its inputs read-only, what it has to write filled with a pattern, chunks
+ * of parallel loops in an order that shows what depends on it. */
 #include "gate.h"
 
 #include <dlfcn.h>
@@ -12,7 +12,7 @@
 
 #include "../graph/internal.h"
 
-/* ---- parallel loops: one chunk after the other, but in an order of our choice ----------------- */
+/* ---- parallel loops: one chunk after the other, but in an order of our choice ---------------- */
 
 static int workers = 1;
 
@@ -24,7 +24,7 @@ static void parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg) {
     for (int64_t c = chunks - 1; c >= 0; c--) run(arg, c, (int)(c % workers));
 }
 
-/* ---- memory that is short --------------------------------------------------------------------- */
+/* ---- memory that is short -------------------------------------------------------------------- */
 
 typedef struct hoard {
   void *first; /* a chain of all that malloc() had to give */
@@ -63,7 +63,7 @@ static void hoard_free(hoard *h) {
   }
 }
 
-/* ---- one call ---------------------------------------------------------------------------------- */
+/* ---- one call -------------------------------------------------------------------------------- */
 
 /* The arrays of one call, then its saved bytes, its scratch and that of its workers. */
 typedef struct guarded {
@@ -216,7 +216,7 @@ static mw_status run_guarded(const mw_gate *gate, const mw_program *p, mw_step *
   return status;
 }
 
-/* ---- a program --------------------------------------------------------------------------------- */
+/* ---- a program ------------------------------------------------------------------------------- */
 
 /* A call of another op: its arrays are the store itself. */
 static mw_status run_plainly(const mw_program *p, mw_step *step, char **store) {
@@ -303,7 +303,7 @@ mw_status mw_gate_run(mw_context *ctx, const mw_gate *gate, int n, mw_tensor *co
   return status;
 }
 
-/* ---- what a plugin was built against ------------------------------------------------------------ */
+/* ---- what a plugin was built against --------------------------------------------------------- */
 
 static struct {
   uint32_t abi;

@@ -18,9 +18,9 @@ typedef struct mw_gate {
   mw_note *note;         /* what runs is written there */
 } mw_gate;
 
-/* Computes tensors in a program of its own: results[i] is a new constant, tensors[i] stays as it is.
- * Each call has its arrays in guarded memory, the inputs read-only. calls, unless NULL, receives how
- * many were looked at; kernel, unless NULL, the name of the last one's kernel. */
+/* Computes tensors in a program of its own: results[i] is a new constant, tensors[i] stays as it
+ * is. Each call has its arrays in guarded memory, the inputs read-only. calls, unless NULL,
+ * receives how many were looked at; kernel, unless NULL, the name of the last one's kernel. */
 mw_status mw_gate_run(mw_context *ctx, const mw_gate *gate, int n, mw_tensor *const *tensors,
                       mw_tensor **results, int *calls, const char **kernel);
 

@@ -11,11 +11,11 @@
  * mw_error() names the path and the reason. */
 MW_EXPORT mw_status mw_plugin_load(mw_context *ctx, const char *path, const char **names);
 
-/* Puts the library at path in the place of the plugin that was loaded from origin: tensors, programs
- * and networks that exist use the new code when they run next. Attributes of calls that exist go by
- * their names, and a call that the new op does not fit fails when it is run, with the reason; ops
- * that the new library does not have are gone. On failure everything is as before. names is as
- * above, and the old texts are gone. The old library is closed
+/* Puts the library at path in the place of the plugin that was loaded from origin: tensors,
+ * programs and networks that exist use the new code when they run next. Attributes of calls that
+ * exist go by their names, and a call that the new op does not fit fails when it is run, with the
+ * reason; ops that the new library does not have are gone. On failure everything is as before.
+ * names is as above, and the old texts are gone. The old library is closed
  * by a later load or reload, once nothing is left that was built with it. */
 MW_EXPORT mw_status mw_plugin_reload(mw_context *ctx, const char *origin, const char *path,
                                      const char **names);

@@ -1,7 +1,8 @@
 /* local_response_norm.c: each value is divided by a power of the squares of its neighbours in other
  * channels (Krizhevsky, Sutskever, Hinton, 2012): y = x s^-beta, s = k + alpha/size sum x^2.
  *
- * Forward keeps s for backward: `saved` is memory of the op's own, that is there between the two. */
+ * Forward keeps s for backward: `saved` is memory of the op's own, that is there between the
+ * two. */
 #include <moonwalk.h>
 #include <tgmath.h>
 

@@ -29,8 +29,8 @@ static mw_status infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* Writes every element of y, and nothing else; allocates nothing. A shape that is empty has count 0.
- * For work that is worth several threads see mw_parallel(). */
+/* Writes every element of y, and nothing else; allocates nothing. A shape that is empty has count
+ * 0. For work that is worth several threads see mw_parallel(). */
 static mw_status forward(const mw_call *call) {
   const scale_attrs *a = call->attrs;
   const real *x = call->in[0].data;

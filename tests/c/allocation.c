@@ -9,7 +9,7 @@
 #include "tests/tap.h"
 #include "tests/c/testops.h"
 
-/* ---- the allocator ----------------------------------------------------------------------------- */
+/* ---- the allocator --------------------------------------------------------------------------- */
 
 static int64_t live;      /* blocks */
 static int64_t countdown; /* allocations until one fails; 0: none does */
@@ -59,7 +59,7 @@ void __wrap_free(void *block) {
   __real_free(block);
 }
 
-/* ---- pieces of work: true when all of it was done ---------------------------------------------- */
+/* ---- pieces of work: true when all of it was done -------------------------------------------- */
 
 typedef struct work {
   const char *name;
@@ -243,7 +243,7 @@ static bool run_plugin(mw_context *ctx) {
   return good;
 }
 
-/* ---- each allocation in turn ------------------------------------------------------------------- */
+/* ---- each allocation in turn ----------------------------------------------------------------- */
 
 static const mw_op t_swish = {.name = "t_swish",
                               .version = 1,

@@ -190,7 +190,7 @@ static void test_linear(mw_context *ctx) {
   mw_release(x);
 }
 
-/* ---- what is refused at registration ---------------------------------------------------------- */
+/* ---- what is refused at registration --------------------------------------------------------- */
 
 static void test_registration(mw_context *ctx) {
   mw_op op = {.name = "t_none",
