@@ -344,7 +344,7 @@ install: all
 	install -m 755 $(BUILD)/libmoonwalk.so $(lib)/libmoonwalk.so.$(VERSION)
 	ln -sf libmoonwalk.so.$(VERSION) $(lib)/libmoonwalk.so.$(MAJOR)
 	ln -sf libmoonwalk.so.$(MAJOR) $(lib)/libmoonwalk.so
-	install -m 644 graph/moonwalk.h $(DESTDIR)$(PREFIX)/include/moonwalk.h
+	install -m 644 graph/moonwalk.h graph/vector.h $(DESTDIR)$(PREFIX)/include/
 	cp -R lua/moonwalk lua/examples $(share)/lua/
 	install -m 644 $(wildcard plugins/template/*) $(share)/template/
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \

@@ -1,6 +1,6 @@
 /* gemm.c: the matrix product of one thread, for one element type and one instruction level.
  *
- * c[m,n] = op(a)[m,k] op(b)[k,n] is computed in tiles of ROWS rows by VECTORS vectors of LANES
+ * c[m,n] = op(a)[m,k] op(b)[k,n] is computed in tiles of ROWS rows by VECTORS vectors of MW_LANES
  * columns, which stay in registers while the loop over k runs. One step of that loop loads VECTORS
  * vectors of b, broadcasts ROWS elements of a, and does ROWS * VECTORS fused multiply-adds:
  *
@@ -28,29 +28,22 @@
  * No product is skipped because a factor is 0: infinities and NaN go through. */
 #include "gemm.h"
 
-#include <string.h>
+#include "vector.h"
 
 #ifndef MW_GEMM
 #define MW_GEMM mw_gemm_here
 #endif
 extern const mw_gemm_kernel MW_GEMM;
 
-#if defined __AVX512F__
+#if MW_VECTOR_BYTES == 64
 enum { ROWS = 8, VECTORS = 3 };
-#define MW_VECTOR_BYTES 64
 #elif defined __AVX__
 enum { ROWS = 6, VECTORS = 2 };
-#define MW_VECTOR_BYTES 32
 #elif defined __aarch64__
 enum { ROWS = 8, VECTORS = 2 };
-#define MW_VECTOR_BYTES 16
 #else
 enum { ROWS = 4, VECTORS = 2 };
-#define MW_VECTOR_BYTES 16
 #endif
-
-typedef real vector __attribute__((vector_size(MW_VECTOR_BYTES)));
-enum { LANES = MW_VECTOR_BYTES / (int)sizeof(real) };
 
 /* A block of b is BLOCK_K by BLOCK_N elements, 512 KiB: with BLOCK_M rows of a it stays in a
  * second-level cache of 1 MiB. */
@@ -60,20 +53,6 @@ enum {
   BLOCK_K = 256,
   PACK_M = 48, /* from so many rows on, packing b costs less than it gains */
 };
-
-#if defined __clang__
-#define MW_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define MW_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-static inline vector load(const real *from) {
-  vector v;
-  memcpy(&v, from, sizeof v);
-  return v;
-}
-
-static inline void store(real *to, vector v) { memcpy(to, &v, sizeof v); }
 
 /* What one tile reads and writes. b[j] and c[j] are the first rows of the j-th vector. */
 typedef struct tile {
@@ -88,25 +67,25 @@ typedef struct tile {
   bool accumulate;
 } tile;
 
-static inline void put(real *c, vector v, int64_t first, int64_t end, bool accumulate) {
-  if (first == 0 && end == LANES) {
-    store(c, accumulate ? load(c) + v : v);
+static inline void put(real *c, mw_vector v, int64_t first, int64_t end, bool accumulate) {
+  if (first == 0 && end == MW_LANES) {
+    mw_store(c, accumulate ? mw_load(c) + v : v);
     return;
   }
-  real lane[LANES];
-  store(lane, v);
+  real lane[MW_LANES];
+  mw_store(lane, v);
   for (int64_t l = first; l < end; l++) c[l] = accumulate ? c[l] + lane[l] : lane[l];
 }
 
 /* rows and vectors are constants where this is inlined, so sum[][] becomes registers. */
 static inline __attribute__((always_inline)) void multiply(int rows, int vectors, const tile *t) {
-  vector sum[ROWS][VECTORS] = {0};
+  mw_vector sum[ROWS][VECTORS] = {0};
   const real *a = t->a, *b[VECTORS];
   for (int j = 0; j < vectors; j++) b[j] = t->b[j];
   const int64_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
   for (int64_t p = 0; p < t->k; p++) {
-    vector bp[VECTORS];
-    for (int j = 0; j < vectors; j++) bp[j] = load(b[j] + p * b_step);
+    mw_vector bp[VECTORS];
+    for (int j = 0; j < vectors; j++) bp[j] = mw_load(b[j] + p * b_step);
     MW_UNROLL for (int i = 0; i < rows; i++) {
       const real ai = a[i * a_row];
       for (int j = 0; j < vectors; j++) sum[i][j] += ai * bp[j];
@@ -115,7 +94,8 @@ static inline __attribute__((always_inline)) void multiply(int rows, int vectors
   }
   MW_UNROLL for (int i = 0; i < rows; i++) MW_UNROLL for (int j = 0; j < vectors; j++) {
     const bool last = j == vectors - 1;
-    put(t->c[j] + i * t->ldc, sum[i][j], last ? t->first : 0, last ? t->end : LANES, t->accumulate);
+    put(t->c[j] + i * t->ldc, sum[i][j], last ? t->first : 0, last ? t->end : MW_LANES,
+        t->accumulate);
   }
 }
 
@@ -123,7 +103,7 @@ static inline __attribute__((always_inline)) void multiply_rows(int rows, int ve
                                                                 const tile *t) {
   if (vectors == 1) multiply(rows, 1, t);
   else if (vectors == 2) multiply(rows, 2, t);
-#if defined __AVX512F__
+#if MW_VECTOR_BYTES == 64
   else multiply(rows, 3, t);
 #endif
 }
@@ -138,7 +118,7 @@ static void multiply_tile(int rows, int vectors, const tile *t) {
     case 5: multiply_rows(5, vectors, t); break;
     case 6: multiply_rows(6, vectors, t); break;
 #endif
-#if defined __AVX512F__ || defined __aarch64__
+#if MW_VECTOR_BYTES == 64 || defined __aarch64__
     case 7: multiply_rows(7, vectors, t); break;
     case 8: multiply_rows(8, vectors, t); break;
 #endif
@@ -147,65 +127,28 @@ static void multiply_tile(int rows, int vectors, const tile *t) {
 
 /* ---- packing b --------------------------------------------------------------------------- */
 
-/* The interleaving of the first, and of the second, halves of two vectors. */
-#if MW_VECTOR_BYTES == 64 && !defined MW_REAL_F64
-#define MW_FIRST 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define MW_SECOND 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif MW_VECTOR_BYTES == 64 || (MW_VECTOR_BYTES == 32 && !defined MW_REAL_F64)
-#define MW_FIRST 0, 8, 1, 9, 2, 10, 3, 11
-#define MW_SECOND 4, 12, 5, 13, 6, 14, 7, 15
-#elif MW_VECTOR_BYTES == 32 || !defined MW_REAL_F64
-#define MW_FIRST 0, 4, 1, 5
-#define MW_SECOND 2, 6, 3, 7
-#else
-#define MW_FIRST 0, 2
-#define MW_SECOND 1, 3
-#endif
-
-#if defined __clang__ || __GNUC__ >= 12
-#define MW_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#if defined MW_REAL_F64
-typedef int64_t lanes __attribute__((vector_size(MW_VECTOR_BYTES)));
-#else
-typedef int32_t lanes __attribute__((vector_size(MW_VECTOR_BYTES)));
-#endif
-#define MW_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (lanes){__VA_ARGS__})
-#endif
-
-/* Transposes LANES rows. Interleaving row i with row i + LANES/2 moves the highest bit of the row
- * number to the lowest of the lane number; doing it log2(LANES) times exchanges the two. */
-static inline __attribute__((always_inline)) void transpose(vector row[LANES]) {
-  for (int bit = 1; bit < LANES; bit *= 2) {
-    vector next[LANES];
-    for (int i = 0; i < LANES / 2; i++) {
-      next[2 * i] = MW_SHUFFLE(row[i], row[i + LANES / 2], MW_FIRST);
-      next[2 * i + 1] = MW_SHUFFLE(row[i], row[i + LANES / 2], MW_SECOND);
-    }
-    for (int i = 0; i < LANES; i++) row[i] = next[i];
-  }
-}
-
-/* to[k, LANES] = the first `columns` columns of b[k, .], and zeros beyond them. */
+/* to[k, MW_LANES] = the first `columns` columns of b[k, .], and zeros beyond them. */
 static void pack_plain(real *to, const real *b, int64_t ldb, int64_t k, int64_t columns) {
-  if (columns == LANES)
-    for (int64_t p = 0; p < k; p++) store(to + p * LANES, load(b + p * ldb));
+  if (columns == MW_LANES)
+    for (int64_t p = 0; p < k; p++) mw_store(to + p * MW_LANES, mw_load(b + p * ldb));
   else
     for (int64_t p = 0; p < k; p++)
-      for (int64_t l = 0; l < LANES; l++) to[p * LANES + l] = l < columns ? b[p * ldb + l] : 0;
+      for (int64_t l = 0; l < MW_LANES; l++)
+        to[p * MW_LANES + l] = l < columns ? b[p * ldb + l] : 0;
 }
 
 /* The same for b stored as [., k]. */
 static void pack_transposed(real *to, const real *b, int64_t ldb, int64_t k, int64_t columns) {
   int64_t p = 0;
-  for (; p + LANES <= k; p += LANES) {
-    vector row[LANES];
-    for (int l = 0; l < LANES; l++) row[l] = l < columns ? load(b + l * ldb + p) : (vector){0};
-    transpose(row);
-    for (int l = 0; l < LANES; l++) store(to + (p + l) * LANES, row[l]);
+  for (; p + MW_LANES <= k; p += MW_LANES) {
+    mw_vector row[MW_LANES];
+    for (int l = 0; l < MW_LANES; l++)
+      row[l] = l < columns ? mw_load(b + l * ldb + p) : (mw_vector){0};
+    mw_transpose(row);
+    for (int l = 0; l < MW_LANES; l++) mw_store(to + (p + l) * MW_LANES, row[l]);
   }
   for (; p < k; p++)
-    for (int64_t l = 0; l < LANES; l++) to[p * LANES + l] = l < columns ? b[l * ldb + p] : 0;
+    for (int64_t l = 0; l < MW_LANES; l++) to[p * MW_LANES + l] = l < columns ? b[l * ldb + p] : 0;
 }
 
 /* ---- the product ------------------------------------------------------------------------- */
@@ -217,14 +160,14 @@ typedef struct part {
   const real *packed; /* the part's b, vector after vector; NULL: read in place */
 } part;
 
-static int64_t vectors_of(int64_t columns) { return (columns + LANES - 1) / LANES; }
+static int64_t vectors_of(int64_t columns) { return (columns + MW_LANES - 1) / MW_LANES; }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The column where vector j of a part starts: further left than its place if it would not end
  * within the part otherwise, but never left of column 0. */
 static int64_t column_of(const part *w, int64_t j) {
-  const int64_t column = least(w->n0 + j * LANES, w->n1 - LANES);
+  const int64_t column = least(w->n0 + j * MW_LANES, w->n1 - MW_LANES);
   return column > 0 ? column : 0;
 }
 
@@ -236,19 +179,19 @@ static void run_columns(const part *w, int64_t j0, int64_t j1) {
   tile t = {.k = k,
             .a_row = g->transpose_a ? 1 : g->lda,
             .a_step = g->transpose_a ? g->lda : 1,
-            .b_step = w->packed ? LANES : g->ldb,
+            .b_step = w->packed ? MW_LANES : g->ldb,
             .ldc = g->ldc,
             .accumulate = g->accumulate || w->k0 > 0};
   /* Lanes that were computed before may be stored again with the same bits, but not added. */
   const int64_t last = column_of(w, j1 - 1);
-  if (t.accumulate || last < w->n0) t.first = w->n0 + (j1 - 1) * LANES - last;
-  t.end = least(LANES, w->n1 - last);
+  if (t.accumulate || last < w->n0) t.first = w->n0 + (j1 - 1) * MW_LANES - last;
+  t.end = least(MW_LANES, w->n1 - last);
   for (int64_t i = 0; i < tiles; i++) {
     const int64_t first = w->m0 + m * i / tiles, end = w->m0 + m * (i + 1) / tiles;
     t.a = a + first * t.a_row + w->k0 * t.a_step;
     for (int64_t j = j0; j < j1; j++) {
       const int64_t column = column_of(w, j);
-      t.b[j - j0] = w->packed ? w->packed + j * k * LANES : b + w->k0 * g->ldb + column;
+      t.b[j - j0] = w->packed ? w->packed + j * k * MW_LANES : b + w->k0 * g->ldb + column;
       t.c[j - j0] = (real *)g->c + first * g->ldc + column;
     }
     multiply_tile((int)(end - first), (int)(j1 - j0), &t);
@@ -265,15 +208,15 @@ static void pack(const part *w, real *to) {
   const mw_gemm *g = w->product;
   const real *b = g->b;
   const int64_t k = w->k1 - w->k0, vectors = vectors_of(w->n1 - w->n0);
-  for (int64_t j = 0; j < vectors; j++, to += k * LANES) {
-    const int64_t column = column_of(w, j), columns = least(LANES, w->n1 - column);
+  for (int64_t j = 0; j < vectors; j++, to += k * MW_LANES) {
+    const int64_t column = column_of(w, j), columns = least(MW_LANES, w->n1 - column);
     if (g->transpose_b) pack_transposed(to, b + column * g->ldb + w->k0, g->ldb, k, columns);
     else pack_plain(to, b + w->k0 * g->ldb + column, g->ldb, k, columns);
   }
 }
 
 static void run(const mw_gemm *g, void *workspace) {
-  const bool packs = g->transpose_b || g->n < LANES || g->m >= PACK_M;
+  const bool packs = g->transpose_b || g->n < MW_LANES || g->m >= PACK_M;
   const int64_t blocks_k = g->k > 0 ? (g->k + BLOCK_K - 1) / BLOCK_K : 1;
   part w = {.product = g, .packed = packs ? workspace : NULL};
   for (w.n0 = 0; w.n0 < g->n; w.n0 = w.n1) {
