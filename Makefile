@@ -92,7 +92,7 @@ KERNELS := $(foreach level,$(LEVELS),$(patsubst %,$(BUILD)/%.$(level).o,$(subst 
 
 CORE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(C_FILES)) $(KERNELS) $(BUILD)/shipped.o
 FACE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(COMMAND_FILES),$(FACE_FILES))) \
-  $(BUILD)/lua_modules.o $(BUILD)/template.o
+  $(BUILD)/lua_modules.o $(BUILD)/headers.o $(BUILD)/template.o
 COMMAND_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMAND_FILES))
 
 PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUILD)/libmoonwalk.so
@@ -196,21 +196,26 @@ $(BUILD)/embed: tools/embed.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O1 $< -o $@
 
-$(BUILD)/lua_modules.c: $(BUILD)/embed $(LUA_FILES) graph/moonwalk.h $(BUILD)/objects
+$(BUILD)/lua_modules.c: $(BUILD)/embed $(LUA_FILES) $(BUILD)/objects
 	$(call say,GEN,$@)
-	$(Q)$(BUILD)/embed graph/moonwalk.h lua $(LUA_FILES) >$@
+	$(Q)$(BUILD)/embed lua $(LUA_FILES) >$@
 
 $(BUILD)/lua_modules.o: $(BUILD)/lua_modules.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(C_FLAGS) $(LUA_CFLAGS) $(DEPENDENCIES) -c $< -o $@
 
-# The files that `moonwalk plugin new` writes, likewise.
-TEMPLATES := $(sort $(wildcard plugins/template/*))
-$(BUILD)/template.c: tools/template.sh $(TEMPLATES) $(BUILD)/objects
+# What plugins are compiled with, and the files that `moonwalk plugin new` writes, likewise.
+HEADERS := graph/moonwalk.h graph/vector.h
+$(BUILD)/headers.c: tools/texts.sh $(HEADERS) $(BUILD)/objects
 	$(call say,GEN,$@)
-	$(Q)sh tools/template.sh $(TEMPLATES) >$@
+	$(Q)sh tools/texts.sh face_headers $(HEADERS) >$@
 
-$(BUILD)/template.o: $(BUILD)/template.c $(BUILD)/flags
+TEMPLATES := $(sort $(wildcard plugins/template/*))
+$(BUILD)/template.c: tools/texts.sh $(TEMPLATES) $(BUILD)/objects
+	$(call say,GEN,$@)
+	$(Q)sh tools/texts.sh face_templates $(TEMPLATES) >$@
+
+$(BUILD)/headers.o $(BUILD)/template.o: %.o: %.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(C_FLAGS) $(LUA_CFLAGS) $(DEPENDENCIES) -c $< -o $@
 
@@ -237,7 +242,7 @@ $(BUILD)/libmoonwalk.so: $(CORE_OBJECTS) $(BUILD)/objects
 	@ln -sf libmoonwalk.so $@.$(MAJOR)
 
 # A plugin is one file, compiled for both element types.
-$(BUILD)/plugins/%.so: plugins/examples/%.c graph/moonwalk.h $(BUILD)/flags
+$(BUILD)/plugins/%.so: plugins/examples/%.c $(HEADERS) $(BUILD)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(KERNEL_FLAGS) -DMW_REAL_F32 -c $< -o $(@:.so=.f32.o)
@@ -246,7 +251,7 @@ $(BUILD)/plugins/%.so: plugins/examples/%.c graph/moonwalk.h $(BUILD)/flags
 
 # A shipped op built alone is a plugin too. The tests load some beside the shipped ones, under
 # other names.
-$(BUILD)/alone/%.so: ops/%.c graph/moonwalk.h $(BUILD)/flags
+$(BUILD)/alone/%.so: ops/%.c $(HEADERS) $(BUILD)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)sed 's/^    \.\(name\|op\) = "/&alone_/' $< >$(@:.so=.c)
@@ -344,7 +349,7 @@ install: all
 	install -m 755 $(BUILD)/libmoonwalk.so $(lib)/libmoonwalk.so.$(VERSION)
 	ln -sf libmoonwalk.so.$(VERSION) $(lib)/libmoonwalk.so.$(MAJOR)
 	ln -sf libmoonwalk.so.$(MAJOR) $(lib)/libmoonwalk.so
-	install -m 644 graph/moonwalk.h graph/vector.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(HEADERS) $(DESTDIR)$(PREFIX)/include/
 	cp -R lua/moonwalk lua/examples $(share)/lua/
 	install -m 644 $(wildcard plugins/template/*) $(share)/template/
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \

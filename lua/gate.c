@@ -141,7 +141,7 @@ static int hash(lua_State *L) {
 /* core.template() -> {["scale.c"] = text, ...}: the files that `moonwalk plugin new` writes */
 static int template_files(lua_State *L) {
   lua_newtable(L);
-  for (const face_template *file = face_templates; file->name; file++) {
+  for (const face_text *file = face_templates; file->name; file++) {
     lua_pushstring(L, file->text);
     lua_setfield(L, -2, file->name);
   }

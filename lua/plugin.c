@@ -80,15 +80,22 @@ static int installed(lua_State *L) {
   return 2;
 }
 
-/* core.header() -> the text of moonwalk.h */
-static int header(lua_State *L) {
-  lua_pushstring(L, face_header);
+/* core.headers() -> {"moonwalk.h", its text, "vector.h", its text} */
+static int headers(lua_State *L) {
+  lua_newtable(L);
+  lua_Integer i = 1;
+  for (const face_text *file = face_headers; file->name; file++) {
+    lua_pushstring(L, file->name);
+    lua_rawseti(L, -2, i++);
+    lua_pushstring(L, file->text);
+    lua_rawseti(L, -2, i++);
+  }
   return 1;
 }
 
 static const luaL_Reg functions[] = {
     {"file_stamp", file_stamp},
-    {"header", header},
+    {"headers", headers},
     {"installed", installed},
     {"plugin_generation", plugin_generation},
     {"plugin_list", plugin_list},

@@ -29,6 +29,12 @@ function compiler.hash(text)
   return ("%016x"):format(core.hash(text))
 end
 
+---The texts of the headers, on which depends what is compiled with them.
+---@return string
+function compiler.headers()
+  return table.concat(core.headers(), "\0")
+end
+
 ---All bytes of a file, or nil and why not.
 ---@param path string
 ---@return string? text, string? problem
@@ -97,7 +103,10 @@ function compiler.build(cc, source, label, path)
   local folder = pipe and pipe:read "l"
   if pipe then pipe:close() end
   if not folder then return nil, "mktemp cannot make a folder" end
-  local done, problem = compiler.write(folder .. "/moonwalk.h", core.header())
+  local headers, done, problem = core.headers(), true, nil
+  for i = 1, #headers, 2 do
+    if done then done, problem = compiler.write(folder .. "/" .. headers[i], headers[i + 1]) end
+  end
   if done then
     done, problem = compiler.write(folder .. "/op.c", ("#line 1 %q\n%s\n"):format(label, source))
   end
@@ -133,7 +142,7 @@ function compiler.library(source, label)
   local cache = check(shell.cache_folder(),
     "there is no cache folder: neither HOME nor XDG_CACHE_HOME is set")
   local path = ("%s/plugins/%s.so"):format(cache,
-    compiler.hash(table.concat({source, core.header(), cc, compiler.FLAGS}, "\0")))
+    compiler.hash(table.concat({source, compiler.headers(), cc, compiler.FLAGS}, "\0")))
   if not core.file_stamp(path) then check(compiler.build(cc, source, label or "C text", path)) end
   return path
 end

@@ -119,7 +119,7 @@ end
 local function verdict_path(path, seconds)
   local cache, bytes = shell.cache_folder(), compiler.read(path)
   if not cache or not bytes then return nil end
-  local key = table.concat({bytes, core.version, compiler.hash(core.header()), RULES, seconds},
+  local key = table.concat({bytes, core.version, compiler.hash(compiler.headers()), RULES, seconds},
     "\0")
   return ("%s/verdicts/%s.json"):format(cache, compiler.hash(key))
 end

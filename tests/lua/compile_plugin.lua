@@ -42,6 +42,24 @@ local integers = "/* real: i32 */\n" .. named("c_integer"):gsub("derivative = {.
 mw.plugin.compile(integers)
 t.is(mw.c_integer(mw.tensor({3}, "i32")):totable()[1], 27, "for the types in its line `real:`")
 
+-- The vectors of vector.h.
+mw.plugin.compile((named("c_vector"):gsub("<moonwalk.h>", "<vector.h>"):gsub("  for .-\n", [[
+  int64_t i = 0, n = call->in[0].count;
+  for (; i + MW_LANES <= n; i += MW_LANES) {
+    const mw_vector v = mw_load(x + i);
+    mw_store(y + i, v * v * v);
+  }
+  for (; i < n; i++) y[i] = x[i] * x[i] * x[i];
+]])))
+local many = {}
+for i = 1, 37 do many[i] = i - 20 end
+for _, dtype in ipairs {"f32", "f64"} do
+  local got = mw.c_vector(mw.tensor(many, dtype)):totable()
+  local right = #got == 37
+  for i, value in ipairs(many) do right = right and got[i] == value ^ 3 end
+  t.ok(right, "a plugin may include vector.h: " .. dtype)
+end
+
 -- The library is found again: a second process needs no compiler.
 local script = folder.put("again.lua", ([[
 local mw = require "moonwalk"
@@ -52,7 +70,7 @@ t.is(pipe:read "a", "27.0\n", "another process")
 pipe:close()
 local list = assert(io.popen(("ls '%s/moonwalk/plugins' | wc -l")
   :format(os.getenv "XDG_CACHE_HOME")))
-t.is(tonumber(list:read "a"), 4, "four libraries are kept, and nothing besides")
+t.is(tonumber(list:read "a"), 5, "five libraries are kept, and nothing besides")
 list:close()
 
 local function refused(message, source) t.refuses(message, mw.plugin.compile, source) end

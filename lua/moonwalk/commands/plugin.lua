@@ -133,7 +133,7 @@ local function library_of(command, path)
   if not source then fail("%s: %s", command, problem) end
   local cc = compiler.find()
   local target = ("%s/plugins/%s.so"):format(cache, compiler.hash(table.concat(
-    {source, core.header(), cc or "", compiler.FLAGS, "build"}, "\0")))
+    {source, compiler.headers(), cc or "", compiler.FLAGS, "build"}, "\0")))
   if not exists(target) then build_library(path, target) end
   return target
 end
