@@ -85,6 +85,16 @@ void mw_context_free(mw_context *ctx) {
 
 const char *mw_error(const mw_context *ctx) { return ctx->error; }
 
+static _Thread_local char *diverted;
+
+char *mw_error_divert(char *to) {
+  char *before = diverted;
+  diverted = to;
+  return before;
+}
+
+char *mw_error_here(mw_context *ctx) { return diverted ? diverted : ctx->error; }
+
 mw_status mw_set_error(mw_context *ctx, const char *format, ...) {
   /* The arguments may point into the message that is being replaced. */
   char text[MW_ERROR_TEXT];
@@ -92,17 +102,18 @@ mw_status mw_set_error(mw_context *ctx, const char *format, ...) {
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  memcpy(ctx->error, text, sizeof text);
+  memcpy(mw_error_here(ctx), text, sizeof text);
   return MW_FAILED;
 }
 
 void mw_prefix_error(mw_context *ctx, const char *name) {
-  mw_set_error(ctx, "%s: %.*s", name, MW_ERROR_TEXT - 64, ctx->error);
+  mw_set_error(ctx, "%s: %.*s", name, MW_ERROR_TEXT - 64, mw_error_here(ctx));
 }
 
 void mw_append_error(mw_context *ctx, const char *text) {
-  size_t length = strlen(ctx->error);
-  snprintf(ctx->error + length, sizeof ctx->error - length, "%s", text);
+  char *error = mw_error_here(ctx);
+  const size_t length = strlen(error);
+  snprintf(error + length, MW_ERROR_TEXT - length, "%s", text);
 }
 
 mw_status mw_no_memory(mw_context *ctx) { return mw_set_error(ctx, "out of memory"); }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define MW_NO_REAL
+#include "arena.h"
 #include "gemm.h"
 #include "moonwalk.h"
 #include "table.h"
@@ -347,6 +348,10 @@ mw_status mw_set_error(mw_context *ctx, const char *format, ...) MW_PRINTF(2, 3)
 void mw_prefix_error(mw_context *ctx, const char *name);
 /* Puts text behind it. */
 void mw_append_error(mw_context *ctx, const char *text);
+/* While several threads run steps, each has a message of its own: `to` has room for
+ * MW_ERROR_TEXT; NULL: the context's again. Returns what was set before. */
+char *mw_error_divert(char *to);
+char *mw_error_here(mw_context *ctx); /* where this thread's message is */
 mw_status mw_no_memory(mw_context *ctx);
 extern const mw_host mw_host_table;
 

@@ -25,14 +25,32 @@ void mw_threads_set(mw_context *ctx, int threads) {
 
 int mw_threads(const mw_context *ctx) { return ctx->threads; }
 
+/* This thread's number in the loop that it is in, or NONE. A loop inside another runs on one thread,
+ * as worker 0 of its own: the number that tells threads apart is the outer loop's. */
+enum { NONE = -1 };
+static _Thread_local int here = NONE;
+
+static void run_chunks(int64_t chunks, mw_chunk run, void *arg) {
+  for (int64_t c = 0; c < chunks; c++) run(arg, c, 0);
+}
+
 void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg) {
   int threads = chunks < ctx->threads ? (int)chunks : ctx->threads;
-  if (threads <= 1 || omp_in_parallel()) {
-    for (int64_t c = 0; c < chunks; c++) run(arg, c, 0);
+  if (threads <= 1 || here != NONE) {
+    run_chunks(chunks, run, arg);
     return;
   }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t c = 0; c < chunks; c++) run(arg, c, omp_get_thread_num());
+#pragma omp parallel num_threads(threads)
+  {
+    here = omp_get_thread_num();
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t c = 0; c < chunks; c++) run(arg, c, here);
+    here = NONE;
+  }
+}
+
+static void *own_workspace(const mw_context *ctx) {
+  return ctx->workspace + (size_t)(here == NONE ? 0 : here) * ctx->workspace_stride;
 }
 
 typedef struct split {
@@ -53,13 +71,14 @@ static void run_piece(void *arg, int64_t chunk, int worker) {
   piece.a = (const char *)w->a + (size_t)(w->transpose_a ? i : i * w->lda) * s->element;
   piece.b = (const char *)w->b + (size_t)(w->transpose_b ? j * w->ldb : j) * s->element;
   piece.c = (char *)w->c + (size_t)(i * w->ldc + j) * s->element;
-  s->kernel->run(&piece, s->ctx->workspace + (size_t)worker * s->ctx->workspace_stride);
+  (void)worker;
+  s->kernel->run(&piece, own_workspace(s->ctx));
 }
 
 void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker) {
   const mw_gemm_kernel *kernel = dtype == MW_F64 ? ctx->level->gemm_f64 : ctx->level->gemm_f32;
   if (worker != MW_ALL_WORKERS) {
-    kernel->run(product, ctx->workspace + (size_t)worker * ctx->workspace_stride);
+    kernel->run(product, own_workspace(ctx));
     return;
   }
   int64_t rows = mw_chunks(product->m, kernel->tile_m);

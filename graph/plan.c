@@ -61,66 +61,6 @@ static void write_in_place(mw_program *p) {
   }
 }
 
-/* Free pieces of the arena, by offset; never two that touch. */
-typedef struct piece {
-  size_t offset, bytes;
-} piece;
-
-typedef struct arena {
-  piece *pieces;
-  int n;
-  size_t end; /* bytes in use or freed so far */
-} arena;
-
-static size_t take(arena *a, size_t bytes) {
-  int best = -1;
-  for (int i = 0; i < a->n && (best < 0 || a->pieces[best].bytes > bytes); i++)
-    if (a->pieces[i].bytes >= bytes && (best < 0 || a->pieces[i].bytes < a->pieces[best].bytes))
-      best = i;
-  if (best < 0 && a->n && a->pieces[a->n - 1].offset + a->pieces[a->n - 1].bytes == a->end) {
-    best = a->n - 1; /* the piece at the end grows */
-    a->end = a->pieces[best].offset + bytes;
-    a->pieces[best].bytes = bytes;
-  }
-  if (best < 0) {
-    size_t offset = a->end;
-    a->end += bytes;
-    return offset;
-  }
-  size_t offset = a->pieces[best].offset;
-  a->pieces[best].offset += bytes;
-  a->pieces[best].bytes -= bytes;
-  if (!a->pieces[best].bytes) {
-    a->n--;
-    memmove(a->pieces + best, a->pieces + best + 1, (size_t)(a->n - best) * sizeof *a->pieces);
-  }
-  return offset;
-}
-
-static void give(arena *a, size_t offset, size_t bytes) {
-  int i = 0; /* the first piece behind */
-  for (int high = a->n; i < high;) {
-    int middle = i + (high - i) / 2;
-    if (a->pieces[middle].offset < offset) i = middle + 1;
-    else high = middle;
-  }
-  bool before = i > 0 && a->pieces[i - 1].offset + a->pieces[i - 1].bytes == offset;
-  bool after = i < a->n && offset + bytes == a->pieces[i].offset;
-  if (before) {
-    a->pieces[i - 1].bytes += bytes + (after ? a->pieces[i].bytes : 0);
-    if (!after) return;
-    a->n--;
-    memmove(a->pieces + i, a->pieces + i + 1, (size_t)(a->n - i) * sizeof *a->pieces);
-  } else if (after) {
-    a->pieces[i].offset = offset;
-    a->pieces[i].bytes += bytes;
-  } else {
-    memmove(a->pieces + i + 1, a->pieces + i, (size_t)(a->n - i) * sizeof *a->pieces);
-    a->pieces[i] = (piece){.offset = offset, .bytes = bytes};
-    a->n++;
-  }
-}
-
 /* Roots in the arena, chained by a step at which something happens to them. */
 static void chain_roots(const mw_program *p, int *heads, int *next, bool by_last) {
   for (int k = 0; k < p->n_steps; k++) heads[k] = -1;
@@ -138,7 +78,7 @@ mw_status mw_plan(mw_program *p) {
   place_results(p);
   write_in_place(p);
   size_t n = (size_t)p->n_slots + 1, steps = (size_t)p->n_steps + 1;
-  arena a = {.pieces = malloc(n * sizeof(piece))};
+  mw_arena a = {.pieces = malloc(n * sizeof(mw_piece))};
   int *chains = malloc((2 * n + 2 * steps) * sizeof *chains);
   if (!a.pieces || !chains) {
     free(a.pieces);
@@ -153,11 +93,11 @@ mw_status mw_plan(mw_program *p) {
   for (int k = 0; k < p->n_steps; k++) {
     for (int s = born[k]; s >= 0; s = next_born[s]) {
       size_t bytes = mw_aligned(p->slots[s].bytes ? p->slots[s].bytes : 1);
-      p->slots[s].offset = take(&a, bytes);
+      p->slots[s].offset = mw_arena_take(&a, bytes);
       p->arena_unshared += bytes;
     }
     for (int s = dying[k]; s >= 0; s = next_dying[s])
-      give(&a, p->slots[s].offset, mw_aligned(p->slots[s].bytes ? p->slots[s].bytes : 1));
+      mw_arena_give(&a, p->slots[s].offset, mw_aligned(p->slots[s].bytes ? p->slots[s].bytes : 1));
   }
   p->arena = a.end;
   free(a.pieces);

@@ -87,9 +87,10 @@ mw_status mw_step_run(mw_step *step) {
   mw_context *ctx = call->context;
   mw_status (*run)(const mw_call *) =
       call->backward ? step->kernel->backward : step->kernel->forward;
-  ctx->error[0] = '\0';
+  char *error = mw_error_here(ctx);
+  error[0] = '\0';
   if (!run(call)) return MW_OK;
-  if (!ctx->error[0]) mw_set_error(ctx, "its kernel failed without saying why");
+  if (!error[0]) mw_set_error(ctx, "its kernel failed without saying why");
   mw_prefix_error(ctx, step->entry->op.name);
   return MW_FAILED;
 }
