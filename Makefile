@@ -52,15 +52,15 @@ LUA_PC ?= $(shell for name in lua5.4 lua-5.4 lua54 lua; do \
 LUA_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC) zlib libcjson libffi 2>/dev/null)
 LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PC) 2>/dev/null)
 FACE_LIBS  := $(shell $(PKG_CONFIG) --libs zlib libcjson 2>/dev/null)
-CORE_LIBS  := $(shell $(PKG_CONFIG) --libs libffi 2>/dev/null) -fopenmp -ldl -lm
+CORE_LIBS  := $(shell $(PKG_CONFIG) --libs libffi 2>/dev/null) -pthread -ldl -lm
 
 # ---- flags --------------------------------------------------------------------------------
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes \
   -Wno-missing-field-initializers $(if $(WERROR),-Werror)
-SHARED := -std=gnu11 -fPIC -fvisibility=hidden -fopenmp $(WARNINGS) -Igraph -I.
+SHARED := -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) -Igraph -I.
 C_FLAGS = $(SHARED) $(OPTIMIZE) $(CFLAGS)
-KERNEL_FLAGS = $(SHARED) $(OPTIMIZE_KERNELS) -ffp-contract=fast -fno-math-errno \
+KERNEL_FLAGS = $(SHARED) $(OPTIMIZE_KERNELS) -fopenmp-simd -ffp-contract=fast -fno-math-errno \
   -fno-trapping-math $(CFLAGS)
 LINK_FLAGS = $(if $(SANITIZE),$(OPTIMIZE)) -Wl,--as-needed $(CFLAGS) $(LDFLAGS)
 DEPENDENCIES = -MMD -MP
@@ -225,11 +225,10 @@ $(BUILD)/moonwalk: $(CORE_OBJECTS) $(FACE_OBJECTS) $(COMMAND_OBJECTS) $(BUILD)/o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(LUA_LIBS) $(CORE_LIBS) -o $@
 
-# The module takes Lua's functions from the program that loads it. It is never unloaded: OpenMP's
-# threads outlive a Lua state, and they wait in a library that would go with it.
+# The module takes Lua's functions from the program that loads it.
 $(BUILD)/moonwalk.so: $(CORE_OBJECTS) $(FACE_OBJECTS) $(BUILD)/objects
 	$(call say,LINK,$@)
-	$(Q)$(CC) -shared $(LINK_FLAGS) -Wl,-z,nodelete $(filter %.o,$^) $(FACE_LIBS) $(CORE_LIBS) -o $@
+	$(Q)$(CC) -shared $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(CORE_LIBS) -o $@
 
 $(BUILD)/libmoonwalk.a: $(CORE_OBJECTS) $(BUILD)/objects
 	$(call say,AR,$@)
@@ -237,7 +236,7 @@ $(BUILD)/libmoonwalk.a: $(CORE_OBJECTS) $(BUILD)/objects
 
 $(BUILD)/libmoonwalk.so: $(CORE_OBJECTS) $(BUILD)/objects
 	$(call say,LINK,$@)
-	$(Q)$(CC) -shared $(LINK_FLAGS) -Wl,-z,nodelete -Wl,-soname,libmoonwalk.so.$(MAJOR) \
+	$(Q)$(CC) -shared $(LINK_FLAGS) -Wl,-soname,libmoonwalk.so.$(MAJOR) \
 	  $(if $(SANITIZE),,-Wl,--no-undefined) $(filter %.o,$^) $(CORE_LIBS) -o $@
 	@ln -sf libmoonwalk.so $@.$(MAJOR)
 
@@ -296,11 +295,10 @@ test:
 	@CC='$(CC)' sh tools/setup.sh build test
 	@$(MAKE) --no-print-directory run-tests
 
-# Tests run side by side: a thread that waits must leave its core to the others.
 run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(HOSTILE) $(FOREIGN)
 	@CC='$(CC)' SANITIZE='$(SANITIZE)' MOONWALK_BUILD='$(abspath $(BUILD))' \
 	  $(if $(MOONWALK_DATA),MOONWALK_DATA='$(MOONWALK_DATA)') LUA_PATH='tests/?.lua;;' \
-	  OMP_WAIT_POLICY=passive ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	  prove --exec 'sh tests/run' -j$(CORES) \
 	  $(or $(TESTS),$(TEST_PROGRAMS) $(sort $(wildcard tests/lua/*.lua tests/sh/*.sh)))
 

@@ -2,7 +2,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "internal.h"
 
@@ -33,12 +32,13 @@ static const mw_level *choose_level(void) {
   return best;
 }
 
-/* What MOONWALK_THREADS says if that is a number of threads, or one for each processor. */
+/* What MOONWALK_THREADS says if that is a number of threads, or one for each processor that this
+ * process may use. */
 static int default_threads(void) {
   const char *asked = getenv("MOONWALK_THREADS");
   long n = asked ? strtol(asked, NULL, 10) : 0;
-  if (n < 1) n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n < 1 ? 1 : n > 256 ? 256 : (int)n;
+  if (n < 1) n = mw_processors();
+  return n > 256 ? 256 : (int)n;
 }
 
 static mw_status register_shipped(mw_context *ctx) {
@@ -59,6 +59,7 @@ static void context_destroy(mw_context *ctx) {
   mw_collection_free(&ctx->collection);
   mw_registry_free(ctx);
   mw_origins_free(&ctx->origins);
+  mw_pool_free(ctx->pool);
   free(ctx->workspace);
   free(ctx->arena);
   free(ctx->hooks);

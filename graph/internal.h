@@ -10,6 +10,7 @@
 #include "arena.h"
 #include "gemm.h"
 #include "moonwalk.h"
+#include "pool.h"
 #include "table.h"
 
 /* ---- storage: counted bytes. Shared storage is never written; see mw_leaf_write. ---------- */
@@ -325,6 +326,7 @@ struct mw_context {
   mw_op_entry *retired;
   uint64_t generation; /* grows when an op is replaced */
   int threads;
+  mw_pool *pool;   /* the threads beside the one that runs programs */
   char *workspace; /* of matrix products: one piece for each worker */
   size_t workspace_stride;
   uint64_t seed, position;

@@ -1,6 +1,7 @@
 /* parallel.c: the one parallel loop, and matrix products cut into pieces for it.
  * What is computed is cut by shape; threads only decide who does which piece. */
-#include <omp.h>
+#include <stdalign.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "internal.h"
@@ -9,8 +10,15 @@ mw_status mw_threads_prepare(mw_context *ctx, int threads) {
   size_t f32 = ctx->level->gemm_f32->workspace, f64 = ctx->level->gemm_f64->workspace;
   size_t stride = mw_aligned(f32 > f64 ? f32 : f64);
   char *workspace = aligned_alloc(MW_ALIGN, (size_t)threads * stride);
-  if (!workspace) return mw_no_memory(ctx);
+  mw_pool *pool = mw_pool_new(threads - 1);
+  if (!workspace || !pool) {
+    free(workspace);
+    mw_pool_free(pool);
+    return mw_no_memory(ctx);
+  }
   free(ctx->workspace);
+  mw_pool_free(ctx->pool);
+  ctx->pool = pool;
   ctx->workspace = workspace;
   ctx->workspace_stride = stride;
   ctx->threads = threads;
@@ -25,28 +33,34 @@ void mw_threads_set(mw_context *ctx, int threads) {
 
 int mw_threads(const mw_context *ctx) { return ctx->threads; }
 
-/* This thread's number in the loop that it is in, or NONE. A loop inside another runs on one thread,
- * as worker 0 of its own: the number that tells threads apart is the outer loop's. */
+/* This thread's number in the loop that it is in, or NONE. A loop inside another runs on one
+ * thread, as worker 0 of its own: the number that tells threads apart is the outer loop's. */
 enum { NONE = -1 };
 static _Thread_local int here = NONE;
 
-static void run_chunks(int64_t chunks, mw_chunk run, void *arg) {
-  for (int64_t c = 0; c < chunks; c++) run(arg, c, 0);
+typedef struct loop {
+  int64_t chunks;
+  mw_chunk run;
+  void *arg;
+  alignas(64) atomic_llong next; /* apart from what all threads only read */
+} loop;
+
+static void run_chunks(void *arg, int worker) {
+  loop *l = arg;
+  here = worker;
+  for (int64_t c; (c = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->chunks;)
+    l->run(l->arg, c, worker);
+  here = NONE;
 }
 
 void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg) {
   int threads = chunks < ctx->threads ? (int)chunks : ctx->threads;
   if (threads <= 1 || here != NONE) {
-    run_chunks(chunks, run, arg);
+    for (int64_t c = 0; c < chunks; c++) run(arg, c, 0);
     return;
   }
-#pragma omp parallel num_threads(threads)
-  {
-    here = omp_get_thread_num();
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t c = 0; c < chunks; c++) run(arg, c, here);
-    here = NONE;
-  }
+  loop l = {.chunks = chunks, .run = run, .arg = arg};
+  mw_pool_run(ctx->pool, threads - 1, run_chunks, &l);
 }
 
 static void *own_workspace(const mw_context *ctx) {

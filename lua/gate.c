@@ -163,7 +163,7 @@ static int do_job(lua_State *L) {
 }
 
 /* The child's work is done by a thread that was not there at the fork: of the parent's threads only
- * the one that forked goes on, and OpenMP would wait for the others. */
+ * the one that forked goes on, and a library that a plugin uses (OpenMP) may wait for the others. */
 static void *child(void *job) {
   mw_guard_listen(note);
   lua_State *L = luaL_newstate();

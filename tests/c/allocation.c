@@ -332,7 +332,7 @@ int main(void) {
       {"random numbers", run_random},   {"an update", run_update},
       {"an op made later", run_plugin},
   };
-  mw_context_free(new_context()); /* what OpenMP and libc keep */
+  mw_context_free(new_context()); /* what libc keeps */
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) test_work(&works[i]);
   is_int(held, 0, "what ops own is released as often as it was taken");
   test_context();

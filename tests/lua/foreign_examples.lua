@@ -4,7 +4,7 @@ local t = require "tap"
 local moonwalk = os.getenv "MOONWALK_BUILD" .. "/moonwalk"
 
 local function run(path)
-  local pipe = assert(io.popen(("OMP_WAIT_POLICY=passive '%s' %s 2>&1"):format(moonwalk, path)))
+  local pipe = assert(io.popen(("'%s' %s 2>&1"):format(moonwalk, path)))
   local output = pipe:read "a"
   return pipe:close(), output
 end

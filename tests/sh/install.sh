@@ -29,7 +29,7 @@ check "the C example compiles against the pkg-config file" \
   sh -c "$CC -std=c11 embed.c -o embed $(pc --cflags --libs)"
 says "and runs" "$first" env LD_LIBRARY_PATH="$root/lib" ./embed
 check "it links with the static library too" \
-  sh -c "$CC -std=c11 embed.c -o embed-static $(pc --cflags) $root/lib/libmoonwalk.a -fopenmp -ldl -lm"
+  sh -c "$CC -std=c11 embed.c -o embed-static $(pc --cflags) $root/lib/libmoonwalk.a -pthread -ldl -lm"
 says "and runs" "$first" ./embed-static
 
 says "the installed command runs" "3.0" "$root/bin/moonwalk" -e 'print(1.0 + 2)'
