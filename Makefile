@@ -158,6 +158,9 @@ $(BUILD)/prefix: FORCE
 $(BUILD)/lua/plugin.o: $(BUILD)/prefix
 $(BUILD)/lua/plugin.o: C_FLAGS += -DMW_PREFIX='"$(PREFIX)"'
 
+# What goes over every pixel is compiled like a kernel, for one level.
+$(BUILD)/lua/augment.o: OPTIMIZE := $(OPTIMIZE_KERNELS) -fno-math-errno -fno-trapping-math
+
 # A kernel file, for one element type (f32) and one instruction level (v3).
 define kernel_rules
 $(BUILD)/ops/%.$1.$2.o: ops/%.c $(BUILD)/flags

@@ -10,6 +10,8 @@
 #include "arena.h"
 #include "gemm.h"
 #include "moonwalk.h"
+#include "parallel.h"
+#include "philox.h"
 #include "pool.h"
 #include "table.h"
 
@@ -361,8 +363,6 @@ mw_status mw_host_hook(mw_context *ctx, const mw_array *leaf, bool gradient, con
 
 /* Gives a random key the generator's next value. */
 mw_status mw_random_key_next(mw_tensor *key);
-void mw_philox(uint64_t seed, uint64_t counter, uint32_t words[4]);
-void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg);
 void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker);
 mw_status mw_threads_prepare(mw_context *ctx, int threads); /* workspaces */
 

@@ -1,4 +1,6 @@
 /* batch.c: picks rows of a data set, in a given order if wanted, as the tensors of a batch. */
+#include "batch.h"
+
 #include <string.h>
 
 #include "face.h"
@@ -23,26 +25,13 @@ static void element_store(mw_dtype dtype, void *data, int64_t i, double value) {
   }
 }
 
-/* Whether each value of `from` has its place in `to`. */
-static bool widens(mw_dtype from, mw_dtype to, double scale) {
+bool batch_widens(mw_dtype from, mw_dtype to, double scale) {
   if (to == MW_F32 || to == MW_F64) return true;
   if (from == to) return scale == 1;
   return (from == MW_U8 || from == MW_BOOL) && (to == MW_I32 || to == MW_I64) && scale == 1;
 }
 
-/* How rows are brought from the data set to the batch. A byte has 256 values: those are
- * converted once for the call, and then looked up. */
-typedef struct conversion {
-  mw_dtype from, to;
-  double scale;
-  bool copies, looks_up;
-  union {
-    uint32_t narrow[256];
-    uint64_t wide[256];
-  } table;
-} conversion;
-
-static void conversion_init(conversion *c, mw_dtype from, mw_dtype to, double scale) {
+void batch_conversion_init(batch_conversion *c, mw_dtype from, mw_dtype to, double scale) {
   c->from = from;
   c->to = to;
   c->scale = scale;
@@ -51,8 +40,7 @@ static void conversion_init(conversion *c, mw_dtype from, mw_dtype to, double sc
   for (int v = 0; c->looks_up && v < 256; v++) element_store(to, &c->table, v, v * scale);
 }
 
-/* n elements, from `from` to `to`. */
-static void convert(const conversion *c, int64_t n, const void *from, void *to) {
+void batch_convert(const batch_conversion *c, int64_t n, const void *from, void *to) {
   const uint8_t *bytes = from;
   if (c->copies) {
     memcpy(to, from, (size_t)n * mw_dtype_size(c->to));
@@ -102,7 +90,7 @@ static int face_rows(lua_State *L) {
   lua_Integer count = face_check_integer(L, 4, "rows", "count");
   double scale = 1;
   mw_spec to = *from;
-  conversion how;
+  batch_conversion how;
 
   if (!lua_isnoneornil(L, 6)) {
     if (lua_type(L, 6) != LUA_TNUMBER)
@@ -111,7 +99,7 @@ static int face_rows(lua_State *L) {
   }
   to.dtype = face_dtype(L, 5, from->dtype);
   if (from->rank == 0) return face_error(L, "rows: a scalar has no rows");
-  if (!widens(from->dtype, to.dtype, scale))
+  if (!batch_widens(from->dtype, to.dtype, scale))
     return face_error(L, "rows: %s cannot be brought to %s%s", mw_dtype_name(from->dtype),
                       mw_dtype_name(to.dtype), scale == 1 ? "" : " with a scale");
   const int64_t *order = check_order(L, from, first, count);
@@ -124,10 +112,10 @@ static int face_rows(lua_State *L) {
   for (int axis = 1; axis < from->rank; axis++) width *= from->shape[axis];
   int64_t from_bytes = width * (int64_t)mw_dtype_size(from->dtype);
   int64_t to_bytes = width * (int64_t)mw_dtype_size(to.dtype);
-  conversion_init(&how, from->dtype, to.dtype, scale);
+  batch_conversion_init(&how, from->dtype, to.dtype, scale);
   for (int64_t i = 0; i < count; i++) {
     int64_t row = order ? order[i] : first - 1 + i;
-    convert(&how, width, source + row * from_bytes, data + i * to_bytes);
+    batch_convert(&how, width, source + row * from_bytes, data + i * to_bytes);
   }
   return 1;
 }

@@ -101,6 +101,7 @@ void face_open_json(lua_State *L);         /* json.c */
 void face_open_idx(lua_State *L);          /* idx.c: IDX files, gzipped or not */
 void face_open_digits(lua_State *L);       /* digits.c: drawn digits */
 void face_open_batch(lua_State *L);        /* batch.c: rows, bytes, fsync */
+void face_open_loader(lua_State *L);       /* loader.c: batches, made ahead of time */
 void face_open_plugin(lua_State *L);       /* plugin.c: loading */
 void face_open_define(lua_State *L);       /* define.c: ops in Lua */
 void face_open_ffi(lua_State *L);          /* ffi.c: foreign functions as ops */

@@ -7,6 +7,7 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local Augment = require "moonwalk.data.augment"
 local Dataset = require "moonwalk.data.dataset"
 local mnist = require "moonwalk.data.mnist"
 
@@ -15,6 +16,19 @@ local data = {}
 
 local SPLITS = {"train", "test"}
 local DIGITS = {train = 20000, test = 4000} -- how many, unless another number is asked for
+
+-- Raises unless y holds labels 0 to classes - 1.
+local function check_labels(where, y, classes)
+  if not y or #y.shape ~= 1 or (y.dtype ~= "i64" and y.dtype ~= "i32") then
+    check.fail(where, "y", y, "labels i64 [n] or i32 [n], for classes")
+  end
+  for i, label in ipairs(y:totable()) do
+    if label < 0 or label >= classes then
+      core.error(("%s: the label of sample %d is %d, expected 0 to %d"):format(where, i, label,
+        classes - 1))
+    end
+  end
+end
 
 -- The first n images as a data set; images u8 [n,28,28], labels u8 [n].
 local function of_bytes(name, images, labels, n)
@@ -77,22 +91,43 @@ function data.idx(path)
   return core.idx(check.path("data.idx", "the path", path))
 end
 
----A data set of one's own: x [n,...] and labels y [n], i32 or i64.
+---A data set of one's own: x [n,...] and y, which is labels [n], targets [n,...] or nothing. With
+---classes, a number or a list of names, labels are checked.
 ---@param x moonwalk.Tensor
----@param y moonwalk.Tensor
+---@param y moonwalk.Tensor?
+---@param options {classes: integer|string[]|nil, name: string?}?
 ---@return moonwalk.Dataset
-function data.dataset(x, y)
-  for i, name in ipairs {"x", "y"} do
-    local value = select(i, x, y)
+function data.dataset(x, y, options)
+  local where = "data.dataset"
+  options = check.options(where, options, {"classes", "name"})
+  for name, value in pairs {x = x or false, y = y} do
     if not core.is_tensor(value) or #value.shape == 0 then
-      check.fail("data.dataset", name, value, "a tensor of rank 1 or more")
+      check.fail(where, name, value or nil, "a tensor of rank 1 or more")
     end
   end
-  if x.shape[1] ~= y.shape[1] then
-    core.error(("data.dataset: x has %d rows and y %d, expected as many"):format(x.shape[1],
+  if y and x.shape[1] ~= y.shape[1] then
+    core.error(("%s: x has %d rows and y %d, expected as many"):format(where, x.shape[1],
       y.shape[1]))
   end
-  return Dataset.new(x, y, "data set")
+  local function own(t) -- a parameter's value may change
+    return t and core.is_param(t) and core.rows(t, nil, 1, t.shape[1]) or t
+  end
+  local classes = options.classes
+  if classes ~= nil then
+    local count = type(classes) == "table" and #classes
+      or check.integer(where, "classes", classes, 1)
+    check_labels(where, y, count)
+    if type(classes) ~= "table" then classes = nil end
+  end
+  return Dataset.new(own(x), own(y), check.text(where, "name", options.name, "data set"),
+    {classes = classes})
+end
+
+---Random changes to the samples of a batch, and their normalisation.
+---@param options moonwalk.AugmentOptions
+---@return moonwalk.Augment
+function data.augment(options)
+  return Augment.new(options)
 end
 
 -- Called through C, so that an error keeps its line: `return data.digits {...}` is a tail call.
