@@ -60,6 +60,7 @@ static mw_status build_start(mw_build *b, const mw_node *node, mw_tensor **out) 
                   .in = node->in,
                   .out = out,
                   .pool = calloc(1, sizeof(mw_pool))};
+  if (b->op->flags & MW_VARIES) node->ctx->varied++;
   return b->pool ? MW_OK : mw_no_memory(node->ctx);
 }
 

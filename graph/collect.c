@@ -2,7 +2,10 @@
  *
  * Whatever has a value already is a leaf here. The key has the specs of the leaves and the ops,
  * attributes and wiring of the steps, in the order of the walk, and no value or address of a
- * tensor: two walks with the same key need the same program, bound to other leaves. */
+ * tensor: two walks with the same key need the same program, bound to other leaves.
+ *
+ * The walk for a recipe does not stop at values where gradients go further. What is built of it is
+ * the same for the same key: that tells which steps have values, too. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +13,7 @@
 
 struct mw_visit {
   mw_node *node;
-  int next; /* input */
+  int next; /* dependency */
 };
 
 /* Makes room for one more item in an array. */
@@ -30,7 +33,7 @@ static mw_status key_words(mw_context *ctx, mw_collection *c, size_t n) {
 
 mw_ref mw_collect_ref(const mw_tensor *t) {
   if (!t) return MW_REF_NONE;
-  if (t->storage || mw_is_leaf(t->node)) return mw_ref_to_leaf(t->local);
+  if (t->mark == t->node->ctx->walk) return mw_ref_to_leaf(t->local);
   return mw_ref_to_output(t->node->local, t->index);
 }
 
@@ -64,6 +67,20 @@ static mw_status add_wanted(mw_context *ctx, mw_collection *c, const mw_node *no
   return MW_OK;
 }
 
+/* What else decides how a step's gradient is built: which outputs have values, and the call that a
+ * backward node differentiates. */
+static mw_status add_more(mw_context *ctx, mw_collection *c, const mw_node *node) {
+  size_t n = (size_t)(node->n_out + node->saves), words = (n + 63) / 64;
+  if (key_words(ctx, c, words + 1)) return MW_FAILED;
+  memset(c->key + c->key_words, 0, words * sizeof *c->key);
+  for (size_t i = 0; i < n; i++)
+    if (node->out[i].storage) c->key[c->key_words + i / 64] |= UINT64_C(1) << i % 64;
+  c->key_words += words;
+  bool listed = node->forward && c->extent == MW_TO_LEAVES;
+  c->key[c->key_words++] = listed ? (uint64_t)node->forward->local : 0;
+  return MW_OK;
+}
+
 static mw_status add_step(mw_context *ctx, mw_collection *c, mw_node *node) {
   if (mw_node_check_fresh(node)) return MW_FAILED;
   size_t attrs = node->entry->op.attrs_size, attr_words = (attrs + 7) / 8;
@@ -81,18 +98,31 @@ static mw_status add_step(mw_context *ctx, mw_collection *c, mw_node *node) {
   }
   for (int i = 0; i < node->n_in; i++)
     c->key[c->key_words++] = (uint64_t)mw_collect_ref(node->in[i]);
-  return node->kind == MW_BACKWARD ? add_wanted(ctx, c, node) : MW_OK;
+  if (node->kind == MW_BACKWARD && add_wanted(ctx, c, node)) return MW_FAILED;
+  return c->extent == MW_TO_VALUES ? MW_OK : add_more(ctx, c, node);
+}
+
+static mw_status push_node(mw_context *ctx, mw_collection *c, size_t *depth, mw_node *node) {
+  if (node->mark == ctx->walk) return MW_OK;
+  if (c->extent == MW_TO_LEAVES && node->again) /* the copy that is made of it goes by its birth */
+    return mw_set_error(ctx, "the structure of a checkpoint is not known");
+  if (mw_node_current(node) ||
+      reserve(ctx, &c->stack, &c->stack_room, *depth + 1, sizeof *c->stack))
+    return MW_FAILED;
+  node->mark = ctx->walk;
+  c->stack[(*depth)++] = (struct mw_visit){.node = node};
+  return MW_OK;
+}
+
+/* The value of a step that a recipe's walk has listed is that step's, unless it was met before. */
+static bool is_leaf_here(const mw_context *ctx, const mw_collection *c, const mw_tensor *t) {
+  if (mw_is_leaf(t->node)) return true;
+  if (!t->storage || c->extent == MW_TO_LEAVES) return false;
+  return c->extent == MW_TO_VALUES || t->mark == ctx->walk || t->node->mark != ctx->walk;
 }
 
 static mw_status push(mw_context *ctx, mw_collection *c, size_t *depth, mw_tensor *t) {
-  if (t->storage || mw_is_leaf(t->node)) return add_leaf(ctx, c, t);
-  if (t->node->mark == ctx->walk) return MW_OK;
-  if (mw_node_current(t->node) ||
-      reserve(ctx, &c->stack, &c->stack_room, *depth + 1, sizeof *c->stack))
-    return MW_FAILED;
-  t->node->mark = ctx->walk;
-  c->stack[(*depth)++] = (struct mw_visit){.node = t->node};
-  return MW_OK;
+  return is_leaf_here(ctx, c, t) ? add_leaf(ctx, c, t) : push_node(ctx, c, depth, t->node);
 }
 
 /* Depth first, inputs before what is made of them, with a stack of its own. */
@@ -101,9 +131,12 @@ static mw_status add_tensor(mw_context *ctx, mw_collection *c, mw_tensor *t, mw_
   if (push(ctx, c, &depth, t)) return MW_FAILED;
   while (depth) {
     struct mw_visit *top = &c->stack[depth - 1];
-    if (top->next < top->node->n_in) {
-      mw_tensor *input = top->node->in[top->next++];
-      if (input && push(ctx, c, &depth, input)) return MW_FAILED;
+    mw_node *node = top->node;
+    int i = top->next++;
+    if (i < node->n_in) {
+      if (node->in[i] && push(ctx, c, &depth, node->in[i])) return MW_FAILED;
+    } else if (i == node->n_in && node->forward && c->extent == MW_TO_LEAVES) {
+      if (push_node(ctx, c, &depth, node->forward)) return MW_FAILED;
     } else {
       depth--;
       if (add_step(ctx, c, c->stack[depth].node)) return MW_FAILED;
@@ -160,6 +193,7 @@ mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *
   int n = request->n, n_updates = request->n_updates;
   c->n_leaves = c->n_steps = 0;
   c->key_words = 0;
+  c->extent = MW_TO_VALUES;
   c->n_results = n;
   c->n_updates = n_updates;
   ctx->walk++;
@@ -184,6 +218,41 @@ mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *
     c->key[c->key_words++] = (uint64_t)c->updates[i];
     c->key[c->key_words++] = (uint64_t)c->targets[i];
   }
+  c->hash = hash_words(c->key, c->key_words);
+  return MW_OK;
+}
+
+/* First a word that begins no other key, and the rule. */
+static mw_status add_rule(mw_context *ctx, mw_collection *c, const char *rule) {
+  size_t length = strlen(rule), words = length / 8 + 1;
+  if (key_words(ctx, c, 1 + words)) return MW_FAILED;
+  c->key[0] = UINT64_MAX;
+  c->key[words] = 0;
+  memcpy(c->key + 1, rule, length);
+  c->key_words = 1 + words;
+  return MW_OK;
+}
+
+mw_status mw_collect_recipe(mw_context *ctx, const mw_recipe *recipe, mw_collection *c) {
+  int n = recipe->n, n_operands = recipe->n_operands;
+  c->n_leaves = c->n_steps = c->n_updates = 0;
+  c->key_words = 0;
+  c->n_results = n + n_operands;
+  ctx->walk++;
+  if (check_context(ctx, n, recipe->tensors) || check_context(ctx, n_operands, recipe->operands) ||
+      reserve(ctx, &c->results, &c->results_room, (size_t)c->n_results, sizeof *c->results) ||
+      add_rule(ctx, c, recipe->rule))
+    return MW_FAILED;
+  for (int i = 0; i < c->n_results; i++) {
+    c->extent = i < recipe->n_differentiated ? MW_TO_LEAVES : MW_BESIDE_STEPS;
+    if (add_tensor(ctx, c, i < n ? recipe->tensors[i] : recipe->operands[i - n], &c->results[i]))
+      return MW_FAILED;
+  }
+  if (key_words(ctx, c, 3 + (size_t)c->n_results)) return MW_FAILED;
+  c->key[c->key_words++] = 0; /* neither a leaf nor a step begins with it */
+  c->key[c->key_words++] = (uint64_t)n << 32 | (uint64_t)recipe->n_differentiated;
+  c->key[c->key_words++] = (uint64_t)n_operands;
+  for (int i = 0; i < c->n_results; i++) c->key[c->key_words++] = (uint64_t)c->results[i];
   c->hash = hash_words(c->key, c->key_words);
   return MW_OK;
 }

@@ -330,6 +330,8 @@ void mw_program_destroy(mw_program *p) {
   if (p->leaves)
     for (int i = 0; i < p->n_leaves; i++) mw_release(p->leaves[i]);
   free(p->leaves);
+  free(p->sources);
+  free(p->bound);
   free(p->steps);
   free(p->slots);
   free(p->results);

@@ -202,7 +202,15 @@ mw_tensor *mw_after(mw_tensor *t, int n, mw_tensor *const *others);
 typedef int64_t mw_ref;
 #define MW_REF_NONE (-1)
 
+/* How far a walk goes where values are there already. */
+typedef enum mw_extent {
+  MW_TO_VALUES,    /* a value is a leaf */
+  MW_BESIDE_STEPS, /* so it is here, unless its step is listed */
+  MW_TO_LEAVES     /* to the leaves of the graph */
+} mw_extent;
+
 typedef struct mw_collection {
+  mw_extent extent;
   int n_leaves, n_steps, n_results, n_updates;
   mw_tensor **leaves; /* not retained */
   mw_node **steps;    /* in an order in which they can run */
@@ -223,6 +231,9 @@ typedef struct mw_request {
 
 /* Fills c, whose arrays are reused from call to call (start with zeros). */
 mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *c);
+/* The same for what a request is derived from: all steps below tensors that are differentiated,
+ * whether they have a value or not. A reference to a value is then one to its step. */
+mw_status mw_collect_recipe(mw_context *ctx, const mw_recipe *recipe, mw_collection *c);
 void mw_collection_free(mw_collection *c);
 /* The reference of a tensor in the collection made last. */
 mw_ref mw_collect_ref(const mw_tensor *t);
@@ -272,8 +283,10 @@ struct mw_program {
   int *targets;           /* leaves */
   int threads;            /* that its steps have scratch for */
   size_t arena, arena_unshared;
-  mw_tensor **leaves;   /* of a program kept by hand, else NULL */
-  const char **origins; /* of it: where each step was built; NULL where that is not known */
+  mw_tensor **leaves;   /* of a program kept by hand; of one with a recipe its constants */
+  mw_ref *sources;      /* of one with a recipe: each leaf in the recipe's collection, or none */
+  mw_tensor **bound;    /* of one with a recipe: the leaves of a run */
+  const char **origins; /* of both: where each step was built; NULL where that is not known */
   uint64_t generation;  /* of the registry, when its kernels were chosen */
   bool running;
 };
@@ -290,7 +303,15 @@ static inline mw_slot *mw_slot_root(mw_slot *slots, int slot) {
   return &slots[slot];
 }
 void mw_program_destroy(mw_program *p);
+/* run.c: the program with c's key, if it is not running; and a new one, which the cache owns. */
+mw_program *mw_cache_find(mw_context *ctx, const mw_collection *c);
+void mw_cache_add(mw_context *ctx, mw_program *p);
 void mw_cache_clear(mw_context *ctx);
+mw_status mw_program_note_origins(mw_program *p, const mw_collection *c);
+/* Runs p for n tensors, which get their values, and updates its targets. nodes: c's steps, or NULL
+ * when p has noted origins. */
+mw_status mw_run_request(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes, int n,
+                         mw_tensor *const *tensors);
 
 /* ---- context ------------------------------------------------------------------------------ */
 
@@ -336,6 +357,9 @@ struct mw_context {
   mw_program *cache[MW_MAX_CACHED]; /* most recently used first */
   int n_cached;
   mw_collection collection; /* reused by every evaluation */
+  mw_collection recipe;     /* likewise, for what a request is derived from */
+  uint64_t varied;          /* how often an op of MW_VARIES was asked to build; see derive.c */
+  uint64_t varied_before;   /* what was counted when a recipe was not found */
   char *arena;
   size_t arena_bytes;
   volatile sig_atomic_t interrupted;

@@ -180,6 +180,36 @@ MW_EXPORT mw_status mw_eval(mw_context *ctx, int n, mw_tensor *const *tensors);
 MW_EXPORT mw_status mw_update(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
                               mw_tensor *const *targets, mw_tensor *const *values);
 
+/* An update that follows from the structure of what it is made of: a training step, whose gradients
+ * and new values are the same graph for each loss of the same network. It is built once, and then
+ * found by that structure, so that a step builds its loss and nothing else:
+ *
+ *     mw_recipe step = {.rule = "sgd", .n = 1, .n_differentiated = 1, .tensors = &loss,
+ *                       .n_operands = 3, .operands = (mw_tensor *[]){w, b, rate}};
+ *     mw_update_again(ctx, &step, &done);
+ *     if (!done) {
+ *       ...                                          // gradients, w - rate dw, b - rate db
+ *       mw_update_derived(ctx, &step, 2, targets, values);
+ *     }
+ *
+ * The rule's text must tell everything that decides what is built, besides the structure of tensors
+ * and operands: numbers that change from step to step are leaves among the operands. */
+typedef struct mw_recipe {
+  const char *rule;
+  int n, n_differentiated;   /* the first of tensors: their graph counts even where it has values */
+  mw_tensor *const *tensors; /* to be computed, as by mw_update() */
+  int n_operands;            /* all else that the update is made of: parameters, slots, numbers, */
+  mw_tensor *const *operands; /* given gradients */
+} mw_recipe;
+/* Runs the update that was derived from the same structure. done is false where there is none, or
+ * where only building it can tell whether it would be the same. */
+MW_EXPORT mw_status mw_update_again(mw_context *ctx, const mw_recipe *recipe, bool *done);
+/* mw_update(), and remembers it for that structure. What the new values are made of besides the
+ * recipe's tensors must be constants, which are kept. Called right after mw_update_again(), between
+ * which and this the new values were built. */
+MW_EXPORT mw_status mw_update_derived(mw_context *ctx, const mw_recipe *recipe, int n_updates,
+                                      mw_tensor *const *targets, mw_tensor *const *values);
+
 /* ---- programs ---------------------------------------------------------------------------- */
 
 /* A program kept by hand: built once, run as often as its inputs change. */
@@ -411,6 +441,9 @@ typedef struct mw_arg {
 /* A view of in[0] that is there once the other inputs are, of any number and dtype: the host gives
  * steps an order with it. */
 #define MW_ORDERS 64u
+/* Its compose or gradient may build other ops at another time, with the same attributes on the same
+ * specs: those of all other ops are functions of these alone. */
+#define MW_VARIES 128u
 
 struct mw_op {
   const char *name;    /* the field's term, [a-z][a-z0-9_]* */

@@ -5,7 +5,7 @@
 
 /* ---- the cache: few programs, the one used last in front ------------------------------------ */
 
-static mw_program *cache_find(mw_context *ctx, const mw_collection *c) {
+mw_program *mw_cache_find(mw_context *ctx, const mw_collection *c) {
   for (int i = 0; i < ctx->n_cached; i++) {
     mw_program *p = ctx->cache[i];
     if (p->running) continue; /* a hook of it asks for the same: its memory is in use */
@@ -17,7 +17,7 @@ static mw_program *cache_find(mw_context *ctx, const mw_collection *c) {
   return NULL;
 }
 
-static void cache_add(mw_context *ctx, mw_program *p) {
+void mw_cache_add(mw_context *ctx, mw_program *p) {
   int last = ctx->n_cached; /* the place that becomes free for the others to move up */
   if (last == MW_MAX_CACHED) {
     do last--;
@@ -202,6 +202,17 @@ static void release_results(mw_program *p) {
   }
 }
 
+mw_status mw_run_request(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes, int n,
+                         mw_tensor *const *tensors) {
+  if (run_steps(p, leaves, nodes)) return MW_FAILED;
+  for (int i = 0; i < n; i++)
+    if (!tensors[i]->storage)
+      tensors[i]->storage = mw_storage_retain(slot_storage(p, leaves, p->results[i]));
+  mw_status status = apply_updates(p, leaves);
+  release_results(p);
+  return status;
+}
+
 /* ---- the public face ------------------------------------------------------------------------- */
 
 mw_status mw_update(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
@@ -211,19 +222,13 @@ mw_status mw_update(mw_context *ctx, int n, mw_tensor *const *tensors, int n_upd
   mw_collection *c = &ctx->collection;
   if (mw_collect(ctx, &request, c)) return MW_FAILED;
   if (!c->n_steps && !n_updates) return check_leaves(ctx, c->n_leaves, c->leaves);
-  mw_program *p = cache_find(ctx, c);
+  mw_program *p = mw_cache_find(ctx, c);
   if (!p) {
     p = mw_compile(ctx, c);
     if (!p) return MW_FAILED;
-    cache_add(ctx, p);
+    mw_cache_add(ctx, p);
   }
-  if (run_steps(p, c->leaves, c->steps)) return MW_FAILED;
-  for (int i = 0; i < n; i++)
-    if (!tensors[i]->storage)
-      tensors[i]->storage = mw_storage_retain(slot_storage(p, c->leaves, p->results[i]));
-  mw_status status = apply_updates(p, c->leaves);
-  release_results(p);
-  return status;
+  return mw_run_request(p, c->leaves, c->steps, n, tensors);
 }
 
 mw_status mw_eval(mw_context *ctx, int n, mw_tensor *const *tensors) {
@@ -239,6 +244,14 @@ static mw_tensor *own_leaf(mw_tensor *leaf) {
   return key;
 }
 
+/* The graph may be gone when it runs. */
+mw_status mw_program_note_origins(mw_program *p, const mw_collection *c) {
+  p->origins = calloc((size_t)p->n_steps + 1, sizeof *p->origins);
+  if (!p->origins) return mw_no_memory(p->ctx);
+  for (int k = 0; k < p->n_steps; k++) p->origins[k] = c->steps[p->steps[k].node]->origin;
+  return MW_OK;
+}
+
 mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
                            mw_tensor *const *targets, mw_tensor *const *values) {
   mw_request request = {
@@ -248,16 +261,11 @@ mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, in
   mw_program *p = mw_compile(ctx, c);
   if (!p) return NULL;
   p->leaves = calloc((size_t)p->n_leaves + 1, sizeof(mw_tensor *));
-  p->origins = calloc((size_t)p->n_steps + 1, sizeof *p->origins);
-  if (!p->leaves || !p->origins) {
-    free(p->leaves);
-    p->leaves = NULL; /* it holds none yet */
+  if (!p->leaves || mw_program_note_origins(p, c)) {
     mw_program_destroy(p);
     mw_no_memory(ctx);
     return NULL;
   }
-  for (int k = 0; k < p->n_steps; k++) /* the graph may be gone when it runs */
-    p->origins[k] = c->steps[p->steps[k].node]->origin;
   ctx->refs++;
   bool complete = true;
   for (int i = 0; i < p->n_leaves; i++) complete &= (p->leaves[i] = own_leaf(c->leaves[i])) != NULL;

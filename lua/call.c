@@ -502,6 +502,51 @@ static int core_run(lua_State *L) {
   return 0;
 }
 
+/* The same for lists of Moonwalk's own, which keep their tensors as they are meanwhile. */
+static mw_tensor **own_tensors(lua_State *L, int index, int *n) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  *n = (int)lua_rawlen(L, index);
+  mw_tensor **list = lua_newuserdatauv(L, (size_t)*n * sizeof *list + 1, 0);
+  for (int i = 0; i < *n; i++) {
+    lua_rawgeti(L, index, i + 1);
+    list[i] = face_check(L, -1, "update");
+    lua_pop(L, 1);
+  }
+  return list;
+}
+
+/* rule, tensors, how many of them are differentiated, operands */
+static mw_recipe check_recipe(lua_State *L) {
+  mw_recipe recipe = {.rule = face_check_text(L, 1, "update", "the rule")};
+  recipe.tensors = own_tensors(L, 2, &recipe.n);
+  recipe.n_differentiated = (int)luaL_checkinteger(L, 3);
+  recipe.operands = own_tensors(L, 4, &recipe.n_operands);
+  return recipe;
+}
+
+/* core.update_again(recipe ...): runs the update that was derived from the same structure; false
+ * where it has to be built. */
+static int core_update_again(lua_State *L) {
+  bool done;
+  mw_recipe recipe = check_recipe(L);
+  if (mw_update_again(face_context(L), &recipe, &done)) return face_raise(L);
+  if (done) face_settle(L);
+  lua_pushboolean(L, done);
+  return 1;
+}
+
+/* core.update_derived(recipe ..., targets, values): what core.run does, remembered. */
+static int core_update_derived(lua_State *L) {
+  int n_targets, n_values;
+  mw_recipe recipe = check_recipe(L);
+  mw_tensor **targets = own_tensors(L, 5, &n_targets), **values = own_tensors(L, 6, &n_values);
+  if (n_targets != n_values)
+    return face_error(L, "update: there are %d targets and %d values", n_targets, n_values);
+  if (mw_update_derived(face_context(L), &recipe, n_targets, targets, values)) return face_raise(L);
+  face_settle(L);
+  return 0;
+}
+
 /* core.eval(...) computes tensors in one program and returns them. */
 static int core_eval(lua_State *L) {
   int n = lua_gettop(L);
@@ -557,9 +602,17 @@ static int core_program_run(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"call", core_call},       {"eval", core_eval},       {"grad", core_grad},
-    {"op", core_op},           {"program", core_program}, {"program_run", core_program_run},
-    {"reaches", core_reaches}, {"run", core_run},         {NULL, NULL},
+    {"call", core_call},
+    {"eval", core_eval},
+    {"grad", core_grad},
+    {"op", core_op},
+    {"program", core_program},
+    {"program_run", core_program_run},
+    {"reaches", core_reaches},
+    {"run", core_run},
+    {"update_again", core_update_again},
+    {"update_derived", core_update_derived},
+    {NULL, NULL},
 };
 
 void face_open_call(lua_State *L) {

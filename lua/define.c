@@ -191,13 +191,15 @@ static bool has(lua_State *L, const char *field) {
 static void read_functions(lua_State *L, mw_op *op) {
   if (has(L, "define")) {
     op->compose = compose;
+    op->flags = MW_VARIES;
     return;
   }
   op->infer = face_kernel_infer;
   op->forward = face_kernel_run;
   op->backward = has(L, "backward") ? face_kernel_run : NULL;
   op->gradient = has(L, "gradient") ? face_kernel_gradient : NULL;
-  op->flags = (flag_field(L, "linear") ? MW_LINEAR : 0) | (flag_field(L, "impure") ? MW_IMPURE : 0);
+  op->flags = (flag_field(L, "linear") ? MW_LINEAR : 0) |
+              (flag_field(L, "impure") ? MW_IMPURE : 0) | (op->gradient ? MW_VARIES : 0);
   lua_getfield(L, -1, "backward_needs");
   op->backward_needs = (unsigned)lua_tointeger(L, -1);
   lua_pop(L, 1);

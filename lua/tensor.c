@@ -205,6 +205,28 @@ static int tensor_feed(lua_State *L) {
   return 0;
 }
 
+/* core.set_scalars({leaf, ...}, {number, ...}) */
+static int tensor_set_scalars(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, 1, i);
+    lua_rawgeti(L, 2, i);
+    mw_tensor *leaf = face_check(L, -2, "set_scalars");
+    const mw_spec *spec = mw_tensor_spec(leaf);
+    if (spec->rank != 0) return face_error(L, "set_scalars: leaf %lld is no scalar", (long long)i);
+    void *to = mw_leaf_write(leaf);
+    if (!to) return face_raise(L);
+    const char *expected = face_store(L, -1, spec->dtype, to, 0);
+    if (expected)
+      return face_error(L, "set_scalars: number %lld is %s, expected %s", (long long)i,
+                        face_describe(L, -1), expected);
+    lua_pop(L, 2);
+  }
+  return 0;
+}
+
 static int tensor_name(lua_State *L) {
   lua_pushstring(L, mw_tensor_name(face_check(L, 1, "name")));
   return 1;
@@ -424,9 +446,16 @@ static const struct {
 };
 
 static const luaL_Reg functions[] = {
-    {"feed", tensor_feed},           {"input", tensor_input}, {"is_param", tensor_is_param},
-    {"is_tensor", tensor_is_tensor}, {"name", tensor_name},   {"param", tensor_param},
-    {"set_name", tensor_set_name},   {"spec", tensor_spec},   {NULL, NULL},
+    {"feed", tensor_feed},
+    {"input", tensor_input},
+    {"is_param", tensor_is_param},
+    {"is_tensor", tensor_is_tensor},
+    {"name", tensor_name},
+    {"param", tensor_param},
+    {"set_name", tensor_set_name},
+    {"spec", tensor_spec},
+    {"set_scalars", tensor_set_scalars},
+    {NULL, NULL},
 };
 
 /* core.methods is the table of what t:name() finds before it looks for an op. */

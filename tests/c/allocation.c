@@ -217,6 +217,27 @@ static bool run_update(mw_context *ctx) {
   return good;
 }
 
+/* Two steps by one recipe: the first is built, the second found, unless memory was short. */
+static bool run_recipe(mw_context *ctx) {
+  mw_spec spec = mw_spec_of(MW_F64, 1, (int64_t[]){3});
+  mw_tensor *w = mw_parameter(ctx, &spec, (double[]){1, 2, 3}, "w");
+  bool good = w != NULL, done = false;
+  for (int i = 0; i < 2 && good; i++) {
+    mw_tensor *y = apply1(ctx, "t_cube", w), *loss = y ? apply1(ctx, "sum", y) : NULL, *dw = NULL;
+    mw_recipe step = {.rule = "set", .n = 1, .n_differentiated = 1, .tensors = &loss};
+    step.n_operands = 1, step.operands = &w;
+    good = loss && !mw_update_again(ctx, &step, &done);
+    if (good && !done)
+      good = !mw_grad(ctx, loss, NULL, 1, &w, &dw) && !mw_update_derived(ctx, &step, 1, &w, &dw);
+    mw_release(dw);
+    mw_release(loss);
+    mw_release(y);
+  }
+  mw_release(w);
+  mw_cache_clear(ctx); /* it keeps a constant */
+  return good;
+}
+
 static int held; /* by the registry */
 static void on_release(void *owned) { --*(int *)owned; }
 
@@ -326,11 +347,11 @@ static void test_context(void) {
 
 int main(void) {
   static const work works[] = {
-      {"formulas", run_formulas},       {"a linear op", run_linear},
-      {"origins", run_origins},         {"a repair", run_repair},
-      {"checkpoints", run_checkpoint},  {"hooks", run_hooks},
-      {"random numbers", run_random},   {"an update", run_update},
-      {"an op made later", run_plugin},
+      {"formulas", run_formulas}, {"a linear op", run_linear},
+      {"origins", run_origins},   {"a repair", run_repair},
+      {"a recipe", run_recipe},   {"checkpoints", run_checkpoint},
+      {"hooks", run_hooks},       {"random numbers", run_random},
+      {"an update", run_update},  {"an op made later", run_plugin},
   };
   mw_context_free(new_context()); /* what libc keeps */
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) test_work(&works[i]);

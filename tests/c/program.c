@@ -438,6 +438,70 @@ static void test_abort(mw_context *ctx) {
   ok(!mw_op_find(ctx, "t_half_registered"), "not even the first");
 }
 
+/* w <- w - rate dloss, where loss = sum(w^3), by recipe. Returns how often it was built. */
+static int descend(mw_context *ctx, mw_tensor *w, double rate, const char *rule, bool late) {
+  mw_spec scalar = mw_spec_of(MW_F64, 0, NULL);
+  mw_tensor *y = apply1(ctx, "t_cube", w), *loss = apply1(ctx, "sum", y);
+  mw_tensor *operands[] = {w, mw_constant(ctx, &scalar, &rate)};
+  mw_recipe step = {.rule = rule,
+                    .n = 1,
+                    .n_differentiated = 1,
+                    .tensors = &loss,
+                    .n_operands = 2,
+                    .operands = operands};
+  bool done = true;
+  if (late) mw_eval(ctx, 1, &y);
+  mw_status status = mw_update_again(ctx, &step, &done);
+  int built = !done;
+  if (!status && built) {
+    mw_tensor *dw = NULL;
+    mw_grad(ctx, loss, NULL, 1, &w, &dw);
+    mw_tensor *change = apply2(ctx, "mul", dw, operands[1]), *new = apply2(ctx, "sub", w, change);
+    status = mw_update_derived(ctx, &step, 1, &w, &new);
+    release_all(3, (mw_tensor *[]){dw, change, new});
+  }
+  if (status || !mw_tensor_data(loss)) ok(false, "a step: %s", mw_error(ctx));
+  release_all(3, (mw_tensor *[]){operands[1], loss, y});
+  return built;
+}
+
+static void test_recipes(mw_context *ctx) {
+  mw_spec s = mw_spec_of(MW_F64, 1, (int64_t[]){2});
+  mw_tensor *w = mw_parameter(ctx, &s, (double[]){1, 2}, "w");
+  mw_tensor *v = mw_parameter(ctx, &s, (double[]){0.5, 1}, "v");
+  int64_t compiled = stats_of(ctx).programs_compiled;
+  is_int(descend(ctx, w, 0.125, "descent", false), 1, "a first step is built");
+  near(at(w, 1), 2 - 0.125 * 3 * 4, 0, "w - rate 3 w^2");
+  is_int(descend(ctx, w, 0.5, "descent", false), 0, "a second one is found");
+  near(at(w, 1), 0.5 - 0.5 * 3 * 0.25, 0, "with its own rate");
+  near(at(w, 0), 0.625 - 0.5 * 3 * 0.625 * 0.625, 0, "from the values of now");
+  is_int(descend(ctx, v, 0.25, "descent", false), 0, "another parameter is the same structure");
+  near(at(v, 0), 0.5 - 0.25 * 3 * 0.25, 0, "and has its own value");
+  is_int(stats_of(ctx).programs_compiled - compiled, 1, "it is all one program");
+  is_int(descend(ctx, v, 0.25, "another", false), 1, "another rule is built");
+  is_int(descend(ctx, v, 0.25, "another", true), 1, "so is what has values in its middle");
+  is_int(descend(ctx, v, 0.25, "another", true), 0, "and that is found, too");
+  mw_watch(ctx, true);
+  is_int(descend(ctx, v, 0.25, "another", true), 1, "a watched run is built");
+  mw_watch(ctx, false);
+  for (int i = 0; i < 2 * MW_MAX_CACHED; i++) { /* more than are remembered */
+    char rule[24];
+    snprintf(rule, sizeof rule, "rule %d", i);
+    if (!descend(ctx, v, 0.125, rule, false)) ok(false, "rule %d", i);
+  }
+  ok(stats_of(ctx).programs_cached <= MW_MAX_CACHED, "a bounded number is remembered");
+  is_int(descend(ctx, v, 0.25, "descent", false), 1, "what was pushed out is built again");
+
+  bool done = true;
+  mw_tensor *stale = apply1(ctx, "t_cube", v), *loss = apply1(ctx, "sum", stale);
+  mw_recipe step = {.rule = "descent", .n = 1, .n_differentiated = 1, .tensors = &loss};
+  descend(ctx, v, 0.25, "descent", false);
+  ok(!mw_update_again(ctx, &step, &done) && !done, "a stale loss is not found");
+  ok(mw_update_derived(ctx, &step, 0, NULL, NULL) && strstr(mw_error(ctx), "stale"), "but refused");
+  release_all(4, (mw_tensor *[]){loss, stale, w, v});
+  mw_cache_clear(ctx); /* each program keeps a constant, the 1 that its gradient begins with */
+}
+
 static void test_lifetime(void) {
   mw_context *ctx = context_with_test_ops();
   mw_tensor *x = vector(ctx, 1, (double[]){3}), *y = apply1(ctx, "t_cube", x);
@@ -468,6 +532,7 @@ int main(void) {
   test_watch(ctx);
   test_interrupt(ctx);
   test_abort(ctx);
+  test_recipes(ctx);
   is_int(stats_of(ctx).tensors_live, 0, "nothing is left");
   mw_context_free(ctx);
   test_lifetime();
