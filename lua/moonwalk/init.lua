@@ -136,10 +136,12 @@ function mw.update(parameters, values, ...)
   if #parameters ~= #values then
     core.error(("update: there are %d parameters and %d values"):format(#parameters, #values))
   end
-  local targets = table.move(parameters, 1, #parameters, 1, {})
-  values = table.move(values, 1, #values, 1, {})
-  updates.take(targets, values)
-  core.run(others, targets, values)
+  local given = {}
+  for _, parameter in ipairs(parameters) do given[parameter] = true end
+  local targets, latest = updates.take(given)
+  table.move(parameters, 1, #parameters, #targets + 1, targets)
+  table.move(values, 1, #values, #latest + 1, latest)
+  core.run(others, targets, latest)
   updates.stepped()
   return ...
 end

@@ -6,6 +6,20 @@
 --
 -- The rules are PyTorch's (torch.optim, version 1.13), and so are the options' names and
 -- defaults. Below, g is the gradient, p the parameter, t the number of the step, from 1.
+--
+-- A rule is a table of
+--   options              a list of {name, default, low, high};
+--   structure(opt)       what decides which ops the update is made of, as a table of booleans,
+--                        numbers or strings: {momentum = true}. Other functions get it as `how`;
+--   slots(how)           the names of what is kept for each parameter, of its shape, 0 at first;
+--   scalars(opt, t)      the numbers of step t by name, always the same names for the same `how`;
+--   update(how, p, g, slots, s)
+--                        the new value of p; it changes the table of slots. All are tensors, those
+--                        in s scalars of p's dtype.
+-- update() sees nothing of the optimizer, so that what it builds depends on `how` alone. It is
+-- called when a loss of another structure comes, and the step is then found again without it, and
+-- without gradients: see mw_update_again() in moonwalk.h. An option that is read in scalars() may
+-- thus change at no cost, and one that structure() tells of at that of a compilation.
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
@@ -26,11 +40,13 @@ local function check_option(where, option, value)
   return check.number(where, option.name, value, option.low, option.high, option.default)
 end
 
--- An optimizer's class. spec has: options, a list of {name, default, low, high}; slots, the names
--- of what is kept for each parameter; and update(opt, p, g, slots, number), which gives the new
--- value of p and changes the table of slots. All in it are tensors; number(v) makes a scalar one.
+local n_rules = 0
+
+-- An optimizer's class, by its rule.
 local function optimizer(name, spec)
-  local class, shared = {}, setmetatable({class = name, spec = spec}, Optimizer)
+  n_rules = n_rules + 1 -- two rules may have one name
+  local class = {}
+  local shared = setmetatable({class = name, spec = spec, id = name .. "#" .. n_rules}, Optimizer)
   local known = {}
   for i, option in ipairs(spec.options) do known[i] = option.name end
   local where = "optim." .. name
@@ -76,29 +92,12 @@ local function optimizer(name, spec)
     end
     check.options(where, options, known)
     -- slots has for each parameter a table of tensors by name, once a rule needs them.
-    local opt = {parameters = {table.unpack(parameters)}, steps = 0, slots = {}}
+    local opt = {parameters = {table.unpack(parameters)}, steps = 0, slots = {}, plan = false}
     for _, option in ipairs(spec.options) do
       opt[option.name] = check_option(where, option, options and options[option.name])
     end
     return setmetatable(opt, class)
   end)
-end
-
--- Scalars of a dtype, each made once in a step. They are leaves: another value of a learning rate
--- is the same program.
-local function scalars()
-  local made = {}
-  return function(dtype)
-    local of_dtype = made[dtype]
-    if not of_dtype then
-      of_dtype = setmetatable({}, {__call = function(cache, value)
-        cache[value] = cache[value] or core.tensor(value, dtype)
-        return cache[value]
-      end})
-      made[dtype] = of_dtype
-    end
-    return of_dtype
-  end
 end
 
 -- What parameter i is called in the state: by its name, or its place where that tells nothing. Of
@@ -127,6 +126,123 @@ local function slots_of(opt, i, names)
   return slots
 end
 
+local function same_fields(a, b)
+  for key, value in pairs(a) do
+    if b[key] ~= value then return false end
+  end
+  for key in pairs(b) do
+    if a[key] == nil then return false end
+  end
+  return true
+end
+
+-- A rule and its structure as a text: "SGD#1 momentum=true nesterov=false".
+local function rule_text(opt, how)
+  local parts = {}
+  for key, value in pairs(how) do
+    parts[#parts + 1] = (type(value) == "string" and " %s=%q" or " %s=%s"):format(key, value)
+  end
+  table.sort(parts)
+  return opt.id .. table.concat(parts)
+end
+
+local function unknown_scalar(_, name)
+  core.error(("the rule's scalars() gives no %q"):format(tostring(name)))
+end
+
+-- For each dtype of the parameters a leaf for each of the rule's scalars, which a step gives its
+-- value.
+local function add_leaves(plan, opt)
+  local names = {}
+  for name in pairs(opt.spec.scalars(opt, opt.steps + 1)) do names[#names + 1] = name end
+  table.sort(names)
+  plan.scalars, plan.leaves, plan.names, plan.numbers = {}, {}, {}, {}
+  for _, p in ipairs(opt.parameters) do
+    local dtype = p.dtype
+    if not plan.scalars[dtype] then
+      local s = {}
+      for _, name in ipairs(names) do
+        s[name] = core.input({}, dtype, name)
+        plan.leaves[#plan.leaves + 1], plan.names[#plan.names + 1] = s[name], name
+      end
+      plan.scalars[dtype] = setmetatable(s, {__index = unknown_scalar})
+    end
+  end
+end
+
+-- What steps of one structure share: the tensors that an update is made of besides the gradients.
+local function new_plan(opt, how)
+  local plan = {how = how, rule = rule_text(opt, how), slots = opt.spec.slots(how)}
+  add_leaves(plan, opt)
+  plan.operands, plan.is_target = {table.unpack(opt.parameters)}, {}
+  for i in ipairs(opt.parameters) do
+    local slots = slots_of(opt, i, plan.slots)
+    for _, name in ipairs(plan.slots) do plan.operands[#plan.operands + 1] = slots[name] end
+  end
+  for _, target in ipairs(plan.operands) do plan.is_target[target] = true end
+  table.move(plan.leaves, 1, #plan.leaves, #plan.operands + 1, plan.operands)
+  return plan
+end
+
+-- The plan for the options of now, and this step's numbers in its leaves.
+local function plan_of(opt)
+  local plan, how, parameters = opt.plan, opt.spec.structure(opt), opt.parameters
+  local usable = plan and same_fields(plan.how, how)
+  for i = 1, usable and #parameters or 0 do
+    usable = usable and plan.operands[i] == parameters[i]
+  end
+  if not usable then
+    plan = new_plan(opt, how)
+    opt.plan = plan
+  end
+  local numbers = opt.spec.scalars(opt, opt.steps + 1)
+  for i, name in ipairs(plan.names) do plan.numbers[i] = numbers[name] end
+  core.set_scalars(plan.leaves, plan.numbers)
+  return plan
+end
+
+-- Targets and their new values.
+local function build(opt, plan, gradients)
+  local targets, values = {}, {}
+  for i, p in ipairs(opt.parameters) do
+    local slots = opt.slots[i]
+    local new = setmetatable({}, {__index = slots})
+    targets[#targets + 1] = p
+    values[#values + 1] = opt.spec.update(plan.how, p, gradients[i], new, plan.scalars[p.dtype])
+    for _, name in ipairs(plan.slots) do
+      targets[#targets + 1], values[#values + 1] = slots[name], new[name]
+    end
+  end
+  return targets, values
+end
+
+local function append(list, ...)
+  for i = 1, select("#", ...) do
+    local more = select(i, ...)
+    table.move(more, 1, #more, #list + 1, list)
+  end
+  return list
+end
+
+-- Computes `asked` and updates the parameters and waiting buffers by given gradients, or by the
+-- first tensor's own.
+local function run_step(opt, asked, gradients)
+  local plan = plan_of(opt)
+  local buffers, latest, undo = updates.take(plan.is_target)
+  local rule, operands = plan.rule, plan.operands
+  if #buffers > 0 or gradients then
+    rule = ("%s, %d buffers%s"):format(rule, #buffers, gradients and ", gradients" or "")
+    operands = append({}, operands, buffers, latest, gradients or {})
+  end
+  local differentiated = gradients and 0 or 1
+  if core.update_again(rule, asked, differentiated, operands) then return end
+  undo() -- building may fail
+  local targets, values = build(opt, plan, gradients or core.grad(asked[1], opt.parameters))
+  updates.take(plan.is_target)
+  core.update_derived(rule, asked, differentiated, operands, append(targets, buffers),
+    append(values, latest))
+end
+
 ---Makes one step: computes the loss and its gradients and updates the parameters, all in one
 ---program. The buffers (running statistics) whose new values wait are updated with them. Other
 ---gradients than the loss's own may be given, in the order of the parameters (clipped ones, for
@@ -149,11 +265,13 @@ function Optimizer:step(loss, gradients, ...)
         .. "%s%s; its gradients would all be 0"):format(#parameters, core.spec(parameters[1]),
         core.name(parameters[1]) ~= "" and " '" .. core.name(parameters[1]) .. "'" or ""))
     end
-    gradients = core.grad(loss, parameters)
   elseif type(gradients) ~= "table" or #gradients ~= #parameters then
     core.error(("step: the gradients are %s, expected a list of %d tensors"):format(
       type(gradients) == "table" and "a list of " .. #gradients or check.show(gradients),
       #parameters))
+  end
+  for i, g in ipairs(gradients or {}) do
+    if not core.is_tensor(g) then check.fail("step", "gradient " .. i, g, "a tensor") end
   end
   for _, option in ipairs(self.spec.options) do check_option("step", option, self[option.name]) end
   local asked = {loss, ...}
@@ -162,19 +280,7 @@ function Optimizer:step(loss, gradients, ...)
       check.fail("step", ("argument %d"):format(i + 1), asked[i], "a tensor to compute, too")
     end
   end
-  local names = self.spec.slots(self)
-  local targets, values, number = {}, {}, scalars()
-  for i, p in ipairs(parameters) do
-    local slots = slots_of(self, i, names)
-    local new = setmetatable({}, {__index = slots})
-    targets[#targets + 1] = p
-    values[#values + 1] = self.spec.update(self, p, gradients[i], new, number(p.dtype))
-    for _, name in ipairs(names) do
-      targets[#targets + 1], values[#values + 1] = slots[name], new[name]
-    end
-  end
-  updates.take(targets, values)
-  core.run(asked, targets, values)
+  run_step(self, asked, gradients)
   self.steps = self.steps + 1
   updates.stepped()
   return loss, ...
@@ -205,8 +311,9 @@ function Optimizer:load_state(state, message)
     check.fail("load_state", "\"steps\"", steps, "a scalar")
   end
   local targets, values, known = {}, {}, {steps = true}
+  local slots = self.spec.slots(self.spec.structure(self))
   for i, p in ipairs(self.parameters) do
-    for name, target in pairs(slots_of(self, i, self.spec.slots(self))) do
+    for name, target in pairs(slots_of(self, i, slots)) do
       local key = slot_name(self, i, name)
       local value = state[key]
       if value == nil and steps:item() == 0 then -- taken before the first step
@@ -235,8 +342,8 @@ local function option(name, default, low, high)
 end
 
 -- g + weight_decay p
-local function decayed(opt, p, g, number)
-  return opt.weight_decay == 0 and g or g + p * number(opt.weight_decay)
+local function decayed(how, p, g, s)
+  return how.decay and g + p * s.weight_decay or g
 end
 
 ---@class moonwalk.optim
@@ -254,29 +361,43 @@ optim.SGD = optimizer("SGD", {
     option("lr", 0.001), option("momentum", 0), option("nesterov", false),
     option("weight_decay", 0),
   },
-  slots = function(opt) return opt.momentum ~= 0 and {"momentum"} or {} end,
-  update = function(opt, p, g, slots, number)
-    g = decayed(opt, p, g, number)
-    if opt.momentum == 0 then return p - g * number(opt.lr) end
-    slots.momentum = slots.momentum * number(opt.momentum) + g
+  structure = function(opt)
+    return {decay = opt.weight_decay ~= 0, momentum = opt.momentum ~= 0, nesterov = opt.nesterov}
+  end,
+  slots = function(how) return how.momentum and {"momentum"} or {} end,
+  scalars = function(opt)
+    return {lr = opt.lr, momentum = opt.momentum, weight_decay = opt.weight_decay}
+  end,
+  update = function(how, p, g, slots, s)
+    g = decayed(how, p, g, s)
+    if not how.momentum then return p - g * s.lr end
+    slots.momentum = slots.momentum * s.momentum + g
     local direction = slots.momentum
-    if opt.nesterov then direction = g + direction * number(opt.momentum) end
-    return p - direction * number(opt.lr)
+    if how.nesterov then direction = g + direction * s.momentum end
+    return p - direction * s.lr
   end,
 })
 
--- Adam's step without weight decay: m / (1 - beta1^t) over sqrt(v / (1 - beta2^t)) + eps.
-local function adam(opt, p, g, slots, number)
-  local m = slots.mean * number(opt.beta1) + g * number(1 - opt.beta1)
-  local v = slots.square * number(opt.beta2) + g * g * number(1 - opt.beta2)
-  slots.mean, slots.square = m, v
-  local t = opt.steps + 1
-  local rate = opt.lr / (1 - opt.beta1 ^ t)
-  local scale = 1 / math.sqrt(1 - opt.beta2 ^ t)
-  return p - m * number(rate) / (v:sqrt() * number(scale) + number(opt.eps))
-end
+local function adam_structure(opt) return {decay = opt.weight_decay ~= 0} end
 
 local function adam_slots() return {"mean", "square"} end
+
+-- Both numbers of a decaying mean, and the corrections for its beginning.
+local function adam_scalars(opt, t)
+  return {
+    beta1 = opt.beta1, rest1 = 1 - opt.beta1, beta2 = opt.beta2, rest2 = 1 - opt.beta2,
+    rate = opt.lr / (1 - opt.beta1 ^ t), scale = 1 / math.sqrt(1 - opt.beta2 ^ t),
+    eps = opt.eps, weight_decay = opt.weight_decay, kept = 1 - opt.lr * opt.weight_decay,
+  }
+end
+
+-- Adam's step without weight decay: m / (1 - beta1^t) over sqrt(v / (1 - beta2^t)) + eps.
+local function adam(p, g, slots, s)
+  local m = slots.mean * s.beta1 + g * s.rest1
+  local v = slots.square * s.beta2 + g * g * s.rest2
+  slots.mean, slots.square = m, v
+  return p - m * s.rate / (v:sqrt() * s.scale + s.eps)
+end
 
 ---Adam.
 ---     g <- g + weight_decay p
@@ -290,9 +411,9 @@ optim.Adam = optimizer("Adam", {
     option("lr", 0.001), option("beta1", 0.9, 0, 1 - 2^-53), option("beta2", 0.999, 0, 1 - 2^-53),
     option("eps", 1e-8), option("weight_decay", 0),
   },
-  slots = adam_slots,
-  update = function(opt, p, g, slots, number)
-    return adam(opt, p, decayed(opt, p, g, number), slots, number)
+  structure = adam_structure, slots = adam_slots, scalars = adam_scalars,
+  update = function(how, p, g, slots, s)
+    return adam(p, decayed(how, p, g, s), slots, s)
   end,
 })
 
@@ -305,10 +426,9 @@ optim.AdamW = optimizer("AdamW", {
     option("lr", 0.001), option("beta1", 0.9, 0, 1 - 2^-53), option("beta2", 0.999, 0, 1 - 2^-53),
     option("eps", 1e-8), option("weight_decay", 0.01),
   },
-  slots = adam_slots,
-  update = function(opt, p, g, slots, number)
-    local kept = opt.weight_decay == 0 and p or p * number(1 - opt.lr * opt.weight_decay)
-    return adam(opt, kept, g, slots, number)
+  structure = adam_structure, slots = adam_slots, scalars = adam_scalars,
+  update = function(how, p, g, slots, s)
+    return adam(how.decay and p * s.kept or p, g, slots, s)
   end,
 })
 
@@ -325,17 +445,26 @@ optim.RMSprop = optimizer("RMSprop", {
     option("lr", 0.01), option("alpha", 0.99, 0, 1), option("eps", 1e-8), option("momentum", 0),
     option("weight_decay", 0),
   },
-  slots = function(opt) return opt.momentum ~= 0 and {"square", "momentum"} or {"square"} end,
-  update = function(opt, p, g, slots, number)
-    g = decayed(opt, p, g, number)
-    local v = slots.square * number(opt.alpha) + g * g * number(1 - opt.alpha)
+  structure = function(opt)
+    return {decay = opt.weight_decay ~= 0, momentum = opt.momentum ~= 0}
+  end,
+  slots = function(how) return how.momentum and {"square", "momentum"} or {"square"} end,
+  scalars = function(opt)
+    return {
+      lr = opt.lr, alpha = opt.alpha, rest = 1 - opt.alpha, eps = opt.eps,
+      momentum = opt.momentum, weight_decay = opt.weight_decay,
+    }
+  end,
+  update = function(how, p, g, slots, s)
+    g = decayed(how, p, g, s)
+    local v = slots.square * s.alpha + g * g * s.rest
     slots.square = v
-    local direction = g / (v:sqrt() + number(opt.eps))
-    if opt.momentum ~= 0 then
-      direction = slots.momentum * number(opt.momentum) + direction
+    local direction = g / (v:sqrt() + s.eps)
+    if how.momentum then
+      direction = slots.momentum * s.momentum + direction
       slots.momentum = direction
     end
-    return p - direction * number(opt.lr)
+    return p - direction * s.lr
   end,
 })
 

@@ -81,28 +81,33 @@ function updates.put(buffer, value)
   if entry.passes >= MOST_PASSES then settle() end
 end
 
----Adds what waits to an update, for which it then waits no more. A buffer that is among the targets
+---Takes what waits, which then waits no more, for an update. A buffer that this gives a value
 ---already is left at that.
----@param targets moonwalk.Tensor[]
----@param values moonwalk.Tensor[]
-function updates.take(targets, values)
-  local given = {}
-  for _, target in ipairs(targets) do given[target] = true end
-  for _, item in ipairs(ordered()) do
-    local buffer, entry = item[1], item[2]
-    waiting[buffer] = nil
-    if not given[buffer] then
-      targets[#targets + 1], values[#values + 1] = buffer, entry.value
+---@param given table<moonwalk.Tensor, boolean>? the update's other targets
+---@return moonwalk.Tensor[] buffers
+---@return moonwalk.Tensor[] values
+---@return function undo lets them wait again
+function updates.take(given)
+  local buffers, values, taken = {}, {}, {}
+  if next(waiting) ~= nil then
+    for _, item in ipairs(ordered()) do
+      local buffer, entry = item[1], item[2]
+      taken[buffer], waiting[buffer] = entry, nil
+      if not (given and given[buffer]) then
+        buffers[#buffers + 1], values[#values + 1] = buffer, entry.value
+      end
     end
+  end
+  return buffers, values, function()
+    for buffer, entry in pairs(taken) do waiting[buffer] = entry end
   end
 end
 
 ---Gives all buffers now the values that wait for them.
 function updates.flush()
   if held > 0 or next(waiting) == nil then return end
-  local targets, values = {}, {}
-  updates.take(targets, values)
-  core.run({}, targets, values)
+  local buffers, values = updates.take()
+  core.run({}, buffers, values)
 end
 
 ---Calls fn(...) as a trial: no buffer changes, and the random numbers go on as if it had not been.
