@@ -11,20 +11,22 @@
  *     AArch64    32 of 16 B  8 x 2     16            10 : 16
  *
  * The accumulators leave room for the vectors of b and a broadcast, and there are enough of them to
- * hide the latency of a fused multiply-add (4 cycles, two a cycle). Measured on a core with AVX-512
- * whose peak is 115 GFLOP/s in f32 (one multiply-add of 64 bytes a cycle): 512 x 512 x 512 at 85 to
- * 90 % of the peak, the products of LeNet-5's convolutions forward (m = 6 or 16, k = 25 or 150,
- * n = 784 or 100) at 80 and 85 %, those for dx and dw of the second at 65 %, and that for dw of the
- * first (m = 6, n = 25, k = 784, b transposed), for which packing b costs as much as using it, at
- * 35 %. With AVX2's instructions the same core does as well.
+ * hide the latency of a fused multiply-add (4 cycles, two a cycle). A product of one, two or three
+ * rows gets wider tiles, for the same reason.
  *
  * m and n are cut evenly into tiles of at most that size (m = 10 gives 5 + 5, not 8 + 2), so no
  * tile is too low to hide the latency. The last vector of columns is moved left so that it ends at
  * column n, and its lanes that were computed already are not stored: no element out of bounds is
  * touched, and there is no slow path for the columns that are left over.
  *
- * a is read in place through its two strides, so transposing it costs nothing. b is read in place
- * too, if it is not transposed and few rows use it; else blocks of it are packed, a vector wide.
+ * Blocks are the usual ones (Goto and van de Geijn, 2008): BLOCK_K steps of a tile's columns of b,
+ * 16 KiB, stay in the first-level cache while the tiles of BLOCK_M rows of a, 256 KiB, come from
+ * the second; BLOCK_N columns of b are read from the third. Both are packed, in the order in which
+ * tiles read them, where reading in place would cost more: see packs_a() and packs_b().
+ *
+ * Few rows do not pay for packing b. If b is transposed, and so lies along k as a does, its rows
+ * and a's are multiplied vector by vector along k and summed across at the end: see dots.
+ *
  * No product is skipped because a factor is 0: infinities and NaN go through. */
 #include "gemm.h"
 
@@ -45,67 +47,102 @@ enum { ROWS = 8, VECTORS = 2 };
 enum { ROWS = 4, VECTORS = 2 };
 #endif
 
-/* A block of b is BLOCK_K by BLOCK_N elements, 512 KiB: with BLOCK_M rows of a it stays in a
- * second-level cache of 1 MiB. */
 enum {
+  WIDEST = 8, /* vectors of a tile of one row; those of two and three rows have half as many */
   BLOCK_M = 256,
   BLOCK_N = 2048 / (int)sizeof(real),
   BLOCK_K = 256,
-  PACK_M = 48, /* from so many rows on, packing b costs less than it gains */
 };
 
-/* What one tile reads and writes. b[j] and c[j] are the first rows of the j-th vector. */
+/* Where a way is chosen, by measurements; see the functions that do. */
+enum {
+  FAR = 1024 / (int)sizeof(real),
+  PACK_A_N = 128,
+  PACK_B_M = 48,
+  PACK_B_K = 32,
+  PACK_STEPS = 16,
+  DOTS_M = 32,
+  DOTS_N = 16,
+  DOTS_K = 256,
+};
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* ---- tiles ------------------------------------------------------------------------------- */
+
+/* What one tile reads and writes. Vectors of columns are neighbours, but for the last one. */
 typedef struct tile {
   int64_t k;
   const real *a;
   int64_t a_row, a_step; /* distance in a of two rows, and of two steps of k */
-  const real *b[VECTORS];
+  const real *b, *b_last;
   int64_t b_step;
-  real *c[VECTORS];
+  real *c, *c_last;
   int64_t ldc;
   int64_t first, end; /* lanes of the last vector that are stored: first .. end-1 */
   bool accumulate;
 } tile;
 
-static inline void put(real *c, mw_vector v, int64_t first, int64_t end, bool accumulate) {
-  if (first == 0 && end == MW_LANES) {
-    mw_store(c, accumulate ? mw_load(c) + v : v);
-    return;
-  }
+static inline void put(real *c, mw_vector v, bool accumulate) {
+  mw_store(c, accumulate ? mw_load(c) + v : v);
+}
+
+static inline void put_some(real *c, mw_vector v, int64_t first, int64_t end, bool accumulate) {
   real lane[MW_LANES];
   mw_store(lane, v);
   for (int64_t l = first; l < end; l++) c[l] = accumulate ? c[l] + lane[l] : lane[l];
 }
 
 /* rows and vectors are constants where this is inlined, so sum[][] becomes registers. */
-static inline __attribute__((always_inline)) void multiply(int rows, int vectors, const tile *t) {
-  mw_vector sum[ROWS][VECTORS] = {0};
-  const real *a = t->a, *b[VECTORS];
-  for (int j = 0; j < vectors; j++) b[j] = t->b[j];
+MW_INLINE void multiply(int rows, int vectors, const tile *t) {
+  mw_vector sum[ROWS][WIDEST] = {0};
+  const real *a = t->a, *b = t->b, *b_last = t->b_last;
   const int64_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
   for (int64_t p = 0; p < t->k; p++) {
-    mw_vector bp[VECTORS];
-    for (int j = 0; j < vectors; j++) bp[j] = mw_load(b[j] + p * b_step);
+    mw_vector bp[WIDEST];
+    MW_UNROLL for (int j = 0; j < vectors - 1; j++) bp[j] = mw_load(b + j * MW_LANES);
+    bp[vectors - 1] = mw_load(b_last);
     MW_UNROLL for (int i = 0; i < rows; i++) {
       const real ai = a[i * a_row];
-      for (int j = 0; j < vectors; j++) sum[i][j] += ai * bp[j];
+      MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += ai * bp[j];
     }
-    a += a_step;
+    a += a_step, b += b_step, b_last += b_step;
   }
-  MW_UNROLL for (int i = 0; i < rows; i++) MW_UNROLL for (int j = 0; j < vectors; j++) {
-    const bool last = j == vectors - 1;
-    put(t->c[j] + i * t->ldc, sum[i][j], last ? t->first : 0, last ? t->end : MW_LANES,
-        t->accumulate);
+  const bool whole = t->first == 0 && t->end == MW_LANES;
+  MW_UNROLL for (int i = 0; i < rows; i++) {
+    real *c = t->c + i * t->ldc, *c_last = t->c_last + i * t->ldc;
+    MW_UNROLL for (int j = 0; j < vectors - 1; j++) put(c + j * MW_LANES, sum[i][j], t->accumulate);
+    if (whole) put(c_last, sum[i][vectors - 1], t->accumulate);
+    else put_some(c_last, sum[i][vectors - 1], t->first, t->end, t->accumulate);
   }
 }
 
-static inline __attribute__((always_inline)) void multiply_rows(int rows, int vectors,
-                                                                const tile *t) {
-  if (vectors == 1) multiply(rows, 1, t);
-  else if (vectors == 2) multiply(rows, 2, t);
-#if MW_VECTOR_BYTES == 64
-  else multiply(rows, 3, t);
-#endif
+static int widest(int64_t rows) { return rows == 1 ? WIDEST : rows <= 3 ? WIDEST / 2 : VECTORS; }
+
+MW_INLINE void multiply_rows(int rows, int vectors, const tile *t) {
+  const int most = widest(rows);
+  switch (vectors) {
+    case 1: multiply(rows, 1, t); break;
+    case 2: multiply(rows, 2, t); break;
+    case 3:
+      if (most >= 3) multiply(rows, 3, t);
+      break;
+    case 4:
+      if (most >= 4) multiply(rows, 4, t);
+      break;
+    case 5:
+      if (most >= 5) multiply(rows, 5, t);
+      break;
+    case 6:
+      if (most >= 6) multiply(rows, 6, t);
+      break;
+    case 7:
+      if (most >= 7) multiply(rows, 7, t);
+      break;
+    case 8:
+      if (most >= 8) multiply(rows, 8, t);
+      break;
+  }
 }
 
 static void multiply_tile(int rows, int vectors, const tile *t) {
@@ -125,44 +162,18 @@ static void multiply_tile(int rows, int vectors, const tile *t) {
   }
 }
 
-/* ---- packing b --------------------------------------------------------------------------- */
-
-/* to[k, MW_LANES] = the first `columns` columns of b[k, .], and zeros beyond them. */
-static void pack_plain(real *to, const real *b, int64_t ldb, int64_t k, int64_t columns) {
-  if (columns == MW_LANES)
-    for (int64_t p = 0; p < k; p++) mw_store(to + p * MW_LANES, mw_load(b + p * ldb));
-  else
-    for (int64_t p = 0; p < k; p++)
-      for (int64_t l = 0; l < MW_LANES; l++)
-        to[p * MW_LANES + l] = l < columns ? b[p * ldb + l] : 0;
-}
-
-/* The same for b stored as [., k]. */
-static void pack_transposed(real *to, const real *b, int64_t ldb, int64_t k, int64_t columns) {
-  int64_t p = 0;
-  for (; p + MW_LANES <= k; p += MW_LANES) {
-    mw_vector row[MW_LANES];
-    for (int l = 0; l < MW_LANES; l++)
-      row[l] = l < columns ? mw_load(b + l * ldb + p) : (mw_vector){0};
-    mw_transpose(row);
-    for (int l = 0; l < MW_LANES; l++) mw_store(to + (p + l) * MW_LANES, row[l]);
-  }
-  for (; p < k; p++)
-    for (int64_t l = 0; l < MW_LANES; l++) to[p * MW_LANES + l] = l < columns ? b[l * ldb + p] : 0;
-}
-
-/* ---- the product ------------------------------------------------------------------------- */
+/* ---- blocks ------------------------------------------------------------------------------ */
 
 /* A part of the product: rows m0 .. m1-1, columns n0 .. n1-1, steps k0 .. k1-1. */
 typedef struct part {
   const mw_gemm *product;
   int64_t m0, m1, n0, n1, k0, k1;
-  const real *packed; /* the part's b, vector after vector; NULL: read in place */
+  int64_t tiles_m, vectors, tiles_n; /* how the rows, and the vectors of columns, are cut */
+  real *packed_a, *packed_b;         /* tile after tile; NULL: read in place */
 } part;
 
-static int64_t vectors_of(int64_t columns) { return (columns + MW_LANES - 1) / MW_LANES; }
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+/* Where tile i of `tiles` begins when `size` rows or vectors are cut evenly. */
+static int64_t cut(int64_t size, int64_t i, int64_t tiles) { return size * i / tiles; }
 
 /* The column where vector j of a part starts: further left than its place if it would not end
  * within the part otherwise, but never left of column 0. */
@@ -171,71 +182,317 @@ static int64_t column_of(const part *w, int64_t j) {
   return column > 0 ? column : 0;
 }
 
-/* The columns of vectors j0 .. j1-1, all rows. */
-static void run_columns(const part *w, int64_t j0, int64_t j1) {
+/* The columns of vectors v0 .. v1-1, which are a tile's; all rows. */
+static void run_columns(const part *w, int64_t v0, int64_t v1) {
   const mw_gemm *g = w->product;
-  const real *a = g->a, *b = g->b;
-  const int64_t k = w->k1 - w->k0, m = w->m1 - w->m0, tiles = (m + ROWS - 1) / ROWS;
+  const int64_t k = w->k1 - w->k0, m = w->m1 - w->m0, last = column_of(w, v1 - 1);
+  const int64_t column = v1 - v0 > 1 ? w->n0 + v0 * MW_LANES : last;
+  const real *a = g->a;
   tile t = {.k = k,
             .a_row = g->transpose_a ? 1 : g->lda,
             .a_step = g->transpose_a ? g->lda : 1,
-            .b_step = w->packed ? MW_LANES : g->ldb,
             .ldc = g->ldc,
             .accumulate = g->accumulate || w->k0 > 0};
+  if (w->packed_b) {
+    t.b_step = (v1 - v0) * MW_LANES;
+    t.b = w->packed_b + v0 * k * MW_LANES;
+    t.b_last = t.b + (v1 - v0 - 1) * MW_LANES;
+  } else {
+    t.b_step = g->ldb;
+    t.b = (const real *)g->b + w->k0 * g->ldb + column;
+    t.b_last = (const real *)g->b + w->k0 * g->ldb + last;
+  }
   /* Lanes that were computed before may be stored again with the same bits, but not added. */
-  const int64_t last = column_of(w, j1 - 1);
-  if (t.accumulate || last < w->n0) t.first = w->n0 + (j1 - 1) * MW_LANES - last;
+  if (t.accumulate || last < w->n0) t.first = w->n0 + (v1 - 1) * MW_LANES - last;
   t.end = least(MW_LANES, w->n1 - last);
-  for (int64_t i = 0; i < tiles; i++) {
-    const int64_t first = w->m0 + m * i / tiles, end = w->m0 + m * (i + 1) / tiles;
-    t.a = a + first * t.a_row + w->k0 * t.a_step;
-    for (int64_t j = j0; j < j1; j++) {
-      const int64_t column = column_of(w, j);
-      t.b[j - j0] = w->packed ? w->packed + j * k * MW_LANES : b + w->k0 * g->ldb + column;
-      t.c[j - j0] = (real *)g->c + first * g->ldc + column;
+  for (int64_t i = 0, i0 = 0, rows; i < w->tiles_m; i++, i0 += rows) {
+    rows = cut(m, i + 1, w->tiles_m) - i0;
+    if (w->packed_a) {
+      t.a = w->packed_a + i0 * k;
+      t.a_row = 1, t.a_step = rows;
+    } else {
+      t.a = a + (w->m0 + i0) * t.a_row + w->k0 * t.a_step;
     }
-    multiply_tile((int)(end - first), (int)(j1 - j0), &t);
+    t.c = (real *)g->c + (w->m0 + i0) * g->ldc + column;
+    t.c_last = (real *)g->c + (w->m0 + i0) * g->ldc + last;
+    multiply_tile((int)rows, (int)(v1 - v0), &t);
   }
 }
 
-static void run_part(const part *w) {
-  const int64_t vectors = vectors_of(w->n1 - w->n0), tiles = (vectors + VECTORS - 1) / VECTORS;
-  for (int64_t j = 0; j < tiles; j++)
-    run_columns(w, vectors * j / tiles, vectors * (j + 1) / tiles);
+/* ---- packing ----------------------------------------------------------------------------- */
+
+/* to[k, step] = the first `columns` columns of b[k, .], and zeros up to a vector. */
+static void pack_plain(real *to, int64_t step, const real *b, int64_t ldb, int64_t k,
+                       int64_t columns) {
+  if (columns == MW_LANES)
+    for (int64_t p = 0; p < k; p++) mw_store(to + p * step, mw_load(b + p * ldb));
+  else
+    for (int64_t p = 0; p < k; p++)
+      for (int64_t l = 0; l < MW_LANES; l++) to[p * step + l] = l < columns ? b[p * ldb + l] : 0;
 }
 
-static void pack(const part *w, real *to) {
+/* The same for b stored as [., k]. */
+static void pack_transposed(real *to, int64_t step, const real *b, int64_t ldb, int64_t k,
+                            int64_t columns) {
+  int64_t p = 0;
+  for (; p + MW_LANES <= k; p += MW_LANES) {
+    mw_vector row[MW_LANES];
+    for (int l = 0; l < MW_LANES; l++)
+      row[l] = l < columns ? mw_load(b + l * ldb + p) : (mw_vector){0};
+    mw_transpose(row);
+    for (int l = 0; l < MW_LANES; l++) mw_store(to + (p + l) * step, row[l]);
+  }
+  for (; p < k; p++)
+    for (int64_t l = 0; l < MW_LANES; l++) to[p * step + l] = l < columns ? b[l * ldb + p] : 0;
+}
+
+/* Steps k0 .. k1-1 of a part's b. The vectors of a tile lie side by side: what a step of k reads is
+ * one piece of memory. */
+static void pack_steps(const part *w, int64_t k0, int64_t k1) {
   const mw_gemm *g = w->product;
   const real *b = g->b;
-  const int64_t k = w->k1 - w->k0, vectors = vectors_of(w->n1 - w->n0);
-  for (int64_t j = 0; j < vectors; j++, to += k * MW_LANES) {
-    const int64_t column = column_of(w, j), columns = least(MW_LANES, w->n1 - column);
-    if (g->transpose_b) pack_transposed(to, b + column * g->ldb + w->k0, g->ldb, k, columns);
-    else pack_plain(to, b + w->k0 * g->ldb + column, g->ldb, k, columns);
+  const int64_t k = w->k1 - w->k0;
+  for (int64_t j = 0; j < w->tiles_n; j++) {
+    const int64_t v0 = cut(w->vectors, j, w->tiles_n), v1 = cut(w->vectors, j + 1, w->tiles_n);
+    const int64_t step = (v1 - v0) * MW_LANES;
+    real *to = w->packed_b + v0 * k * MW_LANES + (k0 - w->k0) * step;
+    for (int64_t v = v0; v < v1; v++, to += MW_LANES) {
+      const int64_t column = column_of(w, v), columns = least(MW_LANES, w->n1 - column);
+      if (g->transpose_b)
+        pack_transposed(to, step, b + column * g->ldb + k0, g->ldb, k1 - k0, columns);
+      else pack_plain(to, step, b + k0 * g->ldb + column, g->ldb, k1 - k0, columns);
+    }
   }
 }
 
-static void run(const mw_gemm *g, void *workspace) {
-  const bool packs = g->transpose_b || g->n < MW_LANES || g->m >= PACK_M;
+/* Rows of b are read along as they lie in memory, a few at a time. */
+static void pack_b(const part *w) {
+  const int64_t steps = w->product->transpose_b ? w->k1 - w->k0 : PACK_STEPS;
+  for (int64_t k = w->k0; k < w->k1; k += steps) pack_steps(w, k, least(k + steps, w->k1));
+}
+
+/* to[k, rows] from a stored as [rows, k]: whole vectors are stored, and what is written beyond a
+ * step's last row is written again by the next step; the last steps are taken one by one. */
+MW_INLINE void pack_rows(int rows, real *to, const real *a, int64_t lda, int64_t k) {
+  enum { GROUPS = (ROWS + MW_LANES - 1) / MW_LANES };
+  int64_t p = 0;
+  for (; p + 2 * MW_LANES <= k; p += MW_LANES)
+    for (int group = GROUPS - 1; group >= 0; group--) {
+      mw_vector row[MW_LANES];
+      if (group * MW_LANES >= rows) continue;
+      for (int l = 0; l < MW_LANES; l++) {
+        const int i = group * MW_LANES + l;
+        row[l] = i < rows ? mw_load(a + i * lda + p) : (mw_vector){0};
+      }
+      mw_transpose(row);
+      for (int l = 0; l < MW_LANES; l++) mw_store(to + (p + l) * rows + group * MW_LANES, row[l]);
+    }
+  for (; p < k; p++)
+    for (int i = 0; i < rows; i++) to[p * rows + i] = a[i * lda + p];
+}
+
+/* The same from a stored as [k, rows]. */
+MW_INLINE void pack_columns(int rows, real *to, const real *a, int64_t lda, int64_t k) {
+  for (int64_t p = 0; p < k; p++) memcpy(to + p * rows, a + p * lda, (size_t)rows * sizeof(real));
+}
+
+MW_INLINE void pack_tile(int rows, bool transposed, real *to, const real *a, int64_t lda,
+                         int64_t k) {
+  if (transposed) pack_columns(rows, to, a, lda, k);
+  else pack_rows(rows, to, a, lda, k);
+}
+
+static void pack_any_tile(int rows, bool transposed, real *to, const real *a, int64_t lda,
+                          int64_t k) {
+  if (rows == ROWS) pack_tile(ROWS, transposed, to, a, lda, k);
+  else if (rows == ROWS - 1) pack_tile(ROWS - 1, transposed, to, a, lda, k);
+  else pack_tile(rows, transposed, to, a, lda, k);
+}
+
+static void pack_a(const part *w) {
+  const mw_gemm *g = w->product;
+  const int64_t k = w->k1 - w->k0, m = w->m1 - w->m0;
+  const real *a =
+      (const real *)g->a + (g->transpose_a ? w->m0 + w->k0 * g->lda : w->m0 * g->lda + w->k0);
+  for (int64_t i = 0; i < w->tiles_m; i++) {
+    const int64_t i0 = cut(m, i, w->tiles_m), rows = cut(m, i + 1, w->tiles_m) - i0;
+    pack_any_tile((int)rows, g->transpose_a, w->packed_a + i0 * k,
+                  a + (g->transpose_a ? i0 : i0 * g->lda), g->lda, k);
+  }
+}
+
+/* Rows of a that are far apart share no page, and may share a set of the first cache. */
+static bool packs_a(const mw_gemm *g) {
+  return g->lda >= FAR && g->n >= PACK_A_N && g->m > ROWS && g->k > 1;
+}
+
+static bool packs_b(const mw_gemm *g) {
+  return g->transpose_b || g->n < MW_LANES || (g->m >= PACK_B_M && g->k >= PACK_B_K);
+}
+
+static void run_blocks(const mw_gemm *g, const mw_gemm_piece *piece, real *workspace) {
   const int64_t blocks_k = g->k > 0 ? (g->k + BLOCK_K - 1) / BLOCK_K : 1;
-  part w = {.product = g, .packed = packs ? workspace : NULL};
-  for (w.n0 = 0; w.n0 < g->n; w.n0 = w.n1) {
-    w.n1 = least(w.n0 + BLOCK_N, g->n);
+  const int64_t most = widest(piece->m1 - piece->m0);
+  part w = {.product = g,
+            .packed_a = packs_a(g) ? workspace + BLOCK_K * BLOCK_N : NULL,
+            .packed_b = packs_b(g) ? workspace : NULL};
+  for (w.n0 = piece->n0; w.n0 < piece->n1; w.n0 = w.n1) {
+    w.n1 = least(w.n0 + BLOCK_N, piece->n1);
+    w.vectors = (w.n1 - w.n0 + MW_LANES - 1) / MW_LANES;
+    w.tiles_n = (w.vectors + most - 1) / most;
     for (int64_t block = 0; block < blocks_k; block++) {
-      w.k0 = g->k * block / blocks_k;
-      w.k1 = g->k * (block + 1) / blocks_k;
-      if (packs) pack(&w, workspace);
-      for (w.m0 = 0; w.m0 < g->m; w.m0 = w.m1) {
-        w.m1 = least(w.m0 + BLOCK_M, g->m);
-        run_part(&w);
+      w.k0 = cut(g->k, block, blocks_k);
+      w.k1 = cut(g->k, block + 1, blocks_k);
+      if (w.packed_b) pack_b(&w);
+      for (w.m0 = piece->m0; w.m0 < piece->m1; w.m0 = w.m1) {
+        w.m1 = least(w.m0 + BLOCK_M, piece->m1);
+        w.tiles_m = (w.m1 - w.m0 + ROWS - 1) / ROWS;
+        if (w.packed_a) pack_a(&w);
+        for (int64_t j = 0, v0 = 0, v1; j < w.tiles_n; j++, v0 = v1) {
+          v1 = cut(w.vectors, j + 1, w.tiles_n);
+          run_columns(&w, v0, v1);
+        }
       }
     }
   }
 }
 
+/* ---- few rows, with both operands along k ------------------------------------------------- */
+
+/* DOTS sums of products at once, each a vector of partial sums: 1 x 8, 2 x 4, 3 x 2 or 4 x 2
+ * elements of c. A step of 4 x 2 loads 6 vectors for 8 multiply-adds; one row loads 9, and goes as
+ * fast as the first or second cache gives b. */
+enum {
+  DOTS = 8,
+  DOTS_ROWS = 4,
+  DOTS_ROOM = DOTS > MW_LANES ? DOTS : MW_LANES,
+  STRETCH = 4096 / (int)sizeof(real)
+};
+
+typedef __typeof__((mw_vector){0} < (mw_vector){0}) lane_mask;
+
+/* The last n lanes. */
+static inline lane_mask last_lanes(int64_t n) {
+  real number[MW_LANES];
+  for (int l = 0; l < MW_LANES; l++) number[l] = (real)l;
+  return mw_load(number) >= (real)(MW_LANES - n);
+}
+
+static inline mw_vector masked(const real *from, lane_mask mask) {
+  return (mw_vector)((lane_mask)mw_load(from) & mask);
+}
+
+/* What is loaded here stays in a register: gcc would load it again for each of its uses. */
+static inline mw_vector loaded(const real *from) {
+  mw_vector v = mw_load(from);
+#if defined __AVX512F__ || (defined __AVX__ && MW_VECTOR_BYTES == 32)
+  __asm__("" : "+v"(v));
+#endif
+  return v;
+}
+
+/* Some steps of k of a piece, at least MW_LANES. */
+typedef struct stretch {
+  const mw_gemm *product;
+  const mw_gemm_piece *piece;
+  int64_t start, k;
+  bool accumulate;
+} stretch;
+
+/* Rows i .. i+rows-1, and `columns` columns from j on, of which the piece's are stored. */
+MW_INLINE void dots(int rows, int columns, const stretch *s, int64_t i, int64_t j) {
+  const mw_gemm *g = s->product;
+  const int64_t end = s->piece->n1;
+  const real *a[DOTS_ROWS], *b[DOTS];
+  mw_vector sum[DOTS_ROOM] = {0};
+  for (int r = 0; r < rows; r++) a[r] = (const real *)g->a + (i + r) * g->lda + s->start;
+  for (int l = 0; l < columns; l++)
+    b[l] = (const real *)g->b + least(j + l, end - 1) * (g->transpose_b ? g->ldb : 0) + s->start;
+  int64_t p = 0;
+  for (; p + MW_LANES <= s->k; p += MW_LANES) {
+    mw_vector bp[DOTS];
+    MW_UNROLL for (int l = 0; l < columns; l++) bp[l] = mw_load(b[l] + p);
+    MW_UNROLL for (int r = 0; r < rows; r++) {
+      const mw_vector ap = loaded(a[r] + p);
+      MW_UNROLL for (int l = 0; l < columns; l++) sum[r * columns + l] += ap * bp[l];
+    }
+  }
+  if (p < s->k) { /* the last vector ends at k; what was in the one before becomes 0 in both */
+    const lane_mask mask = last_lanes(s->k - p);
+    p = s->k - MW_LANES;
+    MW_UNROLL for (int r = 0; r < rows; r++) MW_UNROLL for (int l = 0; l < columns; l++)
+        sum[r * columns + l] += masked(a[r] + p, mask) * masked(b[l] + p, mask);
+  }
+  real total[DOTS_ROOM];
+  MW_UNROLL for (int at = 0; at < rows * columns; at += MW_LANES)
+      mw_store(total + at, mw_sums(sum + at));
+  MW_UNROLL for (int r = 0; r < rows; r++) MW_UNROLL for (int l = 0; l < columns; l++) {
+    real *c = (real *)g->c + (i + r) * g->ldc + j + l;
+    if (j + l < end) *c = s->accumulate ? *c + total[r * columns + l] : total[r * columns + l];
+  }
+}
+
+static void run_stretch(const stretch *s) {
+  const mw_gemm_piece *w = s->piece;
+  const int64_t m = w->m1 - w->m0, tiles = (m + DOTS_ROWS - 1) / DOTS_ROWS;
+  if (m == 1) {
+    for (int64_t j = w->n0; j < w->n1; j += 8) dots(1, 8, s, w->m0, j);
+  } else if (m == 2) {
+    for (int64_t j = w->n0; j < w->n1; j += 4) dots(2, 4, s, w->m0, j);
+  } else {
+    for (int64_t j = w->n0; j < w->n1; j += 2)
+      for (int64_t t = 0; t < tiles; t++) {
+        const int64_t i = cut(m, t, tiles), rows = cut(m, t + 1, tiles) - i;
+        if (rows == 4) dots(4, 2, s, w->m0 + i, j);
+        else if (rows == 3) dots(3, 2, s, w->m0 + i, j);
+        else dots(2, 2, s, w->m0 + i, j);
+      }
+  }
+}
+
+/* Stretches of k keep the rows in the first cache; where there is a single one it is used once. */
+static void run_dots(const mw_gemm *g, const mw_gemm_piece *piece) {
+  const int64_t stretches = g->m == 1 ? 1 : (g->k + STRETCH - 1) / STRETCH;
+  for (int64_t i = 0; i < stretches; i++) {
+    const int64_t start = cut(g->k, i, stretches), end = cut(g->k, i + 1, stretches);
+    run_stretch(&(stretch){g, piece, start, end - start, g->accumulate || i > 0});
+  }
+}
+
+static bool along_k(const mw_gemm *g) {
+  return !g->transpose_a && (g->transpose_b || (g->n == 1 && g->ldb == 1)) && g->k >= MW_LANES &&
+         (g->m <= DOTS_M || (g->n <= DOTS_N && g->k >= DOTS_K));
+}
+
+/* ---- one step ---------------------------------------------------------------------------- */
+
+/* The outer product of a column and a row, which is no more work than writing it. */
+static void run_outer(const mw_gemm *g, const mw_gemm_piece *w) {
+  const int64_t a_row = g->transpose_a ? 1 : g->lda, b_step = g->transpose_b ? g->ldb : 1;
+  const int64_t n = w->n1 - w->n0;
+  const real *b = (const real *)g->b + w->n0 * b_step;
+  for (int64_t i = w->m0; i < w->m1; i++) {
+    const real ai = ((const real *)g->a)[i * a_row];
+    real *c = (real *)g->c + i * g->ldc + w->n0;
+    if (g->accumulate)
+      for (int64_t j = 0; j < n; j++) c[j] += ai * b[j * b_step];
+    else if (b_step == 1)
+      for (int64_t j = 0; j < n; j++) c[j] = ai * b[j];
+    else
+      for (int64_t j = 0; j < n; j++) c[j] = ai * b[j * b_step];
+  }
+}
+
+/* The way is chosen by the whole product, so that an element's bits do not depend on the piece. */
+static void run(const mw_gemm *g, const mw_gemm_piece *piece, void *workspace) {
+  if (g->k == 1) run_outer(g, piece);
+  else if (along_k(g)) run_dots(g, piece);
+  else run_blocks(g, piece, workspace);
+}
+
 const mw_gemm_kernel MW_GEMM = {
-    .workspace = (size_t)BLOCK_K * BLOCK_N * sizeof(real),
-    .tile_m = BLOCK_M,
-    .tile_n = BLOCK_N,
+    .workspace = (size_t)BLOCK_K * (BLOCK_N + BLOCK_M) * sizeof(real),
+    .step_m = ROWS,
+    .step_n = VECTORS * MW_LANES,
     .run = run,
 };

@@ -67,39 +67,58 @@ static void *own_workspace(const mw_context *ctx) {
   return ctx->workspace + (size_t)(here == NONE ? 0 : here) * ctx->workspace_stride;
 }
 
+/* ---- matrix products --------------------------------------------------------------------- */
+
 typedef struct split {
   mw_context *ctx;
   const mw_gemm_kernel *kernel;
-  const mw_gemm *whole;
-  size_t element;
-  int64_t columns; /* pieces in a row of pieces */
+  const mw_gemm *product;
+  int64_t rows, columns; /* of pieces */
 } split;
+
+/* Multiply-adds of a piece: at least LEAST, and at least LARGE where there are ENOUGH pieces. */
+enum { LEAST = 1 << 18, LARGE = 1 << 24, ENOUGH = 8 };
+
+/* Halves the longer side until pieces are small. */
+static void cut(split *s) {
+  const mw_gemm *g = s->product;
+  for (s->rows = s->columns = 1;;) {
+    const int64_t height = g->m / s->rows, width = g->n / s->columns;
+    const bool wide = width >= 2 * s->kernel->step_n, high = height >= 2 * s->kernel->step_m;
+    const int64_t least = s->rows * s->columns < ENOUGH ? LEAST : LARGE;
+    if ((!wide && !high) || height * width < 2 * least / (g->k > 0 ? g->k : 1)) return;
+    if (wide && (width >= height || !high)) s->columns *= 2;
+    else s->rows *= 2;
+  }
+}
+
+/* Where piece i of `pieces` begins, at a multiple of step. */
+static int64_t start_of(int64_t size, int64_t step, int64_t i, int64_t pieces) {
+  const int64_t start = mw_chunks(size, step) * i / pieces * step;
+  return start < size ? start : size;
+}
 
 static void run_piece(void *arg, int64_t chunk, int worker) {
   const split *s = arg;
-  const mw_gemm *w = s->whole;
-  int64_t i = chunk / s->columns * s->kernel->tile_m, j = chunk % s->columns * s->kernel->tile_n;
-  mw_gemm piece = *w;
-  piece.m = w->m - i < s->kernel->tile_m ? w->m - i : s->kernel->tile_m;
-  piece.n = w->n - j < s->kernel->tile_n ? w->n - j : s->kernel->tile_n;
-  piece.a = (const char *)w->a + (size_t)(w->transpose_a ? i : i * w->lda) * s->element;
-  piece.b = (const char *)w->b + (size_t)(w->transpose_b ? j * w->ldb : j) * s->element;
-  piece.c = (char *)w->c + (size_t)(i * w->ldc + j) * s->element;
+  const mw_gemm *g = s->product;
+  const mw_gemm_kernel *kernel = s->kernel;
+  const int64_t i = chunk / s->columns, j = chunk % s->columns;
+  const mw_gemm_piece piece = {start_of(g->m, kernel->step_m, i, s->rows),
+                               start_of(g->m, kernel->step_m, i + 1, s->rows),
+                               start_of(g->n, kernel->step_n, j, s->columns),
+                               start_of(g->n, kernel->step_n, j + 1, s->columns)};
   (void)worker;
-  s->kernel->run(&piece, own_workspace(s->ctx));
+  kernel->run(g, &piece, own_workspace(s->ctx));
 }
 
 void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker) {
   const mw_gemm_kernel *kernel = dtype == MW_F64 ? ctx->level->gemm_f64 : ctx->level->gemm_f32;
-  if (worker != MW_ALL_WORKERS) {
-    kernel->run(product, own_workspace(ctx));
+  if (worker != MW_ALL_WORKERS || ctx->threads == 1 || here != NONE) {
+    const mw_gemm_piece whole = {0, product->m, 0, product->n};
+    kernel->run(product, &whole, own_workspace(ctx));
     return;
   }
-  int64_t rows = mw_chunks(product->m, kernel->tile_m);
-  split s = {.ctx = ctx,
-             .kernel = kernel,
-             .whole = product,
-             .element = mw_dtype_size(dtype),
-             .columns = mw_chunks(product->n, kernel->tile_n)};
-  mw_host_parallel(ctx, rows * s.columns, run_piece, &s);
+  split s = {.ctx = ctx, .kernel = kernel, .product = product};
+  cut(&s);
+  mw_host_parallel(ctx, s.rows * s.columns, run_piece, &s);
 }

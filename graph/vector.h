@@ -42,19 +42,38 @@ MW_INLINE mw_vector mw_load(const real *from) {
 
 MW_INLINE void mw_store(real *to, mw_vector v) { memcpy(to, &v, sizeof v); }
 
-/* The interleaving of the first, and of the second, halves of two vectors. */
+/* Lane numbers for shuffles of two vectors, each one instruction: the low, and the high, parts of
+ * every 16 bytes interleaved; the halves of both vectors; every second 16 bytes of both. */
 #if MW_VECTOR_BYTES == 64 && !defined MW_REAL_F64
-#define MW_FIRST 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define MW_SECOND 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif MW_VECTOR_BYTES == 64 || (MW_VECTOR_BYTES == 32 && !defined MW_REAL_F64)
-#define MW_FIRST 0, 8, 1, 9, 2, 10, 3, 11
-#define MW_SECOND 4, 12, 5, 13, 6, 14, 7, 15
-#elif MW_VECTOR_BYTES == 32 || !defined MW_REAL_F64
-#define MW_FIRST 0, 4, 1, 5
-#define MW_SECOND 2, 6, 3, 7
+#define MW_LOW 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define MW_HIGH 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define MW_FIRST_HALVES 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define MW_SECOND_HALVES 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define MW_EVEN_QUARTERS 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define MW_ODD_QUARTERS 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#elif MW_VECTOR_BYTES == 64
+#define MW_LOW 0, 8, 2, 10, 4, 12, 6, 14
+#define MW_HIGH 1, 9, 3, 11, 5, 13, 7, 15
+#define MW_FIRST_HALVES 0, 1, 2, 3, 8, 9, 10, 11
+#define MW_SECOND_HALVES 4, 5, 6, 7, 12, 13, 14, 15
+#define MW_EVEN_QUARTERS 0, 1, 8, 9, 4, 5, 12, 13
+#define MW_ODD_QUARTERS 2, 3, 10, 11, 6, 7, 14, 15
+#elif MW_VECTOR_BYTES == 32 && !defined MW_REAL_F64
+#define MW_LOW 0, 8, 1, 9, 4, 12, 5, 13
+#define MW_HIGH 2, 10, 3, 11, 6, 14, 7, 15
+#define MW_FIRST_HALVES 0, 1, 2, 3, 8, 9, 10, 11
+#define MW_SECOND_HALVES 4, 5, 6, 7, 12, 13, 14, 15
+#elif MW_VECTOR_BYTES == 32
+#define MW_LOW 0, 4, 2, 6
+#define MW_HIGH 1, 5, 3, 7
+#define MW_FIRST_HALVES 0, 1, 4, 5
+#define MW_SECOND_HALVES 2, 3, 6, 7
+#elif !defined MW_REAL_F64
+#define MW_LOW 0, 4, 1, 5
+#define MW_HIGH 2, 6, 3, 7
 #else
-#define MW_FIRST 0, 2
-#define MW_SECOND 1, 3
+#define MW_LOW 0, 2
+#define MW_HIGH 1, 3
 #endif
 
 #if defined __clang__ || __GNUC__ >= 12
@@ -68,17 +87,45 @@ typedef int32_t mw_lane_numbers __attribute__((vector_size(MW_VECTOR_BYTES)));
 #define MW_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mw_lane_numbers){__VA_ARGS__})
 #endif
 
-/* Transposes MW_LANES rows. Interleaving row i with row i + MW_LANES/2 moves the highest bit of the
- * row number to the lowest of the lane number; doing it log2(MW_LANES) times exchanges the two. */
-MW_INLINE void mw_transpose(mw_vector row[MW_LANES]) {
-  for (int bit = 1; bit < MW_LANES; bit *= 2) {
-    mw_vector next[MW_LANES];
-    for (int i = 0; i < MW_LANES / 2; i++) {
-      next[2 * i] = MW_SHUFFLE(row[i], row[i + MW_LANES / 2], MW_FIRST);
-      next[2 * i + 1] = MW_SHUFFLE(row[i], row[i + MW_LANES / 2], MW_SECOND);
-    }
-    for (int i = 0; i < MW_LANES; i++) row[i] = next[i];
+/* Two shuffles of rows i and i + stride, for all of MW_LANES rows: they exchange a bit of the row
+ * number with one of the lane number. */
+#define MW_EXCHANGE(row, stride, first, second)        \
+  for (int i = 0; i < MW_LANES; i++) {                 \
+    if (i & (stride)) continue;                        \
+    const mw_vector a = row[i], b = row[i + (stride)]; \
+    row[i] = MW_SHUFFLE(a, b, first);                  \
+    row[i + (stride)] = MW_SHUFFLE(a, b, second);      \
   }
+
+/* Transposes MW_LANES rows: all bits of the row number and the lane number change places. */
+MW_INLINE void mw_transpose(mw_vector row[MW_LANES]) {
+  if (sizeof(real) == 4) MW_EXCHANGE(row, 2, MW_LOW, MW_HIGH)
+  MW_EXCHANGE(row, 1, MW_LOW, MW_HIGH)
+#if MW_VECTOR_BYTES >= 32
+  MW_EXCHANGE(row, MW_LANES / 2, MW_FIRST_HALVES, MW_SECOND_HALVES)
+#endif
+#if MW_VECTOR_BYTES == 64
+  MW_EXCHANGE(row, MW_LANES / 4, MW_EVEN_QUARTERS, MW_ODD_QUARTERS)
+#endif
+}
+
+/* Rows i and i + stride become one, whose lanes are sums of two lanes of each. */
+#define MW_ADD_ACROSS(row, stride, first, second)           \
+  for (int i = 0; i < (stride); i++)                        \
+    row[i] = MW_SHUFFLE(row[i], row[i + (stride)], first) + \
+             MW_SHUFFLE(row[i], row[i + (stride)], second);
+
+/* Lane i of the result is the sum of the lanes of row i, of MW_LANES rows. */
+MW_INLINE mw_vector mw_sums(mw_vector row[MW_LANES]) {
+#if MW_VECTOR_BYTES >= 32
+  MW_ADD_ACROSS(row, MW_LANES / 2, MW_FIRST_HALVES, MW_SECOND_HALVES)
+#endif
+#if MW_VECTOR_BYTES == 64
+  MW_ADD_ACROSS(row, MW_LANES / 4, MW_EVEN_QUARTERS, MW_ODD_QUARTERS)
+#endif
+  if (sizeof(real) == 4) MW_ADD_ACROSS(row, 2, MW_LOW, MW_HIGH)
+  MW_ADD_ACROSS(row, 1, MW_LOW, MW_HIGH)
+  return row[0];
 }
 
 #endif

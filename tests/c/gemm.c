@@ -51,6 +51,11 @@ static const mw_gemm_kernel *kernel_of(const mw_level *level, int type) {
   return type == F32 ? level->gemm_f32 : level->gemm_f64;
 }
 
+static void run_whole(const mw_level *level, int type, const mw_gemm *product, void *workspace) {
+  const mw_gemm_piece whole = {0, product->m, 0, product->n};
+  kernel_of(level, type)->run(product, &whole, workspace);
+}
+
 /* One product. Returns the largest error in units of what rounding allows: at most 1 is right.
  * The elements between the rows of c must keep their values. */
 static double error_of(const mw_level *level, int type, const int64_t size[3], int flags,
@@ -62,7 +67,7 @@ static double error_of(const mw_level *level, int type, const int64_t size[3], i
   matrix c = matrix_new(type, m, n, slack), before = matrix_new(type, m, n, slack);
   memcpy(before.data, c.data, (size_t)extent(&c) * size_of[type]);
   const mw_gemm product = {m, n, k, a.data, b.data, c.data, a.ld, b.ld, c.ld, ta, tb, accumulate};
-  kernel_of(level, type)->run(&product, workspace);
+  run_whole(level, type, &product, workspace);
   double worst = 0;
   for (int64_t i = 0; i < m; i++) {
     for (int64_t j = 0; j < n; j++) {
@@ -94,9 +99,12 @@ static double error_of_all_ways(const mw_level *level, int type, const int64_t s
 
 static void test_shapes(const mw_level *level, int type, void *workspace) {
   static const int64_t shapes[][3] = {
-      {6, 784, 25}, {6, 25, 784}, {16, 100, 150}, {150, 100, 16}, {16, 150, 100}, {64, 120, 40},
-      {10, 84, 64}, {64, 10, 84}, {1, 1, 1},      {1, 512, 3},    {3, 1, 512},    {50, 7, 300},
-      {300, 33, 9}, {2, 1100, 5}, {3, 1030, 260}, {48, 515, 5},
+      {6, 784, 25},  {6, 25, 784},   {16, 100, 150}, {150, 100, 16},  {16, 150, 100},
+      {64, 120, 40}, {10, 84, 64},   {64, 10, 84},   {1, 1, 1},       {1, 512, 3},
+      {3, 1, 512},   {50, 7, 300},   {300, 33, 9},   {2, 1100, 5},    {3, 1030, 260},
+      {48, 515, 5},  {1, 120, 400},  {9, 1, 530},    {2, 7, 84},      {31, 5, 1100},
+      {32, 9, 33},   {33, 9, 33},    {5, 300, 1},    {140, 130, 300}, {270, 129, 35},
+      {7, 150, 600}, {600, 16, 257}, {1, 3, 5000},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     const int64_t *s = shapes[i];
@@ -138,7 +146,7 @@ static void test_not_finite(const mw_level *level, int type, void *workspace) {
       set(&a, ta ? 4 * a.ld + i : i * a.ld + 4, (double)(i % 2));
     set(&b, tb ? 30 * b.ld + 4 : 4 * b.ld + 30, INFINITY); /* op(b)[4][30] */
     const mw_gemm product = {M, N, K, a.data, b.data, c.data, a.ld, b.ld, c.ld, ta, tb, false};
-    kernel_of(level, type)->run(&product, workspace);
+    run_whole(level, type, &product, workspace);
     for (int64_t i = 0; i < M; i++)
       for (int64_t j = 0; j < N; j++) {
         const double got = get(&c, i, j);
@@ -148,6 +156,34 @@ static void test_not_finite(const mw_level *level, int type, void *workspace) {
     free(a.data), free(b.data), free(c.data);
   }
   ok(right, "%s %s 0 times infinity is NaN", level->name, type == F32 ? "f32" : "f64");
+}
+
+/* The product in one piece, and cut anywhere, has the same bits. */
+static void test_pieces(const mw_level *level, int type, void *workspace) {
+  static const int64_t shapes[][3] = {{1, 70, 90},    {30, 41, 1100}, {37, 90, 1},
+                                      {130, 300, 40}, {64, 40, 300},  {3, 200, 33}};
+  bool same = true;
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes * 8; i++) {
+    const int64_t *size = shapes[i / 8], m = size[0], n = size[1], k = size[2];
+    const bool ta = i & 1, tb = i & 2, accumulate = i & 4;
+    matrix a = matrix_new(type, ta ? k : m, ta ? m : k, 0);
+    matrix b = matrix_new(type, tb ? n : k, tb ? k : n, 0);
+    matrix c = matrix_new(type, m, n, 0), d = matrix_new(type, m, n, 0);
+    memcpy(d.data, c.data, (size_t)extent(&c) * size_of[type]);
+    mw_gemm product = {m, n, k, a.data, b.data, c.data, a.ld, b.ld, c.ld, ta, tb, accumulate};
+    run_whole(level, type, &product, workspace);
+    product.c = d.data;
+    const int64_t at_m[] = {0, m / 3, m / 3 + (m > 2), m}, at_n[] = {0, n / 4, n / 4 + 17, n};
+    for (int row = 0; row < 3; row++)
+      for (int column = 0; column < 3; column++)
+        kernel_of(level, type)
+            ->run(&product,
+                  &(mw_gemm_piece){at_m[row], at_m[row + 1], at_n[column], at_n[column + 1]},
+                  workspace);
+    same = same && memcmp(c.data, d.data, (size_t)extent(&c) * size_of[type]) == 0;
+    free(a.data), free(b.data), free(c.data), free(d.data);
+  }
+  ok(same, "%s %s the same bits in pieces", level->name, type == F32 ? "f32" : "f64");
 }
 
 static bool runs_here(const mw_level *level) {
@@ -180,6 +216,7 @@ int main(void) {
       test_every_small_shape(level, type, workspace);
       test_random_shapes(level, type, workspace);
       test_not_finite(level, type, workspace);
+      test_pieces(level, type, workspace);
       free(workspace);
     }
   }
