@@ -101,6 +101,21 @@ local chosen = {
     stride = {1, 1}, dilation = {1, 1}, padding = {4, 3, 2, 5}, bias = true},
   {batch = 19, channels = 1, out = 2, groups = 1, height = 4, width = 4, kernel = {3, 3},
     stride = {1, 1}, dilation = {1, 1}, padding = {1, 1, 1, 1}, bias = true},
+  -- Tiles of every size; images one column wide, shorter than a vector, with strides and dilation.
+  {batch = 3, channels = 1, out = 6, groups = 1, height = 28, width = 28, kernel = {5, 5},
+    stride = {1, 1}, dilation = {1, 1}, padding = {2, 2, 2, 2}, bias = true},
+  {batch = 2, channels = 6, out = 16, groups = 1, height = 14, width = 14, kernel = {5, 5},
+    stride = {1, 1}, dilation = {1, 1}, padding = {0, 0, 0, 0}, bias = true},
+  {batch = 1, channels = 9, out = 19, groups = 1, height = 5, width = 5, kernel = {3, 3},
+    stride = {1, 1}, dilation = {1, 1}, padding = {1, 1, 1, 1}, flip = true},
+  {batch = 2, channels = 3, out = 11, groups = 1, height = 40, width = 1, kernel = {3, 1},
+    stride = {1, 1}, dilation = {2, 1}, padding = {1, 0, 2, 0}, bias = true},
+  {batch = 2, channels = 3, out = 13, groups = 1, height = 17, width = 19, kernel = {4, 3},
+    stride = {3, 2}, dilation = {2, 3}, padding = {0, 4, 5, 1}, bias = true},
+  {batch = 1, channels = 5, out = 10, groups = 5, height = 20, width = 21, kernel = {3, 3},
+    stride = {2, 1}, dilation = {1, 1}, padding = {1, 1, 1, 1}, bias = true},
+  {batch = 2, channels = 7, out = 7, groups = 7, height = 10, width = 33, kernel = {3, 5},
+    stride = {1, 1}, dilation = {1, 1}, padding = {2, 30, 1, 3}, bias = true},
 }
 
 local function describe(a)
@@ -118,9 +133,19 @@ local function outputs(a, x, w, b, dy)
   return y, table.unpack(mw.grad(y, {x, w, b}, dy))
 end
 
+-- Every kernel that there is, of which each takes what it supports; the op's own last.
+local has, kernels = {}, {}
+for _, op in ipairs {"conv2d", "conv_transpose2d", "conv2d_weight_gradient"} do
+  has[op] = {}
+  for name in core.kernel_list(op):gmatch "([^\n ]+)[^\n]*" do
+    if not has[name] then kernels[#kernels + 1] = name end
+    has[op][name], has[name] = true, true
+  end
+end
+
 local function prefer(kernel)
   for _, op in ipairs {"conv2d", "conv_transpose2d", "conv2d_weight_gradient"} do
-    core.kernel_prefer(op, kernel)
+    core.kernel_prefer(op, has[op][kernel] and kernel or nil)
   end
 end
 
@@ -170,7 +195,7 @@ for number = 1, 30 + #chosen do
   local want = {by_hand(a, x:totable(), w:totable(), b and b:totable(), dy:totable())}
   local bare = by_hand(a, x:totable(), w:totable(), nil, dy:totable())
   local _, transposed, weight = attributes_of(a)
-  for _, kernel in ipairs {"plain", "gemm"} do
+  for _, kernel in ipairs(kernels) do
     prefer(kernel)
     local right = true
     local function compare(got, wanted, name)
@@ -275,7 +300,7 @@ local curved = { -- stride with leftover rows and columns, dilation, groups, one
   {batch = 1, channels = 1, out = 1, groups = 1, height = 2, width = 2, kernel = {3, 4},
     stride = {2, 1}, dilation = {1, 1}, padding = {2, 3, 1, 2}},
 }
-for _, kernel in ipairs {"plain", "gemm"} do
+for _, kernel in ipairs(kernels) do
   prefer(kernel)
   for _, a in ipairs(curved) do
     local x, w, b, dy = tensors_of(a)
@@ -327,8 +352,13 @@ for _, dtype in ipairs {"f32", "f64"} do
     local b = mw.randn({a.out}, dtype):eval()
     local dy = mw.randn(mw.conv2d(x, w, b, {padding = a.padding, groups = a.groups}).shape, dtype)
     dy:eval()
-    t.ok(bits_with(1, a, x, w, b, dy) == bits_with(2, a, x, w, b, dy),
-      ("one and two threads give the same bits: %s, case %d"):format(dtype, number))
+    for _, kernel in ipairs(kernels) do
+      prefer(kernel)
+      local one = bits_with(1, a, x, w, b, dy)
+      t.ok(one == bits_with(2, a, x, w, b, dy) and one == bits_with(3, a, x, w, b, dy),
+        ("1, 2 and 3 threads give the same bits: %s, %s, case %d"):format(kernel, dtype, number))
+    end
+    prefer(nil)
   end
 end
 
@@ -345,7 +375,7 @@ end
 
 -- Not finite, and empty --------------------------------------------------------------------------
 
-for _, kernel in ipairs {"plain", "gemm"} do
+for _, kernel in ipairs(kernels) do
   prefer(kernel)
   local infinite = mw.tensor {{{{-1 / 0, 1}}}}
   local padded = mw.conv2d(mw.ones {1, 1, 1, 3}, infinite, nil, {padding = {0, 1}})
