@@ -465,13 +465,6 @@ typedef struct w_tiles {
   real *to; /* dw of the first row and column */
 } w_tiles;
 
-/* Lane i of the result is the sum of v[i]'s lanes. */
-MW_INLINE mw_vector sum_lanes(mw_vector v[MW_LANES]) {
-  MW_UNROLL for (int n = MW_LANES / 2; n > 0; n /= 2) MW_UNROLL for (int i = 0; i < n; i++) v[i] =
-      MW_SHUFFLE(v[i], v[i + n], MW_FIRST) + MW_SHUFFLE(v[i], v[i + n], MW_SECOND);
-  return v[0];
-}
-
 MW_INLINE void add_sums(int rows, int columns, mw_vector sum[SUM_ROWS][SUM_COLUMNS], real *to,
                         int64_t k) {
   mw_vector group[MW_LANES];
@@ -480,7 +473,7 @@ MW_INLINE void add_sums(int rows, int columns, mw_vector sum[SUM_ROWS][SUM_COLUM
   MW_UNROLL for (int first = 0; first < n; first += MW_LANES) {
     MW_UNROLL for (int l = 0; l < MW_LANES; l++) group[l] =
         first + l < n ? sum[(first + l) / columns][(first + l) % columns] : (mw_vector){0};
-    mw_store(total + first, sum_lanes(group));
+    mw_store(total + first, mw_sums(group));
   }
   MW_UNROLL for (int i = 0; i < rows; i++) MW_UNROLL for (int j = 0; j < columns; j++)
       to[i * k + j] += total[i * columns + j];
