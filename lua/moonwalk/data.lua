@@ -8,6 +8,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local Augment = require "moonwalk.data.augment"
+local csv = require "moonwalk.data.csv"
 local Dataset = require "moonwalk.data.dataset"
 local mnist = require "moonwalk.data.mnist"
 
@@ -121,6 +122,16 @@ function data.dataset(x, y, options)
   end
   return Dataset.new(own(x), own(y), check.text(where, "name", options.name, "data set"),
     {classes = classes})
+end
+
+---A table of text as a data set, with features, a label, and classes for texts. nil and a message,
+---with the line, when it cannot be read.
+---@param path string
+---@param options moonwalk.CsvOptions?
+---@return moonwalk.Dataset?
+---@return string? message
+function data.csv(path, options)
+  return csv.read(path, options)
 end
 
 ---Random changes to the samples of a batch, and their normalisation.

@@ -3,6 +3,7 @@
 --   assert(mw.save("net.safetensors", net:state()))
 --   net:load(mw.load("net.safetensors"))
 --   assert(mw.save("x.npy", x))
+--   assert(mw.save("data.npz", {x = x, y = y}))
 --
 -- Files hold data, never code. Functions give nil and a message when a file cannot be read or
 -- written or does not hold what it should.
@@ -10,12 +11,17 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local npy = require "moonwalk.files.npy"
+local npz = require "moonwalk.files.npz"
 local safetensors = require "moonwalk.files.safetensors"
 
 local files = {}
 
 local function is_npy(path)
   return path:lower():find("%.npy$") ~= nil
+end
+
+local function is_npz(path)
+  return path:lower():find("%.npz$") ~= nil
 end
 
 -- Writes a file so that at every moment either the old or the whole new one is there: a new file
@@ -41,7 +47,7 @@ local function replace(path, write)
   return true
 end
 
----Writes tensors to a file: a table of them by name to .safetensors, a single one to .npy.
+---Writes tensors to a file: a table of them by name to .safetensors or .npz, a single one to .npy.
 ---The file is replaced as a whole, or left as it was.
 ---@param path string
 ---@param tensors table<string, moonwalk.Tensor>|moonwalk.Tensor
@@ -52,7 +58,7 @@ function files.save(path, tensors, metadata)
   check.path("save", "the path", path)
   if is_npy(path) then
     if not core.is_tensor(tensors) then
-      check.fail("save", "what goes to .npy", tensors, "a tensor; several go to .safetensors")
+      check.fail("save", "what goes to .npy", tensors, "a tensor; several go to .npz")
     end
     return replace(path, function(file) return npy.write(file, tensors) end)
   end
@@ -74,10 +80,15 @@ function files.save(path, tensors, metadata)
       check.fail("save", "metadata " .. check.show(key), value, "a string under a string")
     end
   end
+  if is_npz(path) then
+    if metadata ~= nil then core.error("save: .npz has no place for metadata") end
+    return replace(path, function(file) return npz.write(file, tensors) end)
+  end
   return replace(path, function(file) return safetensors.write(file, tensors, metadata) end)
 end
 
----Reads a file: tensors by name, and the file's metadata, from .safetensors; a tensor from .npy.
+---Reads a file: tensors by name, and the file's metadata, from .safetensors; tensors by name from
+---.npz; a tensor from .npy.
 ---@param path string
 ---@return table<string, moonwalk.Tensor>|moonwalk.Tensor|nil
 ---@return table<string, string>|string message, or metadata
@@ -90,7 +101,8 @@ function files.load(path)
     file:close()
     return nil, path .. ": not a regular file"
   end
-  local called, result, more = pcall(is_npy(path) and npy.read or safetensors.read, file, size)
+  local called, result, more = pcall(is_npy(path) and npy.read
+    or is_npz(path) and npz.read or safetensors.read, file, size)
   file:close()
   if not called then error(result, 0) end
   if result == nil then return nil, ("%s: %s"):format(path, more) end

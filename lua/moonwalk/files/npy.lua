@@ -2,8 +2,9 @@
 --
 -- A file is "\x93NUMPY", a version, the length of a header, the header, and the data. The header
 -- is a Python dict such as {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
--- (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). Arrays in C order
--- with little-endian elements are read.
+-- (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). Elements of types that
+-- tensors have not are read as the type that holds them all: <i2 and <u2 as i32, <u4 as i64, <f2
+-- as f32.
 
 local core = require "moonwalk.core"
 
@@ -12,11 +13,13 @@ local npy = {}
 local DESCRIPTIONS = {
   f32 = "<f4", f64 = "<f8", i32 = "<i4", i64 = "<i8", u8 = "|u1", bool = "|b1",
 }
-local DTYPES = {["<u1"] = "u8", ["<b1"] = "bool"}
-for dtype, description in pairs(DESCRIPTIONS) do DTYPES[description] = dtype end
+-- By what stands behind the order of bytes.
+local DTYPES = {
+  f2 = "f32", f4 = "f32", f8 = "f64", i1 = "i32", i2 = "i32", i4 = "i32", i8 = "i64", u1 = "u8",
+  u2 = "i32", u4 = "i64", b1 = "bool",
+}
 local MOST_HEADER = 1 << 16 -- bytes; what NumPy writes for these elements is far shorter
 local MOST_BYTES = 1 << 46 -- of any tensor; no shape of an empty one may be larger either
-local SIZES = {f32 = 4, f64 = 8, i32 = 4, i64 = 8, u8 = 1, bool = 1}
 
 -- The sizes in "(2, 3)", "(5,)" or "()"; nil when it is none of these.
 local function parse_shape(text)
@@ -33,20 +36,36 @@ local function parse_shape(text)
   return shape
 end
 
--- The dtype and shape of a header, or nil and why.
+-- The type, shape and order of a header, or nil and why.
 local function parse_header(text)
   local description = text:match("'descr'%s*:%s*'([^']*)'")
   local order = text:match("'fortran_order'%s*:%s*(%a+)")
   local shape = parse_shape(text:match("'shape'%s*:%s*(%b())") or "")
-  if not (description and order and shape) then return nil, "its header cannot be read" end
-  if not DTYPES[description] then
-    return nil, ("its elements are %q; Moonwalk reads <f4 <f8 <i4 <i8 |u1 |b1"):format(description)
+  if not (description and shape and (order == "True" or order == "False")) then
+    return nil, "its header cannot be read"
   end
-  if order ~= "False" then
-    return nil, "it is in Fortran order; save it with numpy.ascontiguousarray"
+  local ends, kind = description:match "^([<>|=])(%a%d)$"
+  if not DTYPES[kind] then
+    return nil, ("its elements are %q; Moonwalk reads f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 b1"):format(
+      description)
   end
   if #shape > 8 then return nil, ("it has rank %d, at most 8 is possible"):format(#shape) end
-  return DTYPES[description], shape
+  return {kind = kind, big = ends == ">", fortran = order == "True"}, shape
+end
+
+-- The tensor of bytes as the file has them.
+local function to_tensor(data, form, shape)
+  local kind, size = form.kind:sub(1, 1), tonumber(form.kind:sub(2))
+  local dtype = DTYPES[form.kind]
+  if form.big and size > 1 or kind ~= "b" and DESCRIPTIONS[dtype]:sub(2) ~= form.kind then
+    data = core.widen(data, kind, size, form.big)
+  end
+  if not form.fortran or #shape < 2 then return core.from_bytes(data, dtype, shape) end
+  local reversed, axes = {}, {}
+  for i = 1, #shape do reversed[i], axes[i] = shape[#shape + 1 - i], #shape + 1 - i end
+  local tensor = core.call("transpose", core.from_bytes(data, dtype, reversed), {perm = axes})
+  core.eval(tensor)
+  return tensor
 end
 
 ---Reads an open file of a known size.
@@ -71,9 +90,9 @@ function npy.read(file, size)
   local left = size - 8 - #length - header_size
   local text = left >= 0 and (header_size == 0 and "" or file:read(header_size))
   if not text then return nil, "truncated" end
-  local dtype, shape = parse_header(text)
-  if not dtype then return nil, shape end
-  local bytes, empty = SIZES[dtype], false
+  local form, shape = parse_header(text)
+  if not form then return nil, shape end
+  local bytes, empty = tonumber(form.kind:sub(2)), false
   for _, n in ipairs(shape) do
     empty = empty or n == 0
     if n > MOST_BYTES // bytes then return nil, "its shape is too large" end
@@ -81,13 +100,13 @@ function npy.read(file, size)
   end
   if empty then bytes = 0 end
   if bytes ~= left then
-    return nil, ("%s [%s] takes %d bytes, its data has %d"):format(dtype,
+    return nil, ("%s [%s] takes %d bytes, its data has %d"):format(form.kind,
       table.concat(shape, ","), bytes, left)
   end
   local data = bytes > 0 and file:read(bytes) or ""
   if #data ~= bytes then return nil, "truncated" end
-  if dtype == "bool" and data:find("[^\0\1]") then return nil, "a bool is neither 0 nor 1" end
-  return core.from_bytes(data, dtype, shape)
+  if form.kind == "b1" and data:find "[^\0\1]" then return nil, "a bool is neither 0 nor 1" end
+  return to_tensor(data, form, shape)
 end
 
 ---Writes a tensor to an open file, in version 1.0 of the format.
