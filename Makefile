@@ -49,9 +49,12 @@ endif
 PKG_CONFIG ?= pkg-config
 LUA_PC ?= $(shell for name in lua5.4 lua-5.4 lua54 lua; do \
   $(PKG_CONFIG) --exists "$$name >= 5.4" 2>/dev/null && echo $$name && break; done)
-LUA_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC) zlib libcjson libffi 2>/dev/null)
+# Pictures are read where these are there.
+PICTURES := $(shell for name in libpng libjpeg; do $(PKG_CONFIG) --exists $$name && echo $$name; done)
+LUA_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC) $(PICTURES) zlib libcjson libffi 2>/dev/null) \
+  $(if $(filter libpng,$(PICTURES)),-DMW_HAS_PNG) $(if $(filter libjpeg,$(PICTURES)),-DMW_HAS_JPEG)
 LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PC) 2>/dev/null)
-FACE_LIBS  := $(shell $(PKG_CONFIG) --libs zlib libcjson 2>/dev/null)
+FACE_LIBS  := $(shell $(PKG_CONFIG) --libs $(PICTURES) zlib libcjson 2>/dev/null)
 CORE_LIBS  := $(shell $(PKG_CONFIG) --libs libffi 2>/dev/null) -pthread -ldl -lm
 
 # ---- flags --------------------------------------------------------------------------------

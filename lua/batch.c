@@ -120,8 +120,31 @@ static int face_rows(lua_State *L) {
   return 1;
 }
 
+/* core.windows(t, length, step, offset, n) -> [n, length]: row i is the part of t, a tensor of rank
+ * 1, that begins at offset + i step, counted from 0. */
+static int face_windows(lua_State *L) {
+  mw_tensor *t = face_check(L, 1, "windows");
+  const mw_spec *from = mw_tensor_spec(t);
+  const lua_Integer length = face_check_integer(L, 2, "windows", "length");
+  const lua_Integer step = face_check_integer(L, 3, "windows", "step");
+  const lua_Integer offset = face_check_integer(L, 4, "windows", "offset");
+  const lua_Integer n = face_check_integer(L, 5, "windows", "n");
+  if (from->rank != 1) return face_error(L, "windows: the tensor is of rank %d, not 1", from->rank);
+  const int64_t spare = from->shape[0] - offset - length;
+  if (length < 1 || step < 1 || offset < 0 || n < 1 || spare < 0 || (n - 1) > spare / step)
+    return face_error(L, "windows: not all of them are in the tensor");
+  const char *source = face_data(L, t);
+  const mw_spec to = mw_spec_of(from->dtype, 2, (int64_t[]){n, length});
+  const size_t size = mw_dtype_size(from->dtype), bytes = (size_t)length * size;
+  char *data = face_push_blank(L, &to);
+  for (int64_t i = 0; i < n; i++)
+    memcpy(data + (size_t)i * bytes, source + (size_t)(offset + i * step) * size, bytes);
+  return 1;
+}
+
 void face_open_batch(lua_State *L) {
-  static const luaL_Reg functions[] = {{"rows", face_rows}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"rows", face_rows}, {"windows", face_windows}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   face_open_system(L);
 }

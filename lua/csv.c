@@ -269,9 +269,10 @@ static void push_column(lua_State *L, column *c, int64_t rows) {
   }
 }
 
-/* core.csv(text, separator, header) -> {rows =, names =, columns = {...}}, or nil and what is wrong.
- * A column is {values = f64[n], missing =, first_missing =}, or {codes = i64[n], texts = {...}, lines
- * = {...}, first_text =, ...}: the texts by code + 1, and the lines where each is first. */
+/* core.csv(text, separator, header) -> {rows =, names =, columns = {...}}, or nil and what is
+ * wrong. A column is {values = f64[n], missing =, first_missing =}, or {codes = i64[n], texts =
+ * {...}, lines = {...}, first_text =, ...}: the texts by code + 1, and the lines where each is
+ * first. */
 static int face_csv(lua_State *L) {
   size_t length;
   const char *text = luaL_checklstring(L, 1, &length);
@@ -344,8 +345,8 @@ static int face_summary(lua_State *L) {
   return 5;
 }
 
-/* One column of x [n, width], at `to`: values, with `fill` for what is missing, or whether the codes
- * are that one. */
+/* One column of x [n, width], at `to`: values, with `fill` for what is missing, or whether the
+ * codes are that one. */
 static void put_values(const double *from, int64_t n, double fill, float *to, int64_t width) {
   for (int64_t i = 0; i < n; i++) to[i * width] = (float)(isnan(from[i]) ? fill : from[i]);
 }

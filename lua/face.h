@@ -104,6 +104,7 @@ void face_open_batch(lua_State *L);        /* batch.c: rows, bytes, fsync */
 void face_open_loader(lua_State *L);       /* loader.c: batches, made ahead of time */
 void face_open_inflate(lua_State *L);      /* inflate.c: what zip archives need */
 void face_open_widen(lua_State *L);        /* widen.c: elements of other types */
+void face_open_image(lua_State *L);        /* image.c: PNG and JPEG files */
 void face_open_csv(lua_State *L);          /* csv.c: tables of text */
 void face_open_plugin(lua_State *L);       /* plugin.c: loading */
 void face_open_define(lua_State *L);       /* define.c: ops in Lua */

@@ -542,6 +542,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_batch(L);
   face_open_loader(L);
   face_open_csv(L);
+  face_open_image(L);
   face_open_inflate(L);
   face_open_widen(L);
   face_open_plugin(L);

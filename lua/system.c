@@ -1,10 +1,12 @@
 /* system.c: what the Lua modules need of the system and Lua's own library does not give. */
 #include "system.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,8 +51,36 @@ static int face_terminal(lua_State *L) {
   return 1;
 }
 
+/* core.folder(path) -> the names of what is in a folder, in no order, those of folders with a / at
+ * their end; or nil and a message. Names that begin with a dot are left out. */
+static int face_folder(lua_State *L) {
+  const char *path = face_check_text(L, 1, "folder", "the path");
+  DIR *folder = opendir(path);
+  const int failed = errno;
+  if (!folder) {
+    luaL_pushfail(L);
+    lua_pushfstring(L, "%s: %s", path, strerror(failed));
+    return 2;
+  }
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (const struct dirent *entry; (entry = readdir(folder));) {
+    struct stat about;
+    if (entry->d_name[0] == '.') continue;
+    const bool is_folder =
+        fstatat(dirfd(folder), entry->d_name, &about, 0) == 0 && S_ISDIR(about.st_mode);
+    lua_pushfstring(L, "%s%s", entry->d_name, is_folder ? "/" : "");
+    lua_rawseti(L, -2, ++n);
+  }
+  closedir(folder);
+  return 1;
+}
+
 void face_open_system(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"fsync", face_fsync}, {"clock", face_clock}, {"terminal", face_terminal}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"fsync", face_fsync},
+                                       {"clock", face_clock},
+                                       {"terminal", face_terminal},
+                                       {"folder", face_folder},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -23,16 +23,16 @@ static uint64_t load(const unsigned char *from, size_t size, bool big) {
   return word;
 }
 
-/* What `kind` and `size` are widened to: f of 2 bytes to f32, i and u to i32 or i64, and what tensors
- * have already to itself. */
+/* What `kind` and `size` are widened to: f of 2 bytes to f32, i and u to i32 or i64, and what
+ * tensors have already to itself. */
 static size_t widened(char kind, size_t size) {
   if (kind == 'f') return size == 2 ? 4 : size;
   if (kind == 'i' && size < 4) return 4;
   return kind == 'u' && size == 2 ? 4 : kind == 'u' && size == 4 ? 8 : size;
 }
 
-/* core.widen(bytes, kind, size, big) -> bytes: kind is "i", "u" or "f", size the bytes of an element,
- * big whether its first byte is the highest */
+/* core.widen(bytes, kind, size, big) -> bytes: kind is "i", "u" or "f", size the bytes of an
+ * element, big whether its first byte is the highest */
 static int face_widen(lua_State *L) {
   size_t length;
   const unsigned char *from = (const unsigned char *)luaL_checklstring(L, 1, &length);

@@ -33,6 +33,8 @@ check() { # fills missing, from what was asked for, and wanted: without it tests
       library zlib || need zlib1g-dev
       library libcjson || need libcjson-dev
       library libffi || need libffi-dev
+      library libpng || need libpng-dev # data.images
+      library libjpeg || need libjpeg-dev
       has curl || need curl # moonwalk data mnist
       ;;
     test)

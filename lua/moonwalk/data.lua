@@ -11,6 +11,8 @@ local Augment = require "moonwalk.data.augment"
 local csv = require "moonwalk.data.csv"
 local Dataset = require "moonwalk.data.dataset"
 local mnist = require "moonwalk.data.mnist"
+local pictures = require "moonwalk.data.images"
+local text = require "moonwalk.data.text"
 
 ---@class moonwalk.data
 local data = {}
@@ -132,6 +134,25 @@ end
 ---@return string? message
 function data.csv(path, options)
   return csv.read(path, options)
+end
+
+---Pictures in a folder, PNG or JPEG, those of each class in a folder of its own. nil and a message
+---when they cannot be read.
+---@param folder string
+---@param options moonwalk.ImageOptions?
+---@return moonwalk.Dataset?
+---@return string? message
+function data.images(folder, options)
+  return pictures.read(folder, options)
+end
+
+---Text as numbers, for models of language. nil and a message when it cannot be read.
+---@param path string
+---@param options moonwalk.TextOptions?
+---@return moonwalk.Text?
+---@return string? message
+function data.text(path, options)
+  return text.read(path, options)
 end
 
 ---Random changes to the samples of a batch, and their normalisation.
