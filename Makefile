@@ -101,6 +101,7 @@ COMMAND_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMAND_FILES))
 PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUILD)/libmoonwalk.so
 EXAMPLES := $(patsubst plugins/examples/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/examples/*.c))
 ALONE := $(patsubst %,$(BUILD)/alone/%.so,argmax dense pool)
+WIDE := $(patsubst %,$(BUILD)/wide/%.so,conv2d_implicit)
 HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/hostile/*.c))
 FOREIGN := $(BUILD)/foreign/functions.so
 TEST_PROGRAMS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
@@ -265,6 +266,15 @@ $(BUILD)/alone/%.so: ops/%.c $(HEADERS) $(BUILD)/flags
 	$(Q)$(CC) -shared $(LINK_FLAGS) $(alone_reals:%=$(@:.so=.%.o)) -lm -o $@
 alone_reals = $(patsubst .%,%,$(suffix $(filter $<.%,$(REALS))))
 
+# Kernels with vectors as wide as AVX-512's, whatever this machine has, beside the shipped ones.
+$(BUILD)/wide/%.so: ops/%.c graph/moonwalk.h graph/vector.h $(BUILD)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)sed 's/\.name = "/&wide_/' $< >$(@:.so=.c)
+	$(Q)$(foreach real,f32 f64,$(CC) $(KERNEL_FLAGS) -DMW_REAL_$(UPPER_$(real)) \
+	  -DMW_VECTOR_BYTES=64 -Wno-psabi -c $(@:.so=.c) -o $(@:.so=.$(real).o) &&) true
+	$(Q)$(CC) -shared $(LINK_FLAGS) $(@:.so=.f32.o) $(@:.so=.f64.o) -lm -o $@
+
 # ---- tests --------------------------------------------------------------------------------
 
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libmoonwalk.a $(BUILD)/flags
@@ -301,7 +311,7 @@ test:
 	@CC='$(CC)' sh tools/setup.sh build test
 	@$(MAKE) --no-print-directory run-tests
 
-run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(HOSTILE) $(FOREIGN)
+run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(WIDE) $(HOSTILE) $(FOREIGN)
 	@CC='$(CC)' SANITIZE='$(SANITIZE)' MOONWALK_BUILD='$(abspath $(BUILD))' \
 	  $(if $(MOONWALK_DATA),MOONWALK_DATA='$(MOONWALK_DATA)') LUA_PATH='tests/?.lua;;' \
 	  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
