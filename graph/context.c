@@ -56,6 +56,7 @@ static mw_status register_shipped(mw_context *ctx) {
 
 static void context_destroy(mw_context *ctx) {
   mw_cache_clear(ctx);
+  mw_recorder_free(ctx);
   mw_collection_free(&ctx->collection);
   mw_collection_free(&ctx->recipe);
   mw_registry_free(ctx);

@@ -289,6 +289,8 @@ struct mw_program {
   const char **origins; /* of both: where each step was built; NULL where that is not known */
   uint64_t generation;  /* of the registry, when its kernels were chosen */
   bool running;
+  uint64_t profile; /* that it is in, and where its steps begin there: see profile.c */
+  int first_cost;
 };
 
 mw_status mw_step_choose(mw_program *p, mw_step *step); /* its kernel and scratch */
@@ -297,6 +299,12 @@ mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
 mw_status mw_step_run(mw_step *step);
 /* watch.c: the same, with a look at what goes in and what comes out. */
 mw_status mw_watch_step(mw_step *step, const char *origin);
+/* profile.c. Before the steps of a program run, while a profile is taken; and after a call of one of
+ * them, or of a part of it, by any worker. ctx->recorder is NULL when none is taken. */
+mw_status mw_profile_program(mw_program *p, mw_node *const *nodes);
+double mw_profile_now(void);
+void mw_profile_call(mw_program *p, int step, int worker, double begin);
+void mw_recorder_free(mw_context *ctx);
 /* Bytes of a slot during a run; of its root, through views and values written in place. */
 static inline mw_slot *mw_slot_root(mw_slot *slots, int slot) {
   while (slots[slot].root != slot) slot = slots[slot].root;
@@ -366,7 +374,9 @@ struct mw_context {
   int depth;     /* of runs: a hook may start one inside another */
   uint64_t born; /* nodes made so far */
   bool watching;
-  struct mw_hook_place *hooks; /* hook.c */
+  struct mw_recorder *recorder; /* profile.c; NULL: no profile is taken */
+  uint64_t profiles;            /* started so far */
+  struct mw_hook_place *hooks;  /* hook.c */
   int n_hooks;
   mw_stats stats;
 };

@@ -254,6 +254,44 @@ MW_EXPORT mw_tensor *mw_hook_leaf(mw_context *ctx, const mw_hook *hook);
  * have none is a failure which says where that was built. Returns what was set before. */
 MW_EXPORT bool mw_watch(mw_context *ctx, bool on);
 
+/* What a step of a program takes. FLOPs are what its op says (see mw_op.flops), bytes those of the
+ * arrays that it reads and writes, both of one run. The rest is what a profile saw. */
+typedef struct mw_cost {
+  const char *op;     /* "conv2d", "conv2d.backward" */
+  const char *kernel; /* that the program picked */
+  const char *origin; /* where it was built; "" when unknown */
+  const char *shapes; /* "f32[8,3] f32[4,3] -> f32[8,4]": what it reads and what it writes */
+  double flops, bytes;
+  int program;    /* counted from 0: steps of one program stand together, in its order */
+  int64_t runs;   /* of the program */
+  int64_t calls;  /* of the kernel: more than runs where a program calls it part by part */
+  double seconds; /* of all calls together, on whatever workers */
+} mw_cost;
+
+/* One call of a kernel, for a time line. */
+typedef struct mw_span {
+  int step;              /* in the profile */
+  int worker;            /* the thread, from 0: that of the program's caller */
+  double begin, seconds; /* since the profile was started */
+} mw_span;
+
+typedef struct mw_profile {
+  int n_steps;
+  const mw_cost *steps;
+  int64_t n_spans, n_lost; /* by worker, then by time; n_lost more did not find room */
+  const mw_span *spans;
+  double seconds; /* from start to stop */
+} mw_profile;
+
+/* The steps of the program that would compute these tensors, which are not run. What has its value
+ * takes nothing. NULL on failure. */
+MW_EXPORT mw_profile *mw_costs(mw_context *ctx, int n, mw_tensor *const *tensors);
+/* Between start and stop each run is noted: FLOPs, bytes and time of every step. One at a time. */
+MW_EXPORT mw_status mw_profile_start(mw_context *ctx);
+MW_EXPORT mw_profile *mw_profile_stop(
+    mw_context *ctx); /* NULL when none was started, or on failure */
+MW_EXPORT void mw_profile_free(mw_profile *profile);
+
 /* ---- attributes -------------------------------------------------------------------------- */
 
 /* Attribute types, and the C type of the field that holds each. */
@@ -474,6 +512,13 @@ struct mw_op {
   const char *sign;  /* the operator that it is in formulas: "+", "<=", "&&", "?" of three, ... */
   const char *cases; /* further examples, one a line; with `example` they are what tests check */
   const void *data;  /* the op's own: its functions find it at call->op->data */
+
+  /* The floating-point operations of a call, a multiply-add counting as two: what its definition
+   * takes, however a kernel does it. It looks at specs and attributes alone, and in backward at
+   * which din[i].data is set; no array has its bytes. NULL: one for each element of the largest
+   * array of the call, as elementwise functions and reductions have it, and none for an op of
+   * MW_ANY_DTYPE, which moves bytes. */
+  double (*flops)(const mw_call *call);
 };
 
 /* Another kernel for an op that exists. Programs take the first that supports the call, by

@@ -136,8 +136,13 @@ static mw_status fit_threads(mw_program *p) {
 static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes, int k) {
   mw_step *step = &p->steps[k];
   set_addresses(p, leaves, step);
-  if (!p->ctx->watching) return mw_step_run(step);
-  return mw_watch_step(step, nodes ? nodes[step->node]->origin : p->origins[k]);
+  bool noted = p->ctx->recorder != NULL;
+  double begin = noted ? mw_profile_now() : 0;
+  mw_status status;
+  if (!p->ctx->watching) status = mw_step_run(step);
+  else status = mw_watch_step(step, nodes ? nodes[step->node]->origin : p->origins[k]);
+  if (noted) mw_profile_call(p, k, 0, begin);
+  return status;
 }
 
 static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes) {
@@ -147,7 +152,7 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   if (p->running)
     return mw_set_error(ctx, "the program is running: one of its hooks asks for it again");
   if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(ctx, p->arena) ||
-      prepare_results(p))
+      prepare_results(p) || (ctx->recorder && mw_profile_program(p, nodes)))
     return MW_FAILED;
   ctx->stats.programs_run++;
   ctx->stats.nodes_last = p->n_steps;

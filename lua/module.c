@@ -550,6 +550,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_ffi(L);
   face_open_autodiff(L);
   face_open_gate(L);
+  face_open_profile(L);
   lua_setfield(L, -2, "moonwalk.core");
   preload_built_in(L);
   lua_getglobal(L, "require");

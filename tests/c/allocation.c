@@ -264,6 +264,23 @@ static bool run_plugin(mw_context *ctx) {
   return good;
 }
 
+/* What a gradient would take, and what it took. */
+static bool run_profile(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 3, (double[]){0.5, -1, 2}), *y = x ? apply1(ctx, "exp", x) : NULL;
+  mw_profile *before = y ? mw_costs(ctx, 1, &y) : NULL, *after = NULL;
+  bool good = before && !mw_profile_start(ctx);
+  if (good) {
+    good = !mw_eval(ctx, 1, &y);
+    after = mw_profile_stop(ctx);
+  }
+  good = good && after && after->n_steps == before->n_steps && after->steps[0].calls == 1;
+  mw_profile_free(before);
+  mw_profile_free(after);
+  mw_release(y);
+  mw_release(x);
+  return good;
+}
+
 /* ---- each allocation in turn ----------------------------------------------------------------- */
 
 static const mw_op t_swish = {.name = "t_swish",
@@ -352,6 +369,7 @@ int main(void) {
       {"a recipe", run_recipe},   {"checkpoints", run_checkpoint},
       {"hooks", run_hooks},       {"random numbers", run_random},
       {"an update", run_update},  {"an op made later", run_plugin},
+      {"a profile", run_profile},
   };
   mw_context_free(new_context()); /* what libc keeps */
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) test_work(&works[i]);
