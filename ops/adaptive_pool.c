@@ -256,6 +256,28 @@ static mw_status place_gradient(mw_build *g) {
            "(mw.randn{1,1,1,1}, {size=1})\n"                                                 \
            "mw." title "(mw.randn{0,2,4,4}, {size=2})"
 
+/* The cells of all windows, which overlap where the sizes do not divide. */
+static double cells_between(const mw_spec *x, const mw_spec *y) {
+  const geometry g = geometry_of(x, y);
+  double along[2] = {0, 0};
+  for (int axis = 0; axis < 2; axis++)
+    for (int64_t i = 0; i < g.out[axis]; i++) {
+      const span s = span_of(&g, axis, i);
+      along[axis] += (double)(s.end - s.first);
+    }
+  return (double)g.planes * along[0] * along[1];
+}
+/* One for each cell, forward and back; but maxpool's backward has its places. */
+static double cells(const mw_call *call) {
+  return cells_between(&call->in[0].spec, &call->out[0].spec);
+}
+static double max_flops(const mw_call *call) {
+  return call->backward ? (double)call->dout[0].count : cells(call);
+}
+static double place_flops(const mw_call *call) {
+  return cells_between(&call->in[0].spec, &call->in[1].spec) + (double)call->in[1].count;
+}
+
 static const mw_op adaptive_maxpool_op = {
     ADAPTIVE("adaptive_maxpool"),
     .doc =
@@ -268,6 +290,7 @@ static const mw_op adaptive_maxpool_op = {
     .forward = max_forward,
     .backward = max_backward,
     .gradient = max_gradient,
+    .flops = max_flops,
 };
 
 #define AT_MAXIMA \
@@ -287,6 +310,7 @@ static const mw_op adaptive_maxpool_take_op = {
     .forward = take_forward,
     .gradient = take_gradient,
     AT_MAXIMA,
+    .flops = cells,
 };
 
 static const mw_op adaptive_maxpool_place_op = {
@@ -303,6 +327,7 @@ static const mw_op adaptive_maxpool_place_op = {
     .forward = place_forward,
     .gradient = place_gradient,
     AT_MAXIMA,
+    .flops = place_flops,
 };
 
 static const mw_op adaptive_meanpool_op = {
@@ -314,6 +339,7 @@ static const mw_op adaptive_meanpool_op = {
     .infer = mean_infer,
     .forward = mean_forward,
     .backward = mean_backward,
+    .flops = cells,
 };
 
 MW_PLUGIN(&adaptive_maxpool_op, &adaptive_maxpool_take_op, &adaptive_maxpool_place_op,

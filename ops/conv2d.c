@@ -449,6 +449,28 @@ static mw_status weight_gradient(mw_build *g) {
 
 static const mw_attr conv_schema[] = {STRIDE, ZEROS, DILATION, GROUPS, FLIP, {0}};
 
+/* ---- what they take ----------------------------------------------------------------------- */
+
+/* T has a multiply-add for each number of y and each weight that it is made of, wherever those of the
+ * padding are zeros; so has its gradient in each of the two that a call multiplies. */
+static double flops_of(const mw_call *call, int64_t y, const mw_spec *w) {
+  const double products = 2.0 * (double)y * (double)(w->shape[1] * w->shape[2] * w->shape[3]);
+  if (!call->backward) return products;
+  double flops = 0;
+  for (int i = 0; i < 2; i++) flops += call->din[i].data ? products : 0;
+  return flops + (call->n_in > 2 && call->din[2].data ? (double)call->dout[0].count : 0);
+}
+
+static double conv_flops(const mw_call *call) {
+  return flops_of(call, call->out[0].count, &call->in[1].spec);
+}
+static double transpose_flops(const mw_call *call) {
+  return flops_of(call, call->in[0].count, &call->in[1].spec);
+}
+static double weight_flops(const mw_call *call) {
+  return flops_of(call, call->in[1].count, &call->out[0].spec);
+}
+
 static const mw_op conv2d_op = {
     .name = "conv2d",
     .version = 1,
@@ -485,6 +507,7 @@ static const mw_op conv2d_op = {
     .forward = run_conv,
     .backward = run_conv,
     .gradient = conv_gradient,
+    .flops = conv_flops,
 };
 
 static const mw_attr transpose_schema[] = {
@@ -535,6 +558,7 @@ static const mw_op conv_transpose2d_op = {
     .forward = run_transpose,
     .backward = run_transpose,
     .gradient = transpose_gradient,
+    .flops = transpose_flops,
 };
 
 static const mw_attr weight_schema[] = {
@@ -574,6 +598,7 @@ static const mw_op conv2d_weight_gradient_op = {
     .forward = run_weight,
     .backward = run_weight,
     .gradient = weight_gradient,
+    .flops = weight_flops,
 };
 
 MW_PLUGIN(&conv2d_op, &conv_transpose2d_op, &conv2d_weight_gradient_op)

@@ -443,7 +443,17 @@ static mw_status nll_gradient(mw_build *g) {
 #define LABELS(title)                                                                            \
   .name = #title, .version = 1, .outputs = {{"y"}}, .attrs = title##_schema,                     \
   .attrs_size = sizeof(cross_entropy_attrs), .infer = title##_infer, .forward = title##_forward, \
-  .backward = title##_backward, .gradient = title##_gradient, .workspace = workspace
+  .backward = title##_backward, .gradient = title##_gradient, .workspace = workspace,            \
+  .flops = title##_flops
+
+/* For each logit forward what softmax takes, and backward p sum(q) - q. */
+static double cross_entropy_flops(const mw_call *call) {
+  return (call->backward ? 2.0 : 5.0) * (double)call->in[0].count;
+}
+/* For each label its weight and the sum; backward the weight. */
+static double nll_flops(const mw_call *call) {
+  return (call->backward ? 1.0 : 2.0) * (double)call->in[1].count;
+}
 
 static const mw_op cross_entropy_op = {
     LABELS(cross_entropy),

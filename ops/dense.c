@@ -134,6 +134,14 @@ static mw_status gradient(mw_build *g) {
   return MW_OK;
 }
 
+/* A multiply-add for each number of y and each of x's columns; an addition for each of dy in db. */
+static double flops(const mw_call *call) {
+  const double products = 2.0 * (double)call->out[0].count * (double)call->in[1].spec.shape[1];
+  if (!call->backward) return products;
+  return (call->din[0].data ? products : 0) + (call->din[1].data ? products : 0) +
+         (call->din[2].data ? (double)call->dout[0].count : 0);
+}
+
 static const mw_op dense_op = {
     .name = "dense",
     .version = 1,
@@ -154,6 +162,7 @@ static const mw_op dense_op = {
     .forward = forward,
     .backward = backward,
     .gradient = gradient,
+    .flops = flops,
 };
 
 MW_PLUGIN(&dense_op)

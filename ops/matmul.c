@@ -203,6 +203,12 @@ static mw_status gradient(mw_build *g) {
   return MW_OK;
 }
 
+static double flops(const mw_call *call) {
+  const matmul_attrs *attrs = call->attrs;
+  return 2.0 * (double)call->out[0].count *
+         (double)left_of(&call->in[0].spec, attrs->transpose_a).columns;
+}
+
 static const mw_op matmul_op = {
     .name = "matmul",
     .version = 1,
@@ -232,6 +238,7 @@ static const mw_op matmul_op = {
     .infer = infer,
     .forward = forward,
     .gradient = gradient,
+    .flops = flops,
 };
 
 MW_PLUGIN(&matmul_op)

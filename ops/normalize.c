@@ -374,6 +374,12 @@ static mw_status normalize_gradient(mw_build *g) {
   return MW_OK;
 }
 
+/* For each number: forward 1 for the mean, 3 for the variance, 2 to bring it there. Backward 3 for the
+ * sums of dy and of dy times y, 5 for dx = factor (dy - mean(dy) - y mean(dy y)), y on the way. */
+static double normalize_flops(const mw_call *call) {
+  return (call->backward ? 8.0 : 6.0) * (double)call->in[0].count;
+}
+
 static const mw_op normalize_op = {
     .name = "normalize",
     .version = 1,
@@ -401,6 +407,7 @@ static const mw_op normalize_op = {
     .backward = normalize_backward,
     .gradient = normalize_gradient,
     .workspace = normalize_workspace,
+    .flops = normalize_flops,
 };
 
 /* ---- batch_norm --------------------------------------------------------------------------- */
@@ -612,6 +619,13 @@ static mw_status batch_norm_gradient(mw_build *g) {
   return MW_OK;
 }
 
+/* Forward as normalize, and 2 for scale and bias; backward as normalize. With given statistics what is
+ * left of that: forward 4, backward the 3 of the sums and the product that dx then is. */
+static double batch_norm_flops(const mw_call *call) {
+  const batch_norm_attrs *attrs = call->attrs;
+  return (attrs->training ? 8.0 : 4.0) * (double)call->in[X].count;
+}
+
 static const mw_op batch_norm_op = {
     .name = "batch_norm",
     .version = 1,
@@ -651,6 +665,7 @@ static const mw_op batch_norm_op = {
     .backward = batch_norm_backward,
     .gradient = batch_norm_gradient,
     .workspace = batch_norm_workspace,
+    .flops = batch_norm_flops,
 };
 
 MW_PLUGIN(&normalize_op, &batch_norm_op)

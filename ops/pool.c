@@ -424,6 +424,21 @@ static mw_status meanpool_backward(const mw_call *call) {
   "rounded down, or up with ceil_mode, where a last window must begin before the padding on the " \
   "right."
 
+/* One for each cell of each window, forward and back; but maxpool's backward has its places. */
+static double cells(const mw_call *call) {
+  const pool_attrs *a = call->attrs;
+  const int64_t n = (call->backward ? call->dout : call->out)[0].count;
+  return (double)n * (double)(a->kernel.at[0] * a->kernel.at[1]);
+}
+static double maxpool_flops(const mw_call *call) {
+  return call->backward ? (double)call->dout[0].count : cells(call);
+}
+/* v has a number for each window. */
+static double place_flops(const mw_call *call) {
+  const pool_attrs *a = call->attrs;
+  return (double)call->in[1].count * (double)(a->kernel.at[0] * a->kernel.at[1] + 1);
+}
+
 static const mw_op maxpool_op = {
     .name = "maxpool",
     .version = 1,
@@ -446,6 +461,7 @@ static const mw_op maxpool_op = {
     .forward = maxpool_forward,
     .backward = maxpool_backward,
     .gradient = maxpool_gradient,
+    .flops = maxpool_flops,
 };
 
 #define AT_MAXIMA \
@@ -467,6 +483,7 @@ static const mw_op maxpool_take_op = {
     .forward = take_forward,
     .gradient = take_gradient,
     AT_MAXIMA,
+    .flops = cells,
 };
 
 static const mw_op maxpool_place_op = {
@@ -485,6 +502,7 @@ static const mw_op maxpool_place_op = {
     .forward = place_forward,
     .gradient = place_gradient,
     AT_MAXIMA,
+    .flops = place_flops,
 };
 
 static const mw_op meanpool_op = {
@@ -507,6 +525,7 @@ static const mw_op meanpool_op = {
     .infer = pool_infer,
     .forward = meanpool_forward,
     .backward = meanpool_backward,
+    .flops = cells,
 };
 
 MW_PLUGIN(&maxpool_op, &maxpool_take_op, &maxpool_place_op, &meanpool_op)

@@ -97,6 +97,12 @@ static mw_status softmax_backward(const mw_call *call) {
   return each_line(call, NULL, softmax_back);
 }
 
+/* For each number: forward a comparison, a subtraction, exp, and what sums and divides (or, of
+ * logarithms, subtracts); backward four, which the formulas show. */
+static double flops(const mw_call *call) {
+  return (call->backward ? 4.0 : 5.0) * (double)call->in[0].count;
+}
+
 static mw_tensor *sum_along(mw_build *g, mw_tensor *t) {
   const softmax_attrs *attrs = g->attrs;
   const mw_setting settings[] = {mw_list("axes", 1, &attrs->axis), mw_bool("keepdims", true)};
@@ -113,7 +119,7 @@ static mw_status softmax_gradient(mw_build *g) {
 #define SOFTMAX                                                                                \
   .version = 1, .inputs = {{"x"}}, .outputs = {{"y"}}, .attrs = schema,                        \
   .attrs_size = sizeof(softmax_attrs), .flags = MW_INPLACE, .backward_needs = MW_NEEDS_OUT(0), \
-  .infer = infer
+  .infer = infer, .flops = flops
 
 static const mw_op softmax_op = {
     .name = "softmax",
