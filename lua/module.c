@@ -551,6 +551,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_autodiff(L);
   face_open_gate(L);
   face_open_profile(L);
+  face_open_peak(L);
   lua_setfield(L, -2, "moonwalk.core");
   preload_built_in(L);
   lua_getglobal(L, "require");

@@ -59,6 +59,8 @@ local updates = require "moonwalk.updates"
 ---@field hvp fun(fn: function, xs: any, vs: any): ...
 ---@field checkpoint fun(fn: function): function  keeps nothing of what it computes in between
 ---@field debug {nan: fun(on?: boolean|function, ...): ...}
+---@field profile fun(fn: function, ...): moonwalk.Profile, ...  where the time goes: profile.lua
+---@field flops fun(...: mw.tensor): number, number, table[]  operations and bytes, before a run
 ---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn
@@ -163,6 +165,8 @@ local lazy = {
   debug = "moonwalk.debug",
   stats = {"moonwalk.stats", "stats"},
   layer_stats = {"moonwalk.stats", "layer_stats"},
+  profile = {"moonwalk.profile", "profile"},
+  flops = {"moonwalk.profile", "flops"},
   help = "moonwalk.help",
   op = "moonwalk.define",
   plugin = "moonwalk.plugin",

@@ -2,21 +2,14 @@
 
 local core = require "moonwalk.core"
 local cases = require "moonwalk.gate.cases"
+local measure = require "moonwalk.measure"
 
-local LENGTHS, LEAST_RUNS, LEAST_SECONDS = {1000, 10000, 100000, 1000000}, 5, 0.05
+local LENGTHS, LEAST_SECONDS = {1000, 10000, 100000, 1000000}, 0.05
 
 -- Seconds of a run, the median.
 local function median_time(tensors)
   local program = core.program(tensors)
-  core.program_run(program)
-  local times, start = {}, core.clock()
-  repeat
-    local before = core.clock()
-    core.program_run(program)
-    times[#times + 1] = core.clock() - before
-  until #times >= LEAST_RUNS and core.clock() - start > LEAST_SECONDS
-  table.sort(times)
-  return times[#times // 2 + 1]
+  return measure.median(measure.times(function() core.program_run(program) end, LEAST_SECONDS))
 end
 
 local function count_of(tensor)

@@ -81,6 +81,16 @@ local function in_dtype(case, dtype)
   return copy
 end
 
+---The call that an expression makes, its tensors of f32 in another dtype if one is given.
+---@param op table  as core.op_info gives it
+---@param text string
+---@param dtype? "f32"|"f64"
+---@return gate.Case
+function cases.read(op, text, dtype)
+  local case = read(op, text)
+  return dtype and dtype ~= "f32" and in_dtype(case, dtype) or case
+end
+
 ---Which dtypes the op's kernels serve, or those of that name. What is made of other ops serves f32
 ---and f64.
 ---@param name string
