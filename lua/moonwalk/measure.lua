@@ -36,7 +36,8 @@ end
 ---@return number[] seconds
 function measure.times(run, least_seconds)
   run()
-  local times, start, spent = {}, core.clock(), 0
+  local times, start = {}, core.clock()
+  local spent
   repeat
     local before = core.clock()
     run()

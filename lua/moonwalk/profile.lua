@@ -127,8 +127,8 @@ Profile.__tostring = Profile.text
 
 -- ---- as a trace -------------------------------------------------------------------------------
 
----Writes a time line that chrome://tracing and ui.perfetto.dev open: a bar for each call of a kernel,
----below the thread that made it. The format is Google's "Trace Event Format", as JSON.
+---Writes a time line that chrome://tracing and ui.perfetto.dev open: a bar for each call of a
+---kernel, below the thread that made it. The format is Google's "Trace Event Format", as JSON.
 ---@param path string
 ---@return boolean? done
 ---@return string? message
@@ -167,9 +167,9 @@ local function finish(threads, succeeded, ...)
   return new(raw, threads), ...
 end
 
----Runs a function and tells what its programs took: time, floating-point operations and bytes of each
----node. The first call of a function compiles programs and touches memory for the first time: call it
----once before. When no profile is taken this costs nothing.
+---Runs a function and tells what its programs took: time, floating-point operations and bytes of
+---each node. The first call of a function compiles programs and touches memory for the first time:
+---call it once before. When no profile is taken this costs nothing.
 ---
 ---    print(mw.profile(function() opt:step(net(x):cross_entropy(y)) end))
 ---@param fn function
@@ -183,9 +183,9 @@ function profile.profile(fn, ...)
 end
 
 ---How many floating-point operations computing these tensors would take, by what their ops say, a
----multiply-add counting as two; how many bytes would be read and written; and the same step by step:
----a list of {op, kernel, shapes, origin, flops, bytes}. Nothing is run, and what has its value already
----takes nothing.
+---multiply-add counting as two; how many bytes would be read and written; and the same step by
+---step: a list of {op, kernel, shapes, origin, flops, bytes}. Nothing is run, and what has its
+---value already takes nothing.
 ---@param ... moonwalk.Tensor
 ---@return number flops
 ---@return number bytes

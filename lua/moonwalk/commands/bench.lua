@@ -7,7 +7,7 @@ local cases = require "moonwalk.gate.cases"
 local measure = require "moonwalk.measure"
 
 local USAGE = [[
-usage: moonwalk bench OP [ARGUMENTS] [--threads LIST] [--dtype LIST] [--seconds X] [--plugin FILE.so]
+usage: moonwalk bench OP [ARGUMENTS] [OPTIONS]
 
 Measures the calls of an op, forward and backward, with each of its kernels in turn:
 
@@ -22,8 +22,8 @@ own example. "d x" is the gradient in the input x alone, as a kernel is asked fo
   --seconds X     for each measurement, at least: 0.2
   --plugin FILE   a library to load first
 
-GFLOP/s count what the op says that its definition takes, a multiply-add as two; GB/s the arrays that
-are read and written; peak is the share of the multiply-adds that so many threads could do.]]
+GFLOP/s count what the op says that its definition takes, a multiply-add as two; GB/s the arrays
+that are read and written; peak is the share of the multiply-adds that so many threads could do.]]
 
 local function fail(format, ...)
   io.stderr:write("moonwalk bench: ", format:format(...), "\n")
@@ -110,8 +110,8 @@ local function kernels_of(op, dtype)
   return #list > 0 and list or {"composed"} -- of other ops, whose kernels run
 end
 
--- Which calls of an op there are to measure: forward, and the gradient in each input. A direction has
--- the tensors of its program, and `counts`, which says whose steps of it are measured.
+-- Which calls of an op there are to measure: forward, and the gradient in each input. A direction
+-- has the tensors of its program, and `counts`, which says whose steps of it are measured.
 local function directions_of(case)
   local op, ys = case.op, cases.outputs(case)
   local list = {{name = "forward", tensors = ys, counts = function() return true end}}
