@@ -212,7 +212,7 @@ $(BUILD)/lua_modules.o: $(BUILD)/lua_modules.c $(BUILD)/flags
 	$(Q)$(CC) $(C_FLAGS) $(LUA_CFLAGS) $(DEPENDENCIES) -c $< -o $@
 
 # What plugins are compiled with, and the files that `moonwalk plugin new` writes, likewise.
-HEADERS := graph/moonwalk.h graph/vector.h
+HEADERS := graph/moonwalk.h graph/vector.h graph/vector_math.h
 $(BUILD)/headers.c: tools/texts.sh $(HEADERS) $(BUILD)/objects
 	$(call say,GEN,$@)
 	$(Q)sh tools/texts.sh face_headers $(HEADERS) >$@

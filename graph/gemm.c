@@ -369,17 +369,15 @@ enum {
   STRETCH = 4096 / (int)sizeof(real)
 };
 
-typedef __typeof__((mw_vector){0} < (mw_vector){0}) lane_mask;
-
 /* The last n lanes. */
-static inline lane_mask last_lanes(int64_t n) {
+static inline mw_mask last_lanes(int64_t n) {
   real number[MW_LANES];
   for (int l = 0; l < MW_LANES; l++) number[l] = (real)l;
   return mw_load(number) >= (real)(MW_LANES - n);
 }
 
-static inline mw_vector masked(const real *from, lane_mask mask) {
-  return (mw_vector)((lane_mask)mw_load(from) & mask);
+static inline mw_vector masked(const real *from, mw_mask mask) {
+  return (mw_vector)((mw_mask)mw_load(from) & mask);
 }
 
 /* What is loaded here stays in a register: gcc would load it again for each of its uses. */
@@ -418,7 +416,7 @@ MW_INLINE void dots(int rows, int columns, const stretch *s, int64_t i, int64_t 
     }
   }
   if (p < s->k) { /* the last vector ends at k; what was in the one before becomes 0 in both */
-    const lane_mask mask = last_lanes(s->k - p);
+    const mw_mask mask = last_lanes(s->k - p);
     p = s->k - MW_LANES;
     MW_UNROLL for (int r = 0; r < rows; r++) MW_UNROLL for (int l = 0; l < columns; l++)
         sum[r * columns + l] += masked(a[r] + p, mask) * masked(b[l] + p, mask);

@@ -33,6 +33,14 @@ typedef real mw_vector __attribute__((vector_size(MW_VECTOR_BYTES)));
 #endif
 #define MW_INLINE static inline __attribute__((always_inline, unused))
 
+/* Before a loop over elements none of which depends on another: y[i] may lie where x[i] lies, as it
+ * does where a call writes over its input, and the loop still becomes vector instructions. */
+#if defined __clang__
+#define MW_ELEMENTWISE _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define MW_ELEMENTWISE _Pragma("GCC ivdep")
+#endif
+
 /* Addresses need no alignment beyond that of an element. */
 MW_INLINE mw_vector mw_load(const real *from) {
   mw_vector v;
@@ -42,9 +50,26 @@ MW_INLINE mw_vector mw_load(const real *from) {
 
 MW_INLINE void mw_store(real *to, mw_vector v) { memcpy(to, &v, sizeof v); }
 
+/* What comparing two vectors gives: integers as wide as the elements, -1 where it holds, else 0. */
+#if defined MW_REAL_F64 || defined MW_REAL_I64
+#define MW_EIGHT_BYTES
+typedef int64_t mw_integer;
+#elif defined MW_REAL_U8
+typedef int8_t mw_integer;
+#else
+typedef int32_t mw_integer;
+#endif
+typedef mw_integer mw_mask __attribute__((vector_size(MW_VECTOR_BYTES)));
+
+/* The lanes of a where the mask is set, of b elsewhere. */
+MW_INLINE mw_vector mw_select(mw_mask mask, mw_vector a, mw_vector b) {
+  return (mw_vector)((mask & (mw_mask)a) | (~mask & (mw_mask)b));
+}
+
+#if !defined MW_REAL_U8
 /* Lane numbers for shuffles of two vectors, each one instruction: the low, and the high, parts of
  * every 16 bytes interleaved; the halves of both vectors; every second 16 bytes of both. */
-#if MW_VECTOR_BYTES == 64 && !defined MW_REAL_F64
+#if MW_VECTOR_BYTES == 64 && !defined MW_EIGHT_BYTES
 #define MW_LOW 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
 #define MW_HIGH 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
 #define MW_FIRST_HALVES 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
@@ -58,7 +83,7 @@ MW_INLINE void mw_store(real *to, mw_vector v) { memcpy(to, &v, sizeof v); }
 #define MW_SECOND_HALVES 4, 5, 6, 7, 12, 13, 14, 15
 #define MW_EVEN_QUARTERS 0, 1, 8, 9, 4, 5, 12, 13
 #define MW_ODD_QUARTERS 2, 3, 10, 11, 6, 7, 14, 15
-#elif MW_VECTOR_BYTES == 32 && !defined MW_REAL_F64
+#elif MW_VECTOR_BYTES == 32 && !defined MW_EIGHT_BYTES
 #define MW_LOW 0, 8, 1, 9, 4, 12, 5, 13
 #define MW_HIGH 2, 10, 3, 11, 6, 14, 7, 15
 #define MW_FIRST_HALVES 0, 1, 2, 3, 8, 9, 10, 11
@@ -68,7 +93,7 @@ MW_INLINE void mw_store(real *to, mw_vector v) { memcpy(to, &v, sizeof v); }
 #define MW_HIGH 1, 5, 3, 7
 #define MW_FIRST_HALVES 0, 1, 4, 5
 #define MW_SECOND_HALVES 2, 3, 6, 7
-#elif !defined MW_REAL_F64
+#elif !defined MW_EIGHT_BYTES
 #define MW_LOW 0, 4, 1, 5
 #define MW_HIGH 2, 6, 3, 7
 #else
@@ -79,13 +104,40 @@ MW_INLINE void mw_store(real *to, mw_vector v) { memcpy(to, &v, sizeof v); }
 #if defined __clang__ || __GNUC__ >= 12
 #define MW_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#if defined MW_REAL_F64
-typedef int64_t mw_lane_numbers __attribute__((vector_size(MW_VECTOR_BYTES)));
+#define MW_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mw_mask){__VA_ARGS__})
+#endif
+
+/* Of two vectors side by side every second element, from the first or the second on; and the first
+ * and the second halves of two vectors interleaved, which undoes that. */
+#if MW_VECTOR_BYTES == 64 && !defined MW_EIGHT_BYTES
+#define MW_EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define MW_ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define MW_ZIP_FIRST 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define MW_ZIP_SECOND 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif MW_VECTOR_BYTES == 64 || (MW_VECTOR_BYTES == 32 && !defined MW_EIGHT_BYTES)
+#define MW_EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#define MW_ODDS 1, 3, 5, 7, 9, 11, 13, 15
+#define MW_ZIP_FIRST 0, 8, 1, 9, 2, 10, 3, 11
+#define MW_ZIP_SECOND 4, 12, 5, 13, 6, 14, 7, 15
+#elif MW_VECTOR_BYTES == 32 || !defined MW_EIGHT_BYTES
+#define MW_EVENS 0, 2, 4, 6
+#define MW_ODDS 1, 3, 5, 7
+#define MW_ZIP_FIRST 0, 4, 1, 5
+#define MW_ZIP_SECOND 2, 6, 3, 7
 #else
-typedef int32_t mw_lane_numbers __attribute__((vector_size(MW_VECTOR_BYTES)));
+#define MW_EVENS 0, 2
+#define MW_ODDS 1, 3
+#define MW_ZIP_FIRST 0, 2
+#define MW_ZIP_SECOND 1, 3
 #endif
-#define MW_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mw_lane_numbers){__VA_ARGS__})
-#endif
+MW_INLINE mw_vector mw_evens(mw_vector a, mw_vector b) { return MW_SHUFFLE(a, b, MW_EVENS); }
+MW_INLINE mw_vector mw_odds(mw_vector a, mw_vector b) { return MW_SHUFFLE(a, b, MW_ODDS); }
+MW_INLINE mw_vector mw_zip_first(mw_vector a, mw_vector b) {
+  return MW_SHUFFLE(a, b, MW_ZIP_FIRST);
+}
+MW_INLINE mw_vector mw_zip_second(mw_vector a, mw_vector b) {
+  return MW_SHUFFLE(a, b, MW_ZIP_SECOND);
+}
 
 /* Two shuffles of rows i and i + stride, for all of MW_LANES rows: they exchange a bit of the row
  * number with one of the lane number. */
@@ -127,5 +179,7 @@ MW_INLINE mw_vector mw_sums(mw_vector row[MW_LANES]) {
   MW_ADD_ACROSS(row, 1, MW_LOW, MW_HIGH)
   return row[0];
 }
+
+#endif /* not u8 */
 
 #endif

@@ -80,7 +80,7 @@ static int installed(lua_State *L) {
   return 2;
 }
 
-/* core.headers() -> {"moonwalk.h", its text, "vector.h", its text} */
+/* core.headers() -> {"moonwalk.h", its text, "vector.h", its text, ..} */
 static int headers(lua_State *L) {
   lua_newtable(L);
   lua_Integer i = 1;

@@ -1,7 +1,7 @@
 /* accumulate.c: the sum of any number of equal tensors; gradients that meet are added by it. */
 #include <string.h>
 
-#include "../graph/moonwalk.h"
+#include "../graph/vector.h"
 
 enum { GRAIN = 16384, BLOCK = 2048 }; /* numbers of a chunk; of a piece of it, kept in cache */
 
@@ -16,7 +16,7 @@ static mw_status infer(mw_infer *it) {
 }
 
 static void add(int64_t n, const real *a, const real *b, real *y) {
-  for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
 static void sum_chunk(void *arg, int64_t chunk, int worker) {

@@ -1,6 +1,6 @@
 /* binary.c: elementwise functions of two tensors, a row each, with numpy's broadcasting. */
 /* real: f32 f64 i32 i64 u8 */
-#include "../graph/moonwalk.h"
+#include "../graph/vector.h"
 
 #if defined MW_REAL_I32
 typedef uint32_t wrap; /* integer arithmetic wraps around instead of overflowing */
@@ -265,11 +265,11 @@ static inline __attribute__((always_inline)) void strip_map(strip s, real (*f)(r
   const real first_a = *s.a, first_b = *s.b;
   real *y = s.y;
   if (!s.steps_a) {
-    for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
+    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
   } else if (!s.steps_b) {
-    for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
+    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
   } else {
-    for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
+    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
   }
 }
 
@@ -277,11 +277,11 @@ static inline __attribute__((always_inline)) void strip_test(strip s, bool (*f)(
   const real first_a = *s.a, first_b = *s.b;
   uint8_t *restrict y = s.y;
   if (!s.steps_a) {
-    for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
+    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
   } else if (!s.steps_b) {
-    for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
+    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
   } else {
-    for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
+    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
   }
 }
 

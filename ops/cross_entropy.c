@@ -2,9 +2,8 @@
  * logarithms of probabilities, nll. */
 #include <stdio.h>
 #include <string.h>
-#include <tgmath.h>
 
-#include "../graph/moonwalk.h"
+#include "../graph/vector_math.h"
 
 /* With p = softmax(x) along the classes, label t, class weights w and smoothing e, an element
  * costs -sum over c of q[c] ln p[c], where q[c] = (1 - e) w[t] [c = t] + (e / C) w[c]. Its
@@ -164,16 +163,17 @@ static mw_status check_labels(const job *j) {
 /* ---- forward ------------------------------------------------------------------------------ */
 
 /* The loss of one element, whose logits are `step` apart. p gets its probabilities if set. */
-static real element_loss(const job *j, int64_t label, const real *x, real *p) {
-  const int64_t n = j->classes, step = j->inner;
+MW_INLINE real loss_of(const job *j, int64_t step, int64_t label, const real *x, real *p) {
+  const int64_t n = j->classes;
   real largest = x[0], sum = 0;
   for (int64_t c = 1; c < n; c++) largest = x[c * step] > largest ? x[c * step] : largest;
-  for (int64_t c = 0; c < n; c++) {
-    const real e = exp(x[c * step] - largest);
-    if (p) p[c * step] = e;
-    sum += e;
+  if (p) {
+    MW_ELEMENTWISE for (int64_t c = 0; c < n; c++) p[c * step] = exp(x[c * step] - largest);
+    for (int64_t c = 0; c < n; c++) sum += p[c * step];
+    MW_ELEMENTWISE for (int64_t c = 0; c < n; c++) p[c * step] /= sum;
+  } else {
+    for (int64_t c = 0; c < n; c++) sum += exp(x[c * step] - largest);
   }
-  for (int64_t c = 0; p && c < n; c++) p[c * step] /= sum;
   if (label == j->ignore_index) return 0;
   const real log_sum = log(sum), e = j->smoothing;
   real loss = log_sum - (x[label * step] - largest); /* -ln p[label] */
@@ -185,6 +185,11 @@ static real element_loss(const job *j, int64_t label, const real *x, real *p) {
     loss += e / (real)n * all;
   }
   return loss;
+}
+
+/* Mostly the classes are neighbours. */
+static real element_loss(const job *j, int64_t label, const real *x, real *p) {
+  return j->inner == 1 ? loss_of(j, 1, label, x, p) : loss_of(j, j->inner, label, x, p);
 }
 
 /* Where element i begins in x. */
@@ -291,7 +296,7 @@ static void class_sums(const job *j, double *costs, double *counts) {
     const double weight = attrs->reduction == NONE ? (double)dy[i] : 1;
     counts[label]++;
     for (int64_t c = even > 0 ? 0 : label; c < (even > 0 ? j->classes : label + 1); c++) {
-      const double v = (double)p[at + c * j->inner], log_p = j->nll ? v : log(v);
+      const double v = (double)p[at + c * j->inner], log_p = j->nll ? v : (log)(v);
       costs[c] -= weight * ((c == label ? 1 - e : 0) + even) * log_p;
     }
   }

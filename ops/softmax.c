@@ -1,7 +1,5 @@
 /* softmax.c: softmax and its logarithm along an axis. */
-#include <tgmath.h>
-
-#include "../graph/moonwalk.h"
+#include "../graph/vector_math.h"
 
 enum { GRAIN = 4096 }; /* numbers of a chunk, about */
 
@@ -69,27 +67,80 @@ static mw_status each_line(const mw_call *call, line_map map, line_back back) {
   return MW_OK;
 }
 
-static real largest_of(line l, const real *x) {
+/* ---- what is said of all numbers of a line ------------------------------------------------ */
+
+/* Partial results of LANES neighbours at a time, so that the loops become vectors. `step` is a
+ * constant where these are inlined, for lines without gaps. */
+enum { LANES = 16 };
+
+/* NaN counts only as the first of all; elsewhere the exponentials bring it in. */
+MW_INLINE real largest_of(int64_t n, int64_t step, const real *x) {
   real largest = x[0];
-  for (int64_t i = 1; i < l.n; i++) largest = x[i * l.step] > largest ? x[i * l.step] : largest;
+  int64_t i = 0;
+  if (n >= LANES) {
+    real lane[LANES];
+    for (int j = 0; j < LANES; j++) lane[j] = largest;
+    for (; i + LANES <= n; i += LANES)
+      for (int j = 0; j < LANES; j++)
+        lane[j] = x[(i + j) * step] > lane[j] ? x[(i + j) * step] : lane[j];
+    for (int j = 0; j < LANES; j++) largest = lane[j] > largest ? lane[j] : largest;
+  }
+  for (; i < n; i++) largest = x[i * step] > largest ? x[i * step] : largest;
   return largest;
+}
+
+/* The sum of f(i) for i = 0 .. n-1, where f is known. */
+typedef real (*term)(const real *a, const real *b, real c, int64_t at);
+
+MW_INLINE real sum_of(int64_t n, int64_t step, term f, const real *a, const real *b, real c) {
+  real sum = 0;
+  int64_t i = 0;
+  if (n >= LANES) {
+    real lane[LANES] = {0};
+    for (; i + LANES <= n; i += LANES)
+      for (int j = 0; j < LANES; j++) lane[j] += f(a, b, c, (i + j) * step);
+    for (int half = LANES / 2; half > 0; half /= 2)
+      for (int j = 0; j < half; j++) lane[j] += lane[j + half];
+    sum = lane[0];
+  }
+  for (; i < n; i++) sum += f(a, b, c, i * step);
+  return sum;
+}
+
+MW_INLINE real itself(const real *a, const real *b, real c, int64_t at) {
+  return (void)b, (void)c, a[at];
+}
+MW_INLINE real product(const real *a, const real *b, real c, int64_t at) {
+  return (void)c, a[at] * b[at];
+}
+MW_INLINE real exp_less(const real *a, const real *b, real c, int64_t at) {
+  return (void)b, exp(a[at] - c);
 }
 
 /* ---- softmax ------------------------------------------------------------------------------ */
 
 /* Taking the largest number off first changes nothing but keeps exp() from overflowing. */
-static void softmax_map(line l, const real *x, real *y) {
-  const real largest = largest_of(l, x);
-  real sum = 0;
-  for (int64_t i = 0; i < l.n; i++) sum += y[i * l.step] = exp(x[i * l.step] - largest);
-  for (int64_t i = 0; i < l.n; i++) y[i * l.step] /= sum;
+MW_INLINE void softmax_line(int64_t n, int64_t step, const real *x, real *y) {
+  const real largest = largest_of(n, step, x);
+  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i * step] = exp(x[i * step] - largest);
+  const real sum = sum_of(n, step, itself, y, NULL, 0);
+  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i * step] /= sum;
 }
 
 /* dx = y (dy - <dy, y>) */
+MW_INLINE void softmax_line_back(int64_t n, int64_t step, const real *y, const real *dy, real *dx) {
+  const real dot = sum_of(n, step, product, dy, y, 0);
+  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) dx[i * step] = y[i * step] * (dy[i * step] - dot);
+}
+
+static void softmax_map(line l, const real *x, real *y) {
+  if (l.step == 1) softmax_line(l.n, 1, x, y);
+  else softmax_line(l.n, l.step, x, y);
+}
+
 static void softmax_back(line l, const real *y, const real *dy, real *dx) {
-  real dot = 0;
-  for (int64_t i = 0; i < l.n; i++) dot += dy[i * l.step] * y[i * l.step];
-  for (int64_t i = 0; i < l.n; i++) dx[i * l.step] = y[i * l.step] * (dy[i * l.step] - dot);
+  if (l.step == 1) softmax_line_back(l.n, 1, y, dy, dx);
+  else softmax_line_back(l.n, l.step, y, dy, dx);
 }
 
 static mw_status softmax_forward(const mw_call *call) { return each_line(call, softmax_map, NULL); }
@@ -141,19 +192,28 @@ static const mw_op softmax_op = {
 
 /* ---- log_softmax -------------------------------------------------------------------------- */
 
-static void log_softmax_map(line l, const real *x, real *y) {
-  const real largest = largest_of(l, x);
-  real sum = 0;
-  for (int64_t i = 0; i < l.n; i++) sum += exp(x[i * l.step] - largest);
-  const real log_sum = log(sum);
-  for (int64_t i = 0; i < l.n; i++) y[i * l.step] = (x[i * l.step] - largest) - log_sum;
+MW_INLINE void log_softmax_line(int64_t n, int64_t step, const real *x, real *y) {
+  const real largest = largest_of(n, step, x);
+  const real log_sum = log(sum_of(n, step, exp_less, x, NULL, largest));
+  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i * step] = (x[i * step] - largest) - log_sum;
 }
 
 /* dx = dy - exp(y) sum(dy) */
+MW_INLINE void log_softmax_line_back(int64_t n, int64_t step, const real *y, const real *dy,
+                                     real *dx) {
+  const real sum = sum_of(n, step, itself, dy, NULL, 0);
+  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) dx[i * step] =
+      dy[i * step] - exp(y[i * step]) * sum;
+}
+
+static void log_softmax_map(line l, const real *x, real *y) {
+  if (l.step == 1) log_softmax_line(l.n, 1, x, y);
+  else log_softmax_line(l.n, l.step, x, y);
+}
+
 static void log_softmax_back(line l, const real *y, const real *dy, real *dx) {
-  real sum = 0;
-  for (int64_t i = 0; i < l.n; i++) sum += dy[i * l.step];
-  for (int64_t i = 0; i < l.n; i++) dx[i * l.step] = dy[i * l.step] - exp(y[i * l.step]) * sum;
+  if (l.step == 1) log_softmax_line_back(l.n, 1, y, dy, dx);
+  else log_softmax_line_back(l.n, l.step, y, dy, dx);
 }
 
 static mw_status log_softmax_forward(const mw_call *call) {

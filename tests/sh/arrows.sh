@@ -12,9 +12,9 @@ nothing "graph/ knows no language" "$(named graph/*.[ch] | grep -E '<(lua|lauxli
 
 standard='assert|complex|ctype|errno|fenv|float|inttypes|limits|math|stdalign|stdarg|stdbool|stddef'
 standard="$standard|stdint|stdio|stdlib|string|tgmath|time"
-nothing "ops/ include graph/moonwalk.h, the vectors of graph/vector.h, and the C library alone" \
+nothing "ops/ include graph/moonwalk.h, graph/vector.h, graph/vector_math.h, and the C library alone" \
   "$(named ops/*.c plugins/examples/*.c plugins/template/*.c |
-    grep -vE "[<\"](\.\./graph/)?(moonwalk|vector)\.h[>\"]|<($standard)\.h>")"
+    grep -vE "[<\"](\.\./graph/)?(moonwalk|vector|vector_math)\.h[>\"]|<($standard)\.h>")"
 
 nothing "plugins/ do not know lua/" "$(named plugins/*.[ch] | grep -E '<(lua|lauxlib)|"[^"]*lua/')"
 nothing "lua/ does not look inside of graph/" \

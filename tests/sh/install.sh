@@ -10,8 +10,8 @@ root=$stage$prefix
 
 check "make install PREFIX=... DESTDIR=..." \
   make --no-print-directory BUILD="$MOONWALK_BUILD" PREFIX=$prefix DESTDIR="$stage" install
-for file in bin/moonwalk include/moonwalk.h include/vector.h lib/libmoonwalk.a lib/libmoonwalk.so \
-  lib/lua/5.4/moonwalk.so lib/pkgconfig/moonwalk.pc; do
+for file in bin/moonwalk include/moonwalk.h include/vector.h include/vector_math.h \
+  lib/libmoonwalk.a lib/libmoonwalk.so lib/lua/5.4/moonwalk.so lib/pkgconfig/moonwalk.pc; do
   check "$file is there" test -e "$root/$file"
 done
 nothing "nothing was written outside of PREFIX" \
