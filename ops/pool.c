@@ -1,7 +1,7 @@
 /* pool.c: maxpool and meanpool, which take one number from each window of an NCHW image.
  *
  * The windows are PyTorch's. With ceil_mode a last window that hangs over the right edge counts,
- * unless it starts in the padding there. */
+ * unless it starts in the padding there. pool_2x2.c has kernels for windows of 2 x 2. */
 #include <math.h>
 #include <string.h>
 
@@ -197,58 +197,6 @@ static void maxpool_plane(const geometry *g, real *x, real *y, int32_t *index) {
     }
 }
 
-/* Windows of 2 x 2 side by side are the usual case: BLOCK of a row at once, without branches. The
- * row b of x lies w elements after the row a, and a[0] is at `start` in the plane. */
-enum { BLOCK = 8 };
-
-static void maxpool_block(const real *restrict a, const real *restrict b, int32_t w, int32_t start,
-                          real *restrict y, int32_t *restrict index) {
-  for (int32_t i = 0; i < BLOCK; i++) {
-    const real a0 = a[2 * i], a1 = a[2 * i + 1], b0 = b[2 * i], b1 = b[2 * i + 1];
-    const int32_t in_a = beats(a1, a0), in_b = beats(b1, b0);
-    const real best_a = in_a ? a1 : a0, best_b = in_b ? b1 : b0;
-    const int32_t below = beats(best_b, best_a);
-    y[i] = below ? best_b : best_a;
-    index[i] = start + 2 * i + (below ? w + in_b : in_a);
-  }
-}
-
-/* A row narrower than a block goes through a block beside it. */
-static void maxpool_narrow(int64_t n, const real *a, const real *b, int32_t w, int32_t start,
-                           real *y, int32_t *index) {
-  real wide_a[2 * BLOCK] = {0}, wide_b[2 * BLOCK] = {0}, wide_y[BLOCK];
-  int32_t wide_index[BLOCK];
-  for (int64_t i = 0; i < n; i++) {
-    wide_a[2 * i] = a[2 * i], wide_a[2 * i + 1] = a[2 * i + 1];
-    wide_b[2 * i] = b[2 * i], wide_b[2 * i + 1] = b[2 * i + 1];
-  }
-  maxpool_block(wide_a, wide_b, w, start, wide_y, wide_index);
-  for (int64_t i = 0; i < n; i++) y[i] = wide_y[i], index[i] = wide_index[i];
-}
-
-/* The last block of a row overlaps the one before it. */
-static void maxpool_plane_2x2(const geometry *g, real *x, real *y, int32_t *index) {
-  const int64_t w = g->w.in, n = g->w.out;
-  int32_t unused[BLOCK];
-  for (int64_t oy = 0; oy < g->h.out; oy++, y += n) {
-    const real *a = x + 2 * oy * w;
-    int32_t *row = index ? index + oy * n : NULL;
-    const int32_t start = (int32_t)(2 * oy * w);
-    if (n < BLOCK) maxpool_narrow(n, a, a + w, (int32_t)w, start, y, row ? row : unused);
-    else
-      for (int64_t ox = 0; ox < n; ox += BLOCK) {
-        const int64_t at = ox + BLOCK <= n ? ox : n - BLOCK;
-        maxpool_block(a + 2 * at, a + 2 * at + w, (int32_t)w, start + 2 * (int32_t)at, y + at,
-                      row ? row + at : unused);
-      }
-  }
-}
-
-static bool is_2x2(const windows *s) {
-  return s->kernel == 2 && s->stride == 2 && s->padding == 0 && s->dilation == 1 &&
-         2 * s->out <= s->in;
-}
-
 static void maxpool_plane_backward(const geometry *g, real *dx, real *dy, int32_t *index) {
   memset(dx, 0, (size_t)(g->h.in * g->w.in) * sizeof(real));
   for (int64_t i = 0; i < g->h.out * g->w.out; i++)
@@ -266,9 +214,7 @@ static mw_status maxpool_infer(mw_infer *it) {
 }
 
 static mw_status maxpool_forward(const mw_call *call) {
-  const geometry g = geometry_of(&call->in[0].spec, call->attrs);
-  run_planes(call, &call->in[0], &call->out[0], call->saved,
-             is_2x2(&g.h) && is_2x2(&g.w) ? maxpool_plane_2x2 : maxpool_plane);
+  run_planes(call, &call->in[0], &call->out[0], call->saved, maxpool_plane);
   return MW_OK;
 }
 
