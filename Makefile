@@ -106,8 +106,8 @@ HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/h
 FOREIGN := $(BUILD)/foreign/functions.so
 TEST_PROGRAMS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
 
-.PHONY: all debug plugins docs check-build test run-tests demo deps lint format install clean help \
-  FORCE
+.PHONY: all debug plugins docs check-build test run-tests bench bench-record bench-table bench-plot \
+  bench-programs demo deps lint format install clean help FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -117,6 +117,9 @@ help:
 	@echo 'make            build the command, the Lua module and the library into $(BUILD)/'
 	@echo 'make demo       set up, build, and train LeNet-5'
 	@echo 'make test       set up, build, and run all tests; TESTS="tests/lua/nn.lua" for some'
+	@echo 'make bench      measure training, inference and kernels, also those of PyTorch, oneDNN and'
+	@echo '                OpenBLAS where they are installed; ONLY=lenet,conv64 ROUNDS=3 for some'
+	@echo 'make bench-plot and make bench-table: the last results as a drawing, and for the manual'
 	@echo 'make debug      build without optimisation into build/debug/'
 	@echo 'make deps       install what building, testing and linting need (Debian, Ubuntu)'
 	@echo 'make plugins    build the example plugins into $(BUILD)/plugins/'
@@ -318,6 +321,47 @@ run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(WIDE) $(HOSTILE) $(FOREIG
 	  prove --exec 'sh tests/run' -j$(CORES) \
 	  $(or $(TESTS),$(TEST_PROGRAMS) $(sort $(wildcard tests/lua/*.lua tests/sh/*.sh)))
 
+# ---- benchmarks ---------------------------------------------------------------------------
+
+# What it is compared with is built where its header is installed, with plain -O2: all that is measured
+# lies in its library.
+ONLY    ?=# workloads whose names have one of these in them: lenet,conv64
+ROUNDS  ?= 7
+SECONDS ?= 0.3# of a round
+RESULTS := $(BUILD)/bench/results.json
+BENCH   := $(BUILD)/moonwalk tests/bench/run.lua --build $(BUILD) --rounds $(ROUNDS) \
+  --seconds $(SECONDS) --only '$(ONLY)' $(if $(ALONE_BENCH),--alone)
+has_header = $(shell printf '\043include <$1>\n' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+
+bench: $(BUILD)/moonwalk bench-programs
+	@$(BENCH) --out $(RESULTS)
+
+# The losses of the plain kernels, in tests/bench/losses.json: half an hour.
+bench-record: $(BUILD)/moonwalk
+	@$(BENCH) --record
+
+bench-table: $(BUILD)/moonwalk
+	@$(BUILD)/moonwalk tests/bench/report.lua $(RESULTS)
+
+bench-plot: $(BUILD)/moonwalk
+	@$(BUILD)/moonwalk tests/bench/plot.lua $(RESULTS) $(RESULTS:.json=.svg)
+
+bench-programs:
+	@$(MAKE) --no-print-directory \
+	  $(if $(call has_header,oneapi/dnnl/dnnl.h),$(BUILD)/bench/onednn) \
+	  $(if $(call has_header,cblas.h),$(BUILD)/bench/openblas) $(BUILD)/bench/built
+
+$(BUILD)/bench/built:
+	@mkdir -p $(@D)
+	@touch $@
+
+$(BUILD)/bench/onednn: BENCH_LIBS := -ldnnl
+$(BUILD)/bench/openblas: BENCH_LIBS := -lopenblas
+$(BUILD)/bench/%: tests/bench/%.c tests/bench/asked.h $(BUILD)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -Wno-conversion -O2 $< $(BENCH_LIBS) -o $@
+
 demo:
 	@CC='$(CC)' sh tools/setup.sh build
 	@$(MAKE) --no-print-directory $(BUILD)/moonwalk
@@ -329,7 +373,7 @@ deps:
 # ---- upkeep -------------------------------------------------------------------------------
 
 TIDY_C := $(wildcard graph/*.[ch] ops/*.c plugins/*.[ch] plugins/*/*.c lua/*.[ch] tests/*.h tests/*/*.h \
-  tests/c/*.c tests/hostile/*.c tests/foreign/*.c tools/*.c docs/*.c)
+  tests/c/*.c tests/hostile/*.c tests/foreign/*.c tests/bench/*.c tools/*.c docs/*.c)
 
 lint:
 	@CC='$(CC)' sh tools/setup.sh lint
