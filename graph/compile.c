@@ -224,7 +224,7 @@ mw_status mw_step_choose(mw_program *p, mw_step *step) {
   int i = step->entry->op.dtype_of;
   mw_dtype dtype = i < call->n_in && call->in[i].spec.dtype != MW_NONE ? call->in[i].spec.dtype
                                                                        : call->out[0].spec.dtype;
-  step->kernel = mw_registry_kernel(step->entry, dtype, call);
+  step->kernel = mw_tune_kernel(p, step, dtype);
   if (!step->kernel)
     return mw_set_error(p->ctx, "%s: no %s kernel for %s", step->entry->op.name,
                         call->backward ? "backward" : "forward", mw_dtype_name(dtype));
@@ -314,6 +314,7 @@ mw_program *mw_compile(mw_context *ctx, const mw_collection *c) {
     mw_program_destroy(p);
     return NULL;
   }
+  mw_tune_settle(ctx);
   ctx->stats.programs_compiled++;
   return p;
 }

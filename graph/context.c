@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "tune.h"
 
 static bool level_supported(const char *name) {
 #if defined __x86_64__
@@ -61,6 +62,7 @@ static void context_destroy(mw_context *ctx) {
   mw_collection_free(&ctx->recipe);
   mw_registry_free(ctx);
   mw_origins_free(&ctx->origins);
+  mw_tuner_free(ctx->tuner);
   mw_pool_free(ctx->pool);
   free(ctx->workspace);
   free(ctx->arena);

@@ -94,6 +94,7 @@ mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *kernel, si
                                   mw_dtype real);
 /* Whether some kernel serves the dtype; and the best one for a call. */
 bool mw_registry_serves(const mw_op_entry *entry, mw_dtype dtype);
+bool mw_kernel_serves(const mw_kernel_entry *entry, mw_dtype dtype, const mw_call *call);
 const mw_kernel *mw_registry_kernel(const mw_op_entry *entry, mw_dtype dtype, const mw_call *call);
 
 /* replace.c: brings what was built with a retired entry to the one that is in its place. */
@@ -294,6 +295,10 @@ struct mw_program {
 };
 
 mw_status mw_step_choose(mw_program *p, mw_step *step); /* its kernel and scratch */
+/* tune.c: the kernel for a step, by priority or by what kernels take; and, once a program is
+ * complete, what was measured goes into the table's file. */
+const mw_kernel *mw_tune_kernel(const mw_program *p, const mw_step *step, mw_dtype dtype);
+void mw_tune_settle(mw_context *ctx);
 mw_program *mw_compile(mw_context *ctx, const mw_collection *c);
 mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
 mw_status mw_step_run(mw_step *step);
@@ -357,6 +362,7 @@ struct mw_context {
   mw_op_entry *retired;
   uint64_t generation; /* grows when an op is replaced */
   int threads;
+  struct mw_tuner *tuner; /* tune.h; NULL until it is asked for */
   mw_pool *pool;   /* the threads beside the one that runs programs */
   char *workspace; /* of matrix products: one piece for each worker */
   size_t workspace_stride;

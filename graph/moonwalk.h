@@ -383,6 +383,32 @@ MW_EXPORT mw_status mw_kernel_prefer(mw_context *ctx, const char *op, const char
  * Returns a new string for the caller to free(), or NULL. */
 MW_EXPORT char *mw_kernel_list(mw_context *ctx, const char *op);
 
+/* How programs that are compiled from now on choose among the kernels of an op that support a call,
+ * where mw_kernel_prefer() names none. Kernels differ in how they round, so that results may have
+ * other bits with another choice. A table holds what kernels took for a call, told apart by op,
+ * version, attributes and shapes, and by processor, instruction level and number of threads. */
+typedef enum mw_tune_mode {
+  MW_TUNE_OFF,    /* by priority: the same choice everywhere. So it is at first */
+  MW_TUNE_PINNED, /* as the table says, whatever machine it is of, else by priority; none is timed
+                   */
+  MW_TUNE_MEASURE /* as the table says, else each is timed, on memory of its own, and the table
+                     keeps it */
+} mw_tune_mode;
+typedef struct mw_tuning {
+  mw_tune_mode mode;
+  const char *file; /* the table is read from there, and written when it grows; NULL: no file */
+  double budget;    /* seconds that timing may take in all from now on; 0: no limit */
+} mw_tuning;
+/* Fails, and changes nothing, when a file that is to be pinned cannot be read. Otherwise a file that
+ * is no such table is left alone, lines that make no sense are ignored, and mw_tune_note() says so;
+ * it is "" when there is nothing to say. */
+MW_EXPORT mw_status mw_tune(mw_context *ctx, const mw_tuning *tuning);
+MW_EXPORT const char *mw_tune_note(const mw_context *ctx);
+/* The table: a line for each call, as in the file: the call, the machine, and each kernel as
+ * "name@origin@version=nanoseconds", the fastest first, with tabs between them; a space and some
+ * others are written as "%20". Returns a new string for the caller to free(), or NULL. */
+MW_EXPORT char *mw_tune_table(mw_context *ctx);
+
 /* ==========================================================================================
  * For the author of an op
  * ========================================================================================== */

@@ -163,15 +163,19 @@ bool mw_registry_serves(const mw_op_entry *entry, mw_dtype dtype) {
   return false;
 }
 
+bool mw_kernel_serves(const mw_kernel_entry *entry, mw_dtype dtype, const mw_call *call) {
+  const mw_kernel *kernel = &entry->kernel;
+  const mw_dtype stored = dtype == MW_BOOL ? MW_U8 : dtype;
+  if (entry->dtype != MW_NONE && entry->dtype != stored) return false;
+  if (call->backward ? !kernel->backward : !kernel->forward) return false;
+  return !kernel->supports || kernel->supports(call);
+}
+
 const mw_kernel *mw_registry_kernel(const mw_op_entry *entry, mw_dtype dtype, const mw_call *call) {
   const mw_kernel *best = NULL;
-  mw_dtype stored = dtype == MW_BOOL ? MW_U8 : dtype;
   for (int k = 0; k < entry->n_kernels; k++) {
     const mw_kernel *kernel = &entry->kernels[k].kernel;
-    mw_dtype served = entry->kernels[k].dtype;
-    if (served != MW_NONE && served != stored) continue;
-    if (call->backward ? !kernel->backward : !kernel->forward) continue;
-    if (kernel->supports && !kernel->supports(call)) continue;
+    if (!mw_kernel_serves(&entry->kernels[k], dtype, call)) continue;
     if (entry->preferred && strcmp(entry->preferred, kernel->name) == 0) return kernel;
     if (!best) best = kernel; /* they are sorted */
   }

@@ -1,4 +1,5 @@
-/* registry.c: what is registered, as Lua tables: ops with their schemas, and kernels. */
+/* registry.c: what is registered, as Lua tables: ops with their schemas, kernels, and the choice
+ * among them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,11 +196,35 @@ static int core_kernel_list(lua_State *L) {
   return 1;
 }
 
+/* core.tune(mode, file?, budget): mode is "off", "pinned" or "measure" */
+static int core_tune(lua_State *L) {
+  static const char *const modes[] = {"off", "pinned", "measure", NULL};
+  const int mode = luaL_checkoption(L, 1, NULL, modes);
+  const char *file = lua_isnoneornil(L, 2) ? NULL : face_check_text(L, 2, "tune", "the file");
+  const mw_tuning tuning = {
+      .mode = (mw_tune_mode)mode, .file = file, .budget = luaL_optnumber(L, 3, 0)};
+  if (mw_tune(face_context(L), &tuning)) return face_raise(L);
+  return 0;
+}
+
+/* core.tuned() -> the table as text, and what there is to say of its file */
+static int core_tuned(lua_State *L) {
+  mw_context *ctx = face_context(L);
+  char *text = mw_tune_table(ctx);
+  if (!text) return face_raise(L);
+  lua_pushstring(L, text);
+  free(text);
+  lua_pushstring(L, mw_tune_note(ctx));
+  return 2;
+}
+
 static const luaL_Reg functions[] = {
     {"kernel_list", core_kernel_list},
     {"kernel_prefer", core_kernel_prefer},
     {"op_info", core_op_info},
     {"ops", core_ops},
+    {"tune", core_tune},
+    {"tuned", core_tuned},
     {NULL, NULL},
 };
 

@@ -168,6 +168,7 @@ local lazy = {
   profile = {"moonwalk.profile", "profile"},
   flops = {"moonwalk.profile", "flops"},
   help = "moonwalk.help",
+  tune = "moonwalk.tune",
   op = "moonwalk.define",
   plugin = "moonwalk.plugin",
   ffi = "moonwalk.ffi",

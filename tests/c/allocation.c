@@ -281,6 +281,22 @@ static bool run_profile(mw_context *ctx) {
   return good;
 }
 
+/* Kernels are measured, or chosen without. */
+static bool run_tuned(mw_context *ctx) {
+  const mw_tuning measure = {.mode = MW_TUNE_MEASURE};
+  mw_spec image = mw_spec_of(MW_F64, 4, (int64_t[]){1, 1, 4, 4}),
+          filter = mw_spec_of(MW_F64, 4, (int64_t[]){1, 1, 3, 3});
+  if (mw_tune(ctx, &measure)) return false;
+  mw_tensor *x = mw_parameter(ctx, &image, NULL, "x"), *w = mw_constant(ctx, &filter, NULL);
+  mw_tensor *y = x && w ? apply2(ctx, "conv2d", x, w) : NULL;
+  bool good = derive_and_run(ctx, y, x, 1);
+  char *table = mw_tune_table(ctx);
+  mw_release(x);
+  mw_release(w);
+  free(table);
+  return good && table;
+}
+
 /* ---- each allocation in turn ----------------------------------------------------------------- */
 
 static const mw_op t_swish = {.name = "t_swish",
@@ -369,7 +385,7 @@ int main(void) {
       {"a recipe", run_recipe},   {"checkpoints", run_checkpoint},
       {"hooks", run_hooks},       {"random numbers", run_random},
       {"an update", run_update},  {"an op made later", run_plugin},
-      {"a profile", run_profile},
+      {"a profile", run_profile}, {"measured kernels", run_tuned},
   };
   mw_context_free(new_context()); /* what libc keeps */
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) test_work(&works[i]);
