@@ -100,6 +100,7 @@ COMMAND_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMAND_FILES))
 
 PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUILD)/libmoonwalk.so
 EXAMPLES := $(patsubst plugins/examples/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/examples/*.c))
+ONEDNN := $(BUILD)/plugins/onednn.so
 ALONE := $(patsubst %,$(BUILD)/alone/%.so,argmax dense pool)
 WIDE := $(patsubst %,$(BUILD)/wide/%.so,conv2d_implicit)
 HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/hostile/*.c))
@@ -122,7 +123,7 @@ help:
 	@echo 'make bench-plot and make bench-table: the last results as a drawing, and for the manual'
 	@echo 'make debug      build without optimisation into build/debug/'
 	@echo 'make deps       install what building, testing and linting need (Debian, Ubuntu)'
-	@echo 'make plugins    build the example plugins into $(BUILD)/plugins/'
+	@echo 'make plugins    build the example plugins, and that for oneDNN, into $(BUILD)/plugins/'
 	@echo 'make docs       write a page for each op, and an index, into $(BUILD)/docs/ops/'
 	@echo 'make lint       clang-format, luacheck, cppcheck'
 	@echo 'make format     let clang-format write'
@@ -134,7 +135,7 @@ help:
 debug:
 	@$(MAKE) --no-print-directory DEBUG=1 all
 
-plugins: $(EXAMPLES)
+plugins: $(EXAMPLES) $(ONEDNN)
 
 # From what each op says of itself; the examples on the pages are run.
 docs: $(BUILD)/moonwalk
@@ -258,6 +259,14 @@ $(BUILD)/plugins/%.so: plugins/examples/%.c $(HEADERS) $(BUILD)/flags
 	$(Q)$(CC) $(KERNEL_FLAGS) -DMW_REAL_F64 -c $< -o $(@:.so=.f64.o)
 	$(Q)$(CC) -shared $(LINK_FLAGS) $(@:.so=.f32.o) $(@:.so=.f64.o) -lm -o $@
 
+# This one wants a library that Moonwalk itself does not.
+$(ONEDNN): plugins/onednn/onednn.c graph/moonwalk.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	@if printf '#include <dnnl.h>\n#if DNNL_VERSION_MAJOR != 2\n#error\n#endif\n' | \
+	  $(CC) $(CFLAGS) -E -x c - >/dev/null 2>&1; then printf '  %-5s %s\n' CC $<; \
+	  $(CC) $(KERNEL_FLAGS) -shared $(LINK_FLAGS) $< -ldnnl -Wl,-z,nodelete -o $@; \
+	else echo 'plugins/onednn is left out: it wants oneDNN 2 (libdnnl-dev)'; fi
+
 # A shipped op built alone is a plugin too. The tests load some beside the shipped ones, under
 # other names.
 $(BUILD)/alone/%.so: ops/%.c $(HEADERS) $(BUILD)/flags
@@ -314,7 +323,7 @@ test:
 	@CC='$(CC)' sh tools/setup.sh build test
 	@$(MAKE) --no-print-directory run-tests
 
-run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ALONE) $(WIDE) $(HOSTILE) $(FOREIGN)
+run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ONEDNN) $(ALONE) $(WIDE) $(HOSTILE) $(FOREIGN)
 	@CC='$(CC)' SANITIZE='$(SANITIZE)' MOONWALK_BUILD='$(abspath $(BUILD))' \
 	  $(if $(MOONWALK_DATA),MOONWALK_DATA='$(MOONWALK_DATA)') LUA_PATH='tests/?.lua;;' \
 	  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \

@@ -33,4 +33,5 @@ const mw_host mw_host_table = {
     .keep = mw_host_keep,
     .expect_axis = mw_host_expect_axis,
     .hook = mw_host_hook,
+    .threads = mw_host_threads,
 };

@@ -403,6 +403,7 @@ mw_status mw_host_hook(mw_context *ctx, const mw_array *leaf, bool gradient, con
 
 /* Gives a random key the generator's next value. */
 mw_status mw_random_key_next(mw_tensor *key);
+int mw_host_threads(const mw_context *ctx);
 void mw_host_gemm(mw_context *ctx, mw_dtype dtype, const mw_gemm *product, int worker);
 mw_status mw_threads_prepare(mw_context *ctx, int threads); /* workspaces */
 

@@ -601,6 +601,9 @@ struct mw_host {
   mw_status (*expect_axis)(const mw_infer *it, const char *name, int64_t *axis, int rank);
   /* Calls the hook whose leaf has these bytes; see mw_hook_leaf(). */
   mw_status (*hook)(mw_context *ctx, const mw_array *leaf, bool gradient, const mw_array *value);
+  /* For a kernel that calls a library with threads of its own: how many it may use, 1 in a chunk of
+   * a parallel loop. */
+  int (*threads)(const mw_context *ctx);
 };
 
 /* The element type that this file is being compiled for. The build compiles an op's file once

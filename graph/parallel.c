@@ -63,6 +63,8 @@ void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg) 
   mw_pool_run(ctx->pool, threads - 1, run_chunks, &l);
 }
 
+int mw_host_threads(const mw_context *ctx) { return here == NONE ? ctx->threads : 1; }
+
 static void *own_workspace(const mw_context *ctx) {
   return ctx->workspace + (size_t)(here == NONE ? 0 : here) * ctx->workspace_stride;
 }
