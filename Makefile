@@ -296,7 +296,7 @@ $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libmoonwalk.a $(BUILD)/flags
 	  $(BUILD)/libmoonwalk.a $(CORE_LIBS) -o $@
 
 # This one makes allocations fail.
-$(BUILD)/tests/allocation: private WRAPPED := malloc calloc realloc aligned_alloc strdup free
+$(BUILD)/tests/allocation: private WRAPPED := malloc calloc realloc aligned_alloc strdup open_memstream free
 
 # This one shows that the shared library exports what a program needs.
 $(BUILD)/tests/embed: tests/c/embed.c $(BUILD)/libmoonwalk.so $(BUILD)/flags

@@ -28,11 +28,18 @@ enum { OPEN = 1, AWAITED = 2, INSIDE = 4 };
  * lies between two kernels of a step, and no longer than waking up a few times costs. */
 #define PATIENCE 100000 /* nanoseconds */
 
+typedef struct helper {
+  mw_pool *pool;
+  pthread_t thread;
+  int worker;
+  unsigned round; /* when it was started */
+} helper;
+
 struct mw_pool {
   int helpers, started;
   unsigned forks; /* of this process, when the threads were started */
   bool patient;   /* there is a processor for each thread */
-  pthread_t *threads;
+  helper *helper;
   mw_work work;
   void *arg;
   alignas(64) atomic_uint round; /* grows when there is work, and at the end */
@@ -40,12 +47,6 @@ struct mw_pool {
   atomic_bool over;
   alignas(64) atomic_uint state;
 };
-
-typedef struct helper {
-  mw_pool *pool;
-  int worker;
-  unsigned round;
-} helper;
 
 /* ---- waiting ------------------------------------------------------------------------------- */
 
@@ -106,12 +107,11 @@ static void help(mw_pool *pool, int worker) {
 }
 
 static void *helper_main(void *arg) {
-  const helper me = *(helper *)arg;
-  free(arg);
-  for (unsigned round = me.round; !atomic_load(&me.pool->over);) {
-    help(me.pool, me.worker);
-    await_round(me.pool, round);
-    round = atomic_load(&me.pool->round);
+  const helper *me = arg;
+  for (unsigned round = me->round; !atomic_load(&me->pool->over);) {
+    help(me->pool, me->worker);
+    await_round(me->pool, round);
+    round = atomic_load(&me->pool->round);
   }
   return NULL;
 }
@@ -129,27 +129,27 @@ mw_pool *mw_pool_new(int helpers) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, expect_forks);
   mw_pool *pool = aligned_alloc(alignof(mw_pool), sizeof *pool);
-  pthread_t *threads = calloc((size_t)helpers + 1, sizeof *threads);
-  if (!pool || !threads) {
+  helper *all = calloc((size_t)helpers + 1, sizeof *all);
+  if (!pool || !all) {
     free(pool);
-    free(threads);
+    free(all);
     return NULL;
   }
-  *pool = (mw_pool){.helpers = helpers, .threads = threads};
+  *pool = (mw_pool){.helpers = helpers, .helper = all};
   return pool;
 }
 
 /* Starts one more. Signals are for the program's own threads. */
 static bool start_helper(mw_pool *pool) {
-  helper *it = malloc(sizeof *it);
-  if (!it) return false;
-  *it = (helper){pool, pool->started + 1, atomic_load(&pool->round)};
+  helper *it = &pool->helper[pool->started];
+  it->pool = pool;
+  it->worker = pool->started + 1;
+  it->round = atomic_load(&pool->round);
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  const bool started = !pthread_create(&pool->threads[pool->started], NULL, helper_main, it);
+  const bool started = !pthread_create(&it->thread, NULL, helper_main, it);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (!started) free(it);
   pool->started += started;
   return started;
 }
@@ -175,8 +175,8 @@ void mw_pool_free(mw_pool *pool) {
   atomic_fetch_add(&pool->round, 1);
   wake(&pool->round, INT_MAX);
   for (int i = 0; i < pool->started && pool->forks == atomic_load(&forks); i++)
-    pthread_join(pool->threads[i], NULL);
-  free(pool->threads);
+    pthread_join(pool->helper[i].thread, NULL);
+  free(pool->helper);
   free(pool);
 }
 

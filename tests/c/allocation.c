@@ -21,12 +21,14 @@ void *__real_calloc(size_t n, size_t bytes);
 void *__real_realloc(void *block, size_t bytes);
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
 char *__real_strdup(const char *text);
+FILE *__real_open_memstream(char **text, size_t *size);
 void __real_free(void *block);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t n, size_t bytes);
 void *__wrap_realloc(void *block, size_t bytes);
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
 char *__wrap_strdup(const char *text);
+FILE *__wrap_open_memstream(char **text, size_t *size);
 void __wrap_free(void *block);
 
 static bool is_short(void) {
@@ -54,6 +56,10 @@ void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
   return is_short() ? NULL : counted(__real_aligned_alloc(alignment, bytes));
 }
 char *__wrap_strdup(const char *text) { return is_short() ? NULL : counted(__real_strdup(text)); }
+/* The text is a block that libc allocates and whoever asked for it frees. */
+FILE *__wrap_open_memstream(char **text, size_t *size) {
+  return is_short() ? NULL : counted(__real_open_memstream(text, size));
+}
 void __wrap_free(void *block) {
   live -= block != NULL;
   __real_free(block);
