@@ -363,8 +363,8 @@ struct mw_context {
   uint64_t generation; /* grows when an op is replaced */
   int threads;
   struct mw_tuner *tuner; /* tune.h; NULL until it is asked for */
-  mw_pool *pool;   /* the threads beside the one that runs programs */
-  char *workspace; /* of matrix products: one piece for each worker */
+  mw_pool *pool;          /* the threads beside the one that runs programs */
+  char *workspace;        /* of matrix products: one piece for each worker */
   size_t workspace_stride;
   uint64_t seed, position;
   uint64_t walk;                    /* number of the last walk; marks compare with it */

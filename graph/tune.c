@@ -15,6 +15,7 @@
  * ready, does not. */
 enum { MOST_KERNELS = 16, LEAST_ROUNDS = 5, MOST_ROUNDS = 50 };
 #define LONG_ENOUGH 50000000 /* nanoseconds for all rounds of a call */
+#define SHORT 20000000       /* no kernel is left out for being slower than others by less */
 /* The op's own kernel is a loop that is easy to read; where another takes as long as this, it would
  * take seconds. */
 #define TOO_LONG_FOR_PLAIN 5000000
@@ -232,20 +233,25 @@ static int best_of(const candidates *c) {
   return best;
 }
 
-/* The first round: also tells which are so slow that they are out. */
+/* Whether a kernel that took that long is out. */
+static bool hopeless(int64_t time, int64_t least) { return time > SHORT && time / 10 > least; }
+
+/* The first round: also tells which are so slow that they are out. What is slow once may have been
+ * getting ready. */
 static void warm_up(trial *t, candidates *c) {
   int64_t least = MW_SLOW;
   for (int i = 0; i < c->n; i++) {
     const bool plain = strcmp(c->at[i]->kernel.name, "plain") == 0;
-    c->time[i] = plain && least > TOO_LONG_FOR_PLAIN && least != MW_SLOW
-                     ? MW_SLOW
-                     : time_of(t, &c->at[i]->kernel);
+    const bool out = plain && least > TOO_LONG_FOR_PLAIN && least != MW_SLOW;
+    c->time[i] = out ? MW_SLOW : time_of(t, &c->at[i]->kernel);
     if (c->time[i] < least) least = c->time[i];
   }
-  for (int i = 0; i < c->n; i++)
-    c->time[i] = c->time[i] == MW_SLOW || (c->time[i] / 10 > least && c->time[i] > 20000000)
-                     ? MW_SLOW
-                     : INT64_MAX - 1;
+  for (int i = 0; i < c->n; i++) {
+    if (c->time[i] == MW_SLOW) continue;
+    if (hopeless(c->time[i], least) && hopeless(time_of(t, &c->at[i]->kernel), least))
+      c->time[i] = MW_SLOW;
+    else c->time[i] = MW_SLOW - 1; /* to be measured */
+  }
 }
 
 static void measure(trial *t, candidates *c) {
@@ -288,20 +294,22 @@ static const mw_kernel *look_up(const mw_tuned *line, const candidates *c, bool 
 }
 
 /* Into the table, the fastest first. */
-static mw_status keep(mw_context *ctx, mw_tuner *t, const char *call, candidates *c) {
+static mw_status keep(mw_context *ctx, mw_tuner *t, const char *call, const candidates *c) {
+  int order[MOST_KERNELS];
+  for (int i = 0; i < c->n; i++) {
+    int at = i;
+    for (; at > 0 && c->time[i] < c->time[order[at - 1]]; at--) order[at] = order[at - 1];
+    order[at] = i;
+  }
   char *text = NULL;
   size_t size = 0;
   FILE *out = open_memstream(&text, &size);
   if (!out) return mw_no_memory(ctx);
-  bool said[MOST_KERNELS] = {false};
   for (int n = 0; n < c->n; n++) {
-    int next = -1;
-    for (int i = 0; i < c->n; i++)
-      if (!said[i] && (next < 0 || c->time[i] < c->time[next])) next = i;
-    said[next] = true;
-    fprintf(out, "%s%s=", n ? "\t" : "", c->id[next]);
-    if (c->time[next] == MW_SLOW) fputc('-', out);
-    else fprintf(out, "%lld", (long long)c->time[next]);
+    const int i = order[n];
+    fprintf(out, "%s%s=", n ? "\t" : "", c->id[i]);
+    if (c->time[i] == MW_SLOW) fputc('-', out);
+    else fprintf(out, "%lld", (long long)c->time[i]);
   }
   mw_status status =
       fclose(out) == 0 && text ? mw_tuned_put(ctx, t, call, t->machine, text) : mw_no_memory(ctx);

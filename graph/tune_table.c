@@ -54,7 +54,10 @@ mw_status mw_tuned_put(mw_context *ctx, mw_tuner *t, const char *call, const cha
   memcpy(text + a + b, times, c);
   if (i < 0) i = t->n++;
   else free(t->tuned[i].call);
-  t->tuned[i] = (mw_tuned){text, text + a, text + a + b};
+  mw_tuned *line = &t->tuned[i];
+  line->call = text;
+  line->machine = text + a;
+  line->times = text + a + b;
   return MW_OK;
 }
 
