@@ -100,6 +100,7 @@ void face_open_format(lua_State *L);       /* format.c: printing, totable */
 void face_open_json(lua_State *L);         /* json.c */
 void face_open_idx(lua_State *L);          /* idx.c: IDX files, gzipped or not */
 void face_open_digits(lua_State *L);       /* digits.c: drawn digits */
+void face_open_shapes(lua_State *L);       /* shapes.c: drawn shapes */
 void face_open_batch(lua_State *L);        /* batch.c: rows, bytes, fsync */
 void face_open_loader(lua_State *L);       /* loader.c: batches, made ahead of time */
 void face_open_inflate(lua_State *L);      /* inflate.c: what zip archives need */

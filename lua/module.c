@@ -539,6 +539,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_json(L);
   face_open_idx(L);
   face_open_digits(L);
+  face_open_shapes(L);
   face_open_batch(L);
   face_open_loader(L);
   face_open_csv(L);

@@ -1,4 +1,4 @@
--- data.lua: data sets: MNIST, drawn digits, IDX files, and one's own tensors.
+-- data.lua: data sets: published ones, drawn ones, those of files, and of one's own tensors.
 --
 --   local train = data.mnist {split = "train"}
 --   for batch in train:batches {size = 64, shuffle = true} do
@@ -10,14 +10,16 @@ local check = require "moonwalk.check"
 local Augment = require "moonwalk.data.augment"
 local csv = require "moonwalk.data.csv"
 local Dataset = require "moonwalk.data.dataset"
-local mnist = require "moonwalk.data.mnist"
+local download = require "moonwalk.data.download"
 local pictures = require "moonwalk.data.images"
+local public = require "moonwalk.data.public"
 local text = require "moonwalk.data.text"
 
 ---@class moonwalk.data
 local data = {}
 
 local SPLITS = {"train", "test"}
+local SHAPES = {train = 10000, test = 2000}
 local DIGITS = {train = 20000, test = 4000} -- how many, unless another number is asked for
 
 -- Raises unless y holds labels 0 to classes - 1.
@@ -33,43 +35,76 @@ local function check_labels(where, y, classes)
   end
 end
 
--- The first n images as a data set; images u8 [n,28,28], labels u8 [n].
-local function of_bytes(name, images, labels, n)
+-- The first n pictures as a data set; images u8 [n,channels,height,width], labels u8 [n].
+local function of_bytes(name, images, labels, n, classes)
   local have = images.shape[1]
-  if n and n < have then
-    images, labels = core.rows(images, nil, 1, n), core.rows(labels, nil, 1, n)
-  end
+  if n and n < have then images = core.rows(images, nil, 1, n) end
   n = images.shape[1]
-  local x = core.call("reshape", images, {shape = {n, 1, images.shape[2], images.shape[3]}})
-  core.eval(x) -- so that nothing keeps a graph
-  return Dataset.new(x, core.rows(labels, nil, 1, n, "i64"), name)
+  return Dataset.new(images, core.rows(labels, nil, 1, n, "i64"), name, {classes = classes})
 end
 
----MNIST (LeCun, Cortes and Burges), from a folder or from where it is looked for: see
----mnist_folder. Raises an error when it is not there or damaged.
----@param options {split: "train"|"test"?, dir: string?, n: integer?}? "train"; n takes the first n
----@return moonwalk.Dataset
-function data.mnist(options)
-  local where = "data.mnist"
-  options = check.options(where, options, {"split", "dir", "n"})
+-- One of the published sets.
+local function published(where, set, load, options)
+  options = check.options(where, options, {"split", "dir", "n", "download"})
   local split = check.choice(where, "split", options.split, SPLITS, "train")
   local n = options.n and check.integer(where, "n", options.n, 1)
   local dir = options.dir and check.path(where, "dir", options.dir)
-  local folder, message = mnist.folder(dir)
+  local folder, message = public.folder(set, dir)
+  if not folder and check.boolean(where, "download", options.download, false) then
+    folder, message = download.get(set, function(line) io.stderr:write(line, "\n") end)
+  end
   if not folder then core.error(where .. ": " .. message) end
-  local images, labels = mnist.load(folder, split)
+  local images, labels = load(folder, split)
   if not images then core.error(where .. ": " .. labels) end
-  return of_bytes("MNIST", images, labels, n)
+  return of_bytes(set.title, images, labels, n, set.classes)
+end
+
+---@class moonwalk.PublicOptions
+---@field split "train"|"test"|nil "train"
+---@field dir string? the folder that has the files; else see data.mnist_folder
+---@field n integer? the first n pictures
+---@field download boolean? where it is not there, get it, as `moonwalk data NAME` does
+
+---MNIST: handwritten digits, x u8 [n,1,28,28]. Raises when it is not there or damaged.
+---@param options moonwalk.PublicOptions?
+---@return moonwalk.Dataset
+function data.mnist(options)
+  return published("data.mnist", public.sets.mnist, public.load_idx, options)
+end
+
+---Fashion-MNIST: clothes, x u8 [n,1,28,28]. Raises when it is not there or damaged.
+---@param options moonwalk.PublicOptions?
+---@return moonwalk.Dataset
+function data.fashion_mnist(options)
+  return published("data.fashion_mnist", public.sets["fashion-mnist"], public.load_idx, options)
+end
+
+---CIFAR-10: things in colour, x u8 [n,3,32,32]. Raises when it is not there or damaged.
+---@param options moonwalk.PublicOptions?
+---@return moonwalk.Dataset
+function data.cifar10(options)
+  return published("data.cifar10", public.sets.cifar10, public.load_cifar, options)
+end
+
+-- data.mnist_folder and the like.
+local function folder_of(where, name)
+  return function(dir)
+    return public.folder(public.sets[name], dir and check.path(where, "dir", dir))
+  end
 end
 
 ---The folder where MNIST is, or nil and a message that says where it was looked for. Without dir:
 ---MOONWALK_DATA/mnist, then moonwalk/mnist in the user's cache folder.
----@param dir string? look in dir and dir/mnist only
----@return string?
----@return string? message
-function data.mnist_folder(dir)
-  return mnist.folder(dir and check.path("data.mnist_folder", "dir", dir))
-end
+---@type fun(dir?: string): string?, string?
+data.mnist_folder = folder_of("data.mnist_folder", "mnist")
+
+---The same for Fashion-MNIST, in fashion-mnist.
+---@type fun(dir?: string): string?, string?
+data.fashion_mnist_folder = folder_of("data.fashion_mnist_folder", "fashion-mnist")
+
+---The same for CIFAR-10, in cifar10.
+---@type fun(dir?: string): string?, string?
+data.cifar10_folder = folder_of("data.cifar10_folder", "cifar10")
 
 ---Digits that look handwritten, drawn by Moonwalk: no download, and as many as one likes. The
 ---same seed and split give the same digits on every call.
@@ -83,7 +118,23 @@ function data.digits(options)
   local seed = check.integer(where, "seed", options.seed, math.mininteger, 0)
   -- The splits take their digits from different generators.
   local images, labels = core.digits(n, seed ~ (split == "test" and 1 << 62 or 0))
-  return of_bytes("drawn digits", images, labels)
+  images = core.call("reshape", images, {shape = {n, 1, 28, 28}})
+  core.eval(images) -- so that nothing keeps a graph
+  return of_bytes("drawn digits", images, labels, nil, public.sets.mnist.classes)
+end
+
+---Pictures of shapes in colour, drawn by Moonwalk in CIFAR-10's form: x u8 [n,3,32,32], and ten
+---classes. The same seed and split give the same pictures on every call.
+---@param options {split: "train"|"test"?, n: integer?, seed: integer?}?
+---@return moonwalk.Dataset
+function data.shapes(options)
+  local where = "data.shapes"
+  options = check.options(where, options, {"split", "n", "seed"})
+  local split = check.choice(where, "split", options.split, SPLITS, "train")
+  local n = check.integer(where, "n", options.n, 1, SHAPES[split])
+  local seed = check.integer(where, "seed", options.seed, math.mininteger, 0)
+  local images, labels, names = core.shapes(n, seed ~ (split == "test" and 1 << 62 or 0))
+  return of_bytes("drawn shapes", images, labels, nil, names)
 end
 
 ---The tensor of an IDX file, gzipped or not; nil and a message when it cannot be read.

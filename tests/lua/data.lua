@@ -157,6 +157,39 @@ do
   t.error(function() data.digits {sed = 3} end, 'did you mean "seed"', "a misspelt option")
 end
 
+-- Drawn shapes -----------------------------------------------------------------------------------
+
+do
+  mw.seed(5)
+  local state = {mw.core.random_state()}
+  local five, ten = data.shapes {n = 5}, data.shapes {n = 10}
+  t.is({five.x.dtype, five.x.shape, five.y.dtype, #five.classes, #five},
+    {"u8", {5, 3, 32, 32}, "i64", 10, 5}, "shapes: types and sizes")
+  t.is({mw.core.random_state()}, state, "drawing leaves the generator where it was")
+  t.ok(mw.core.bytes(ten:subset(1, 5).x) == mw.core.bytes(five.x), "picture k depends on k alone")
+  t.ok(mw.core.bytes(data.shapes({n = 5, seed = 1}).x) ~= mw.core.bytes(five.x), "another seed")
+  t.ok(mw.core.bytes(data.shapes({n = 5, split = "test"}).x) ~= mw.core.bytes(five.x),
+    "the test pictures are others")
+  local counts = data.shapes({n = 2000}):counts()
+  local least, most = math.huge, 0
+  for label = 0, 9 do
+    least, most = math.min(least, counts[label]), math.max(most, counts[label])
+  end
+  t.ok(least > 150 and most < 250, ("every shape about as often: %d to %d"):format(least, most))
+  -- The mean colour says nothing: that of each class is near that of all.
+  local set = data.shapes {n = 3000}
+  local all, worst = set:moments().mean, 0
+  for label = 0, 9 do
+    local rows = {}
+    for i, y in ipairs(set.y:totable()) do if y == label then rows[#rows + 1] = i end end
+    for c, mean in ipairs(set:subset(rows):moments().mean) do
+      worst = math.max(worst, math.abs(mean - all[c]))
+    end
+  end
+  t.ok(worst < 0.06, ("colours do not tell classes apart: %.3f"):format(worst))
+  t.error(function() data.shapes {n = 0} end, "n is 0, expected a whole number", "n = 0")
+end
+
 -- Batches ----------------------------------------------------------------------------------------
 
 local x = mw.core.call("reshape", mw.arange(0, 19, 1, "f32"), {shape = {10, 2}})
@@ -287,6 +320,51 @@ do
   local misspelt = t.error(function() data.mnist {dirr = FOLDER} end, 'did you mean "dir"',
     "a misspelt option")
   t.ok(misspelt and misspelt:find "^tests/lua/data.lua:%d+: ", "at the user's line")
+end
+
+-- Fashion-MNIST and CIFAR-10 ---------------------------------------------------------------------
+
+do
+  t.error(function() data.fashion_mnist {dir = FOLDER .. "/none"} end,
+    "data.fashion_mnist: there is no Fashion%-MNIST in .*moonwalk data fashion%-mnist", "not there")
+  assert(os.execute(("mkdir '%s/fashion-mnist'"):format(FOLDER)))
+  put("fashion-mnist/train-images-idx3-ubyte", idx(8, {1, 2, 2}, "B", {1, 2, 3, 4}))
+  put("fashion-mnist/train-labels-idx1-ubyte", idx(8, {1}, "B", {9}))
+  local clothes = data.fashion_mnist {dir = FOLDER}
+  t.is({clothes.x:totable(), clothes.y:totable(), clothes.classes[10], clothes.name},
+    {{{{{1, 2}, {3, 4}}}}, {9}, "ankle boot", "Fashion-MNIST"}, "Fashion-MNIST has MNIST's form")
+  t.is(data.fashion_mnist_folder(FOLDER), FOLDER .. "/fashion-mnist", "its folder")
+
+  -- A label, 1024 bytes of red, of green, and of blue, row by row.
+  local function picture(label, r, g, b)
+    return string.char(label) .. string.char(r):rep(1024) .. string.char(g):rep(1023) .. "\7"
+      .. string.char(b):rep(1024)
+  end
+  t.error(function() data.cifar10 {dir = FOLDER} end, "there is no CIFAR%-10 in", "not there")
+  assert(os.execute(("mkdir -p '%s/cifar10/cifar-10-batches-bin'"):format(FOLDER)))
+  for i = 1, 5 do
+    put(("cifar10/cifar-10-batches-bin/data_batch_%d.bin"):format(i),
+      picture(i, 10 * i, 2, 3) .. picture(9, 4, 5, 6))
+  end
+  local train = data.cifar10 {dir = FOLDER}
+  t.is({train.x.shape, train.y:totable(), train.classes[7], train.name},
+    {{10, 3, 32, 32}, {1, 9, 2, 9, 3, 9, 4, 9, 5, 9}, "frog", "CIFAR-10"}, "CIFAR-10's five files")
+  local pixels = train.x:totable()
+  t.is({pixels[5][1][1][1], pixels[5][2][32][31], pixels[5][2][32][32], pixels[6][3][1][1]},
+    {30, 2, 7, 6},
+    "a picture's colours and rows")
+  t.is(#data.cifar10 {dir = FOLDER .. "/cifar10", n = 3}, 3, "the first three")
+  t.error(function() data.cifar10 {dir = FOLDER, split = "test"} end,
+    "test_batch.bin: No such file", "a file that is missing")
+  local test = "cifar10/cifar-10-batches-bin/test_batch.bin"
+  for _, case in ipairs {
+    {"", "it has 0 bytes, expected 3073 for each picture"},
+    {picture(1, 1, 1, 1):sub(1, -2), "it has 3072 bytes"},
+    {picture(10, 1, 1, 1), "a label is 10, expected 0 to 9"},
+  } do
+    put(test, case[1])
+    t.error(function() data.cifar10 {dir = FOLDER, split = "test"} end, case[2], case[2])
+  end
 end
 
 -- The real MNIST ---------------------------------------------------------------------------------

@@ -149,6 +149,31 @@ do
   local left = shell("find '%s' -name '*idx*.gz*'", FOLDER)
   t.is(left.output, "", "nothing of it stays")
 end
+do -- An archive, whose checksum is that of one of our own.
+  local made = ("'%s/made'"):format(FOLDER)
+  assert(os.execute(("mkdir -p %s/cifar-10-batches-bin && echo x >%s/cifar-10-batches-bin/a"
+    .. " && tar -czf %s/x.tar.gz -C %s cifar-10-batches-bin"):format(made, made, made, made)))
+  put_curl(TO_OUTPUT .. ("cp %s/x.tar.gz \"$2\""):format(made))
+  local run = moonwalk_data "cifar10"
+  t.ok(run.status == 1 and run.errors:find "md5", "what comes is not CIFAR-10")
+  -- A md5sum of our own: the published sum, whatever comes.
+  local path = FOLDER .. "/bin/md5sum"
+  local file = assert(io.open(path, "w"))
+  file:write("#!/bin/sh\necho c32a1d4ab5d03f1284b67883e8d87530 -\n")
+  file:close()
+  assert(os.execute(("chmod +x '%s'"):format(path)))
+  run = moonwalk_data "cifar10"
+  t.ok(run.status == 0 and run.output:find "CIFAR%-10 is in",
+    "an archive is unpacked " .. run.errors)
+  local left = shell("ls '%s'/a\\'b/moonwalk/cifar10", FOLDER)
+  t.is(left.output, "cifar-10-batches-bin\n", "and nothing else stays")
+  put_curl "exit 6"
+  run = moonwalk_data "cifar10"
+  t.ok(run.status == 0 and run.output:find "is there already", "it is not got again")
+  os.remove(path)
+  run = moonwalk_data "cifar1"
+  t.ok(run.errors:find "did you mean cifar10", "a name that is nearly one")
+end
 if mnist then
   put_curl(TO_OUTPUT .. ('cp "%s/${3##*/}" "$2"'):format(mnist))
   local run = moonwalk_data "mnist"
