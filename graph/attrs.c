@@ -55,16 +55,25 @@ static const char *spoken(const char *choices, char *text) {
   return text;
 }
 
+/* Whether n is among "1|2|4". */
+static bool is_length(const char *lengths, int64_t n) {
+  for (const char *at = lengths; *at; at += *at == '|') {
+    int64_t length = 0;
+    for (; *at && *at != '|'; at++) length = 10 * length + (*at - '0');
+    if (length == n) return true;
+  }
+  return false;
+}
+
 static mw_status set_list(mw_context *ctx, const mw_attr *attr, void *field, const mw_ints *list) {
-  char count[24];
-  snprintf(count, sizeof count, "%d", (int)list->count);
+  const int count = (int)list->count;
   if (list->count < 0 || list->count > MW_MAX_INTS)
-    return mw_set_error(ctx, "%s has %s entries, at most %d are possible", attr->name, count,
+    return mw_set_error(ctx, "%s has %d entries, at most %d are possible", attr->name, count,
                         MW_MAX_INTS);
-  if (attr->lengths && choice_position(attr->lengths, count, strlen(count)) < 0) {
+  if (attr->lengths && !is_length(attr->lengths, count)) {
     char lengths[256] = "another number";
     if (strlen(attr->lengths) < sizeof lengths / 4) spoken(attr->lengths, lengths);
-    return mw_set_error(ctx, "%s has %s entries, expected %s", attr->name, count, lengths);
+    return mw_set_error(ctx, "%s has %d entries, expected %s", attr->name, count, lengths);
   }
   for (int i = 0; i < list->count; i++)
     if (check_bounds(ctx, attr, (double)list->at[i])) return MW_FAILED;

@@ -67,6 +67,7 @@ static void context_destroy(mw_context *ctx) {
   free(ctx->workspace);
   free(ctx->arena);
   free(ctx->hooks);
+  mw_blocks_clear(&ctx->blocks);
   free(ctx);
 }
 

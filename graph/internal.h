@@ -21,7 +21,7 @@ typedef struct mw_storage {
   int refs;
   size_t bytes;
   mw_context *ctx;
-  void *data;                                /* 64-byte aligned */
+  void *data;                                /* 64-byte aligned, in the same block */
   void (*drop)(const struct mw_storage *it); /* called before it is freed; NULL: nothing to do */
 } mw_storage;
 
@@ -32,6 +32,17 @@ void mw_storage_release(mw_storage *storage);
 static inline size_t mw_aligned(size_t bytes) {
   return (bytes + MW_ALIGN - 1) / MW_ALIGN * MW_ALIGN;
 }
+
+/* ---- blocks: of nodes and small values, which come and go all the time. block.c keeps some. -- */
+
+typedef struct mw_blocks {
+  struct mw_kept_block *kept[64]; /* by size */
+  size_t bytes;                   /* of all that are kept */
+} mw_blocks;
+/* Undefined contents, aligned to MW_ALIGN; NULL when memory is short. Freed with the same size. */
+void *mw_block_new(mw_blocks *blocks, size_t bytes);
+void mw_block_free(mw_blocks *blocks, void *block, size_t bytes);
+void mw_blocks_clear(mw_blocks *blocks);
 
 /* ---- registry ----------------------------------------------------------------------------- */
 
@@ -143,7 +154,9 @@ struct mw_node {
   int refs;
   mw_node_kind kind;
   mw_op_entry *entry; /* NULL for a leaf */
-  void *attrs;
+  void *attrs;        /* in the node's own block, unless the op was replaced */
+  size_t bytes;       /* of the block */
+  bool own_attrs;     /* they have a block of their own */
   int n_in, n_out;
   bool saves;
   mw_tensor **in;
@@ -357,7 +370,9 @@ struct mw_context {
   const mw_level *level;
   mw_op_entry **ops; /* by name */
   int n_ops, ops_room;
-  mw_op_entry *adder; /* the op that adds gradients */
+  mw_op_entry **op_places; /* the same by a hash of the name; never full */
+  size_t n_op_places;      /* a power of two */
+  mw_op_entry *adder;      /* the op that adds gradients */
   mw_plugin *plugins;
   mw_op_entry *retired;
   uint64_t generation; /* grows when an op is replaced */
@@ -385,6 +400,7 @@ struct mw_context {
   struct mw_hook_place *hooks;  /* hook.c */
   int n_hooks;
   mw_stats stats;
+  mw_blocks blocks;
 };
 
 mw_status mw_set_error(mw_context *ctx, const char *format, ...) MW_PRINTF(2, 3);

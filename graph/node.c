@@ -6,28 +6,24 @@
 
 /* ---- making and freeing ------------------------------------------------------------------- */
 
+/* A node with its tensors, inputs and attributes in one block. */
 static mw_node *node_new(mw_context *ctx, mw_node_kind kind, mw_op_entry *entry, int n_in,
                          int n_slots) {
-  mw_node *node = calloc(1, sizeof *node);
-  size_t inputs = n_in ? (size_t)n_in : 1;
-  if (node) {
-    node->in = calloc(inputs, sizeof *node->in);
-    node->in_version = calloc(inputs, sizeof *node->in_version);
-    node->out = calloc((size_t)n_slots, sizeof *node->out);
-    node->attrs = entry && entry->op.attrs_size ? calloc(1, entry->op.attrs_size) : NULL;
-  }
-  bool attrs_missing = node && entry && entry->op.attrs_size && !node->attrs;
-  if (!node || !node->in || !node->in_version || !node->out || attrs_missing) {
-    if (node) {
-      free(node->in);
-      free(node->in_version);
-      free(node->out);
-      free(node->attrs);
-    }
-    free(node);
+  const size_t outputs = (size_t)n_slots * sizeof(mw_tensor);
+  const size_t inputs = (size_t)n_in * (sizeof(mw_tensor *) + sizeof(uint64_t));
+  const size_t attrs = entry ? entry->op.attrs_size : 0;
+  const size_t attrs_at = (sizeof(mw_node) + outputs + inputs + 15) / 16 * 16;
+  mw_node *node = mw_block_new(&ctx->blocks, attrs_at + attrs);
+  if (!node) {
     mw_no_memory(ctx);
     return NULL;
   }
+  memset(node, 0, attrs_at + attrs);
+  node->out = (mw_tensor *)(node + 1);
+  node->in = (mw_tensor **)(node->out + n_slots);
+  node->in_version = (uint64_t *)(node->in + n_in);
+  node->attrs = attrs ? (char *)node + attrs_at : NULL;
+  node->bytes = attrs_at + attrs;
   node->ctx = ctx;
   node->origin = ctx->origin;
   node->refs = 1;
@@ -60,12 +56,9 @@ static void node_free(mw_node *node, mw_node **list) {
   for (int i = 0; i < node->n_out + node->saves; i++) mw_storage_release(node->out[i].storage);
   if (node->entry) node->entry->refs--;
   mw_context *ctx = node->ctx;
-  free(node->in);
-  free(node->in_version);
-  free(node->out);
-  free(node->attrs);
+  if (node->own_attrs) free(node->attrs);
   free(node->name);
-  free(node);
+  mw_block_free(&ctx->blocks, node, node->bytes);
   ctx->stats.tensors_live--;
   if (--ctx->refs == 0) {
     ctx->refs = 1; /* the last node of a context that its user has freed */
@@ -272,11 +265,12 @@ static mw_status check_served(const mw_node *node) {
 
 static mw_status run_infer(mw_node *node, size_t *saved) {
   enum { FEW = 16 };
-  mw_spec few[FEW], outs[MW_MAX_ARGS] = {{0}};
+  mw_spec few[FEW], outs[MW_MAX_ARGS];
   mw_spec *ins = node->n_in <= FEW ? few : malloc((size_t)node->n_in * sizeof *ins);
   if (!ins) return mw_no_memory(node->ctx);
   for (int i = 0; i < node->n_in; i++)
     ins[i] = node->in[i] ? node->in[i]->spec : (mw_spec){.dtype = MW_NONE};
+  memset(outs, 0, (size_t)node->n_out * sizeof *outs);
   mw_infer it = {.host = &mw_host_table,
                  .context = node->ctx,
                  .op = &node->entry->op,

@@ -44,6 +44,7 @@ void mw_plugin_abort(mw_plugin *plugin) {
 void mw_registry_free(mw_context *ctx) {
   for (int i = 0; i < ctx->n_ops; i++) entry_free(ctx->ops[i]);
   free(ctx->ops);
+  free(ctx->op_places);
   for (mw_op_entry *e = ctx->retired, *next; e; e = next) {
     next = e->next;
     entry_free(e);
@@ -76,8 +77,39 @@ static mw_op_entry *find_in(mw_op_entry *const *ops, int n, const char *name) {
   return found ? ops[place] : NULL;
 }
 
+static size_t hash_of(const char *name) { /* FNV-1a */
+  uint32_t hash = UINT32_C(2166136261);
+  for (; *name; name++) hash = (hash ^ (unsigned char)*name) * UINT32_C(16777619);
+  return hash ^ hash >> 15;
+}
+
 mw_op_entry *mw_registry_find(const mw_context *ctx, const char *name) {
-  return find_in(ctx->ops, ctx->n_ops, name);
+  if (!ctx->n_op_places) return NULL;
+  size_t mask = ctx->n_op_places - 1, i = hash_of(name) & mask;
+  while (ctx->op_places[i] && strcmp(ctx->op_places[i]->op.name, name) != 0) i = (i + 1) & mask;
+  return ctx->op_places[i];
+}
+
+static mw_status reserve_places(mw_context *ctx, int n) {
+  size_t room = ctx->n_op_places ? ctx->n_op_places : 64;
+  while (room < 2 * (size_t)n) room *= 2;
+  if (room == ctx->n_op_places) return MW_OK;
+  mw_op_entry **grown = realloc(ctx->op_places, room * sizeof *grown);
+  if (!grown) return mw_no_memory(ctx);
+  memset(grown + ctx->n_op_places, 0, (room - ctx->n_op_places) * sizeof *grown);
+  ctx->op_places = grown;
+  ctx->n_op_places = room;
+  return MW_OK;
+}
+
+static void fill_places(mw_context *ctx) {
+  size_t mask = ctx->n_op_places - 1;
+  memset(ctx->op_places, 0, ctx->n_op_places * sizeof *ctx->op_places);
+  for (int k = 0; k < ctx->n_ops; k++) {
+    size_t i = hash_of(ctx->ops[k]->op.name) & mask;
+    while (ctx->op_places[i]) i = (i + 1) & mask;
+    ctx->op_places[i] = ctx->ops[k];
+  }
 }
 
 const mw_op *mw_op_find(const mw_context *ctx, const char *name) {
@@ -548,7 +580,8 @@ static void sweep(mw_context *ctx) {
 
 mw_status mw_plugin_commit(mw_plugin *plugin) {
   mw_context *ctx = plugin->ctx;
-  if (stage_rest(plugin) || reserve(ctx, &ctx->ops, ctx->n_ops, &ctx->ops_room, plugin->n_staged))
+  if (stage_rest(plugin) || reserve(ctx, &ctx->ops, ctx->n_ops, &ctx->ops_room, plugin->n_staged) ||
+      reserve_places(ctx, ctx->n_ops + plugin->n_staged))
     return MW_FAILED;
   bool replaced = plugin->replaces;
   for (int i = 0; i < plugin->n_staged; i++) {
@@ -570,6 +603,7 @@ mw_status mw_plugin_commit(mw_plugin *plugin) {
     plugin->replaces->retired = true;
     plugin->replaces = NULL;
   }
+  fill_places(ctx);
   plugin->next = ctx->plugins;
   ctx->plugins = plugin;
   if (!replaced) return MW_OK;

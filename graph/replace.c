@@ -152,8 +152,9 @@ static void change_entry(mw_node *node, mw_op_entry *to, void *attrs) {
   node->entry->refs--;
   node->entry = to;
   to->refs++;
-  free(node->attrs);
+  if (node->own_attrs) free(node->attrs);
   node->attrs = attrs;
+  node->own_attrs = true;
 }
 
 static mw_status refresh_forward(mw_node *node, mw_op_entry *to) {

@@ -1,6 +1,4 @@
 /* spec.c: dtypes and shapes. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
@@ -48,14 +46,33 @@ bool mw_spec_equal(const mw_spec *a, const mw_spec *b) {
   return true;
 }
 
+/* Writes a number, and returns its end. */
+static char *put_number(char *at, int64_t number) {
+  char digits[24];
+  int n = 0;
+  uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+  do digits[n++] = (char)('0' + rest % 10);
+  while (rest /= 10);
+  if (number < 0) digits[n++] = '-';
+  while (n) *at++ = digits[--n];
+  return at;
+}
+
+/* Without snprintf: many ops write their inputs' specs down before they know that all is well. A
+ * size has at most 20 characters, so that all of them fit. */
 const char *mw_spec_text(const mw_spec *spec, char text[MW_SPEC_TEXT]) {
-  size_t used = (size_t)snprintf(text, MW_SPEC_TEXT, "%s[", mw_dtype_name(spec->dtype));
-  for (int i = 0; i < spec->rank && i < MW_MAX_RANK && used < MW_SPEC_TEXT; i++)
-    used += (size_t)snprintf(text + used, MW_SPEC_TEXT - used, i ? ",%" PRId64 : "%" PRId64,
-                             spec->shape[i]);
-  if (used < MW_SPEC_TEXT) snprintf(text + used, MW_SPEC_TEXT - used, "]");
+  char *at = stpcpy(text, mw_dtype_name(spec->dtype));
+  *at++ = '[';
+  for (int i = 0; i < spec->rank && i < MW_MAX_RANK; i++) {
+    if (i) *at++ = ',';
+    at = put_number(at, spec->shape[i]);
+  }
+  *at++ = ']';
+  *at = '\0';
   return text;
 }
+
+_Static_assert(MW_SPEC_TEXT >= 8 + MW_MAX_RANK * 21 + 2, "room for any spec");
 
 /* Products are checked against this, so that offsets in bytes never overflow an int64_t. */
 #define MW_MAX_BYTES ((int64_t)1 << 46)
@@ -74,10 +91,9 @@ mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec) {
   }
   int64_t bytes = (int64_t)mw_dtype_size(spec->dtype);
   for (int i = 0; i < spec->rank; i++) {
-    int64_t size = empty ? (spec->shape[i] ? spec->shape[i] : 1) : spec->shape[i];
-    if (size > MW_MAX_BYTES / bytes)
+    int64_t size = empty && !spec->shape[i] ? 1 : spec->shape[i];
+    if (__builtin_mul_overflow(bytes, size, &bytes) || bytes > MW_MAX_BYTES)
       return mw_set_error(ctx, "shape %s is too large to address", mw_spec_text(spec, text));
-    bytes *= size;
   }
   return MW_OK;
 }

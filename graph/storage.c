@@ -3,16 +3,20 @@
 
 #include "internal.h"
 
+/* The bytes lie behind the storage itself. One at least: a tensor with a 0 in its shape has storage
+ * like any other. */
+static size_t block_bytes(size_t bytes) {
+  return mw_aligned(sizeof(mw_storage)) + mw_aligned(bytes ? bytes : 1);
+}
+
 mw_storage *mw_storage_new(mw_context *ctx, size_t bytes) {
-  mw_storage *storage = malloc(sizeof *storage);
-  /* One byte at least: a tensor with a 0 in its shape has storage like any other. */
-  void *data = storage ? aligned_alloc(MW_ALIGN, mw_aligned(bytes ? bytes : 1)) : NULL;
-  if (!data) {
-    free(storage);
+  mw_storage *storage = mw_block_new(&ctx->blocks, block_bytes(bytes));
+  if (!storage) {
     mw_set_error(ctx, "cannot allocate %zu bytes", bytes);
     return NULL;
   }
-  *storage = (mw_storage){.refs = 1, .bytes = bytes, .ctx = ctx, .data = data};
+  *storage = (mw_storage){
+      .refs = 1, .bytes = bytes, .ctx = ctx, .data = (char *)storage + mw_aligned(sizeof *storage)};
   ctx->stats.bytes_live += bytes;
   if (ctx->stats.bytes_live > ctx->stats.bytes_peak) ctx->stats.bytes_peak = ctx->stats.bytes_live;
   return storage;
@@ -27,6 +31,5 @@ void mw_storage_release(mw_storage *storage) {
   if (!storage || --storage->refs > 0) return;
   if (storage->drop) storage->drop(storage);
   storage->ctx->stats.bytes_live -= storage->bytes;
-  free(storage->data);
-  free(storage);
+  mw_block_free(&storage->ctx->blocks, storage, block_bytes(storage->bytes));
 }
