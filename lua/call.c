@@ -17,6 +17,7 @@
 
 typedef struct call {
   lua_State *L;
+  mw_context *ctx;
   const mw_op *op;
   int declared; /* inputs */
   bool variadic;
@@ -149,7 +150,7 @@ static void number_to_tensor(call *c, int i, const mw_spec *beside) {
     face_error(L, "%s: %s is %s, expected %s beside %s; use :cast to change the dtype", c->op->name,
                input_name(c, i), face_describe(L, c->number_at[i]), expected,
                beside ? mw_spec_text(beside, text) : mw_dtype_name(dtype));
-  c->in[i] = mw_constant(face_context(L), &spec, &element);
+  c->in[i] = mw_constant(c->ctx, &spec, &element);
   face_push_marked(L, c->in[i]);
   lua_replace(L, c->number_at[i]);
 }
@@ -351,8 +352,7 @@ static int most_inputs(lua_State *L, int first, int last, bool variadic) {
   return n > 1000000 ? 1000000 : (int)n;
 }
 
-static const mw_op *find_op(lua_State *L, const char *name) {
-  mw_context *ctx = face_context(L);
+static const mw_op *find_op(lua_State *L, mw_context *ctx, const char *name) {
   const mw_op *op = mw_op_find(ctx, name);
   if (op) return op;
   const char *near = mw_op_near(ctx, name);
@@ -361,17 +361,17 @@ static const mw_op *find_op(lua_State *L, const char *name) {
   return NULL;
 }
 
-int face_apply(lua_State *L, const char *name, int first) {
-  const mw_op *op = find_op(L, name);
-  mw_tensor *few[FEW_INPUTS], *outputs[MW_MAX_ARGS];
+static int apply(lua_State *L, face_state *state, const char *name, int first) {
+  mw_context *ctx = face_begin(L, state);
+  const mw_op *op = find_op(L, ctx, name);
+  mw_tensor *few[FEW_INPUTS], *outputs[MW_MAX_ARGS], **slots[MW_MAX_ARGS];
   int few_numbers[FEW_INPUTS];
   int last = lua_gettop(L), declared = face_declared(op->inputs);
   call c; /* one by one: the settings are 10 kB, which need not be zeroed for each op */
-  c.L = L, c.op = op, c.declared = declared, c.in = few, c.number_at = few_numbers;
+  c.L = L, c.ctx = ctx, c.op = op, c.declared = declared, c.in = few, c.number_at = few_numbers;
   c.variadic = declared && (op->inputs[declared - 1].flags & MW_VARIADIC);
   c.n_in = c.values = c.n_values = c.table = c.n_settings = 0;
   luaL_checkstack(L, MW_MAX_INTS + MW_MAX_ARGS + 8, NULL);
-  face_mark_origin(L);
   c.room = most_inputs(L, first, last, c.variadic);
   if (c.room > FEW_INPUTS) { /* both on the stack, for Lua to free */
     c.in = lua_newuserdatauv(L, (size_t)c.room * sizeof *c.in, 0);
@@ -384,27 +384,31 @@ int face_apply(lua_State *L, const char *name, int first) {
   if (c.n_values) set_main(&c, c.values, c.n_values);
   if (c.table) read_table(&c);
 
-  int n_out = face_declared(op->outputs), base = lua_gettop(L);
-  for (int i = 0; i < n_out; i++) face_push_empty(L);
-  if (mw_apply_all(face_context(L), op->name, c.n_in, c.in, c.n_settings, c.settings, outputs) !=
-      n_out)
+  int n_out = face_declared(op->outputs);
+  for (int i = 0; i < n_out; i++) slots[i] = face_push_empty(L);
+  if (mw_apply_all(ctx, op->name, c.n_in, c.in, c.n_settings, c.settings, outputs) != n_out)
     return face_raise(L);
-  for (int i = 0; i < n_out; i++) *(mw_tensor **)lua_touserdata(L, base + 1 + i) = outputs[i];
-  face_settle(L);
+  for (int i = 0; i < n_out; i++) *slots[i] = outputs[i];
+  face_settle_state(L, state);
   return n_out;
 }
 
+int face_apply(lua_State *L, const char *op, int first) {
+  return apply(L, face_state_of(L), op, first);
+}
+
 static int call_named(lua_State *L) {
-  return face_apply(L, lua_tostring(L, lua_upvalueindex(1)), 1);
+  return apply(L, lua_touserdata(L, lua_upvalueindex(2)), lua_tostring(L, lua_upvalueindex(1)), 1);
 }
 
 void face_push_op(lua_State *L, const char *name) {
   lua_pushstring(L, name);
-  lua_pushcclosure(L, call_named, 1);
+  lua_pushlightuserdata(L, face_state_of(L));
+  lua_pushcclosure(L, call_named, 2);
 }
 
 const mw_op *face_check_op(lua_State *L, int index, const char *function) {
-  return find_op(L, face_check_text(L, index, function, "the op"));
+  return find_op(L, face_context(L), face_check_text(L, index, function, "the op"));
 }
 
 /* core.call(op, ...) */

@@ -13,6 +13,11 @@
 #define FACE_CHUNK "=moonwalk/"       /* how the chunk names of Moonwalk's own modules begin */
 
 mw_context *face_context(lua_State *L); /* the state's one context */
+/* The same in two steps, for what is called all the time: what the face keeps of a Lua state, which
+ * stays where it is, and the context, for tensors that are built now; see face_mark_origin. */
+typedef struct face_state face_state;
+face_state *face_state_of(lua_State *L);
+mw_context *face_begin(lua_State *L, face_state *state);
 /* The thread that last asked for the context: the one to call Lua on from the core. It is NULL when
  * the Lua state is closed, which the context may outlive. Counted: face_caller gives a
  * reference. */
@@ -45,6 +50,7 @@ mw_tensor **face_push_empty(lua_State *L);
 const void *face_data(lua_State *L, mw_tensor *t);
 /* Collects garbage if tensors hold much more than after the last collection; see module.c. */
 void face_settle(lua_State *L);
+void face_settle_state(lua_State *L, face_state *state);
 
 /* Raise an error at the line of the user's script: the innermost frame that is not a part of
  * Moonwalk's own modules (chunk names that begin with "=moonwalk/"). */

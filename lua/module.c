@@ -16,7 +16,7 @@ typedef struct known_line {
 } known_line;
 enum { KNOWN_LINES = 256 };
 
-typedef struct face_state {
+struct face_state {
   mw_context *ctx;
   size_t bytes_limit;    /* collect when tensors hold more than this, */
   int64_t tensors_limit; /* or when there are more of them than this */
@@ -25,11 +25,11 @@ typedef struct face_state {
   const char *layer;   /* the origin of the layer that runs, or NULL */
   lua_State *layer_in; /* the coroutine that it runs in */
   known_line lines[KNOWN_LINES];
-} face_state;
+};
 
 static const char state_key = 0; /* its address is the key in Lua's registry */
 
-static face_state *state_of(lua_State *L) {
+face_state *face_state_of(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
   face_state *state = lua_touserdata(L, -1);
   lua_pop(L, 1);
@@ -37,14 +37,14 @@ static face_state *state_of(lua_State *L) {
 }
 
 mw_context *face_context(lua_State *L) {
-  face_state *state = state_of(L);
+  face_state *state = face_state_of(L);
   if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
   state->caller->L = L;
   return state->ctx;
 }
 
 face_thread *face_caller(lua_State *L) {
-  face_thread *caller = state_of(L)->caller;
+  face_thread *caller = face_state_of(L)->caller;
   caller->refs++;
   return caller;
 }
@@ -105,20 +105,26 @@ static int state_gc(lua_State *L) {
  * would let gigabytes of dead tensors stand. Therefore a full collection runs whenever tensors
  * hold more than a limit, in bytes or in number (a graph of many small nodes weighs much more
  * than its values); the limit is then twice what survived, as in Lua's own collector, so that
- * the cost stays a fixed share of the allocation whatever the program keeps. */
-#define LEAST_BYTES ((size_t)32 << 20)
-#define LEAST_TENSORS 4000 /* so few that the dead ones are still in the cache when reused */
+ * the cost stays a fixed share of the allocation whatever the program keeps. It is never less than
+ * what fits the cache, where dead tensors are used again, and so much more as there is of Lua's own
+ * memory, which a collection goes through. */
+static void set_limits(lua_State *L, face_state *state) {
+  mw_stats stats;
+  size_t kilobytes = (size_t)lua_gc(L, LUA_GCCOUNT), bytes = ((size_t)4 << 20) + 4096 * kilobytes;
+  int64_t tensors = 1000 + (int64_t)kilobytes;
+  mw_context_stats(state->ctx, &stats);
+  state->bytes_limit = 2 * stats.bytes_live > bytes ? 2 * stats.bytes_live : bytes;
+  state->tensors_limit = 2 * stats.tensors_live > tensors ? 2 * stats.tensors_live : tensors;
+}
 
-void face_settle(lua_State *L) {
-  face_state *state = state_of(L);
+void face_settle(lua_State *L) { face_settle_state(L, face_state_of(L)); }
+
+void face_settle_state(lua_State *L, face_state *state) {
   mw_stats stats;
   mw_context_stats(state->ctx, &stats);
   if (stats.bytes_live <= state->bytes_limit && stats.tensors_live <= state->tensors_limit) return;
   lua_gc(L, LUA_GCCOLLECT);
-  mw_context_stats(state->ctx, &stats);
-  state->bytes_limit = 2 * stats.bytes_live > LEAST_BYTES ? 2 * stats.bytes_live : LEAST_BYTES;
-  state->tensors_limit =
-      2 * stats.tensors_live > LEAST_TENSORS ? 2 * stats.tensors_live : LEAST_TENSORS;
+  set_limits(L, state);
 }
 
 void face_push(lua_State *L, mw_tensor *t) {
@@ -128,7 +134,7 @@ void face_push(lua_State *L, mw_tensor *t) {
 
 void face_push_marked(lua_State *L, mw_tensor *t) {
   if (!t) face_raise(L);
-  face_state *state = state_of(L);
+  face_state *state = face_state_of(L);
   mw_release(state->waiting);
   state->waiting = t; /* should Lua's memory be short now, it is released later */
   *face_push_empty(L) = t;
@@ -203,8 +209,7 @@ static const char *line_origin(lua_State *L, face_state *state) {
   return known->origin;
 }
 
-const char *face_mark_origin(lua_State *L) {
-  face_state *state = state_of(L);
+static const char *mark_origin(lua_State *L, face_state *state) {
   if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
   bool in_layer = state->layer && state->layer_in == L;
   const char *origin = in_layer ? state->layer : line_origin(L, state);
@@ -212,11 +217,19 @@ const char *face_mark_origin(lua_State *L) {
   return origin;
 }
 
+const char *face_mark_origin(lua_State *L) { return mark_origin(L, face_state_of(L)); }
+
+mw_context *face_begin(lua_State *L, face_state *state) {
+  mark_origin(L, state);
+  state->caller->L = L;
+  return state->ctx;
+}
+
 /* core.origin(class?): the origin of what would be built here: "net.lua:9", or with a layer's class
  * "Dense at net.lua:9"; as text, and as what core.layer takes. */
 static int module_origin(lua_State *L) {
   face_context(L); /* raises when there is none any more */
-  const char *line = line_origin(L, state_of(L));
+  const char *line = line_origin(L, face_state_of(L));
   if (!lua_isnoneornil(L, 1)) {
     lua_pushfstring(L, *line ? "%s at %s" : "%s", face_check_text(L, 1, "origin", "the class"),
                     line);
@@ -236,7 +249,7 @@ typedef struct scope {
 
 static int scope_close(lua_State *L) {
   const scope *s = lua_touserdata(L, 1);
-  face_state *state = state_of(L);
+  face_state *state = face_state_of(L);
   state->layer = s->layer;
   state->layer_in = s->layer_in;
   return 0;
@@ -267,7 +280,7 @@ static int module_entry(lua_State *L) {
 /* What core.layer makes: upvalues are the function and the table of origins by module. An
  * entry too, for `return net(x)`. */
 static int run_layer(lua_State *L) {
-  face_state *state = state_of(L);
+  face_state *state = face_state_of(L);
   int n = lua_gettop(L);
   lua_pushvalue(L, 1);
   lua_rawget(L, lua_upvalueindex(2));
@@ -504,7 +517,7 @@ static void preload_built_in(lua_State *L) {
 
 static void new_state(lua_State *L) {
   face_state *state = lua_newuserdatauv(L, sizeof *state, 0);
-  *state = (face_state){.bytes_limit = LEAST_BYTES, .tensors_limit = LEAST_TENSORS};
+  *state = (face_state){.bytes_limit = 0};
   lua_newtable(L);
   lua_pushcfunction(L, state_gc);
   lua_setfield(L, -2, "__gc");
@@ -514,6 +527,7 @@ static void new_state(lua_State *L) {
   if (state->caller) *state->caller = (face_thread){.refs = 1, .L = L};
   if (!state->ctx || !state->caller) luaL_error(L, "moonwalk: out of memory");
   mw_axes_count_from(state->ctx, 1);
+  set_limits(L, state);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
   luaL_newmetatable(L, FACE_SCOPE);
   lua_pushcfunction(L, scope_close);
@@ -525,7 +539,7 @@ static void new_state(lua_State *L) {
  * users see. */
 int luaopen_moonwalk(lua_State *L) {
   luaL_checkversion(L);
-  if (!state_of(L)) new_state(L);
+  if (!face_state_of(L)) new_state(L);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_newtable(L);
   luaL_setfuncs(L, module_functions, 0);

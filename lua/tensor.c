@@ -8,21 +8,35 @@
 
 /* ---- the userdata ------------------------------------------------------------------------ */
 
+/* Known by its tag, which takes less than to ask for its metatable. */
+typedef struct box {
+  const void *tag;
+  mw_tensor *tensor; /* NULL: not filled in yet, or collected */
+} box;
+
+static const char tag = 0, metatable_key = 0; /* their addresses are what they are for */
+
+static box *to_box(lua_State *L, int index) {
+  box *b = lua_rawlen(L, index) == sizeof *b ? lua_touserdata(L, index) : NULL;
+  return b && b->tag == &tag ? b : NULL;
+}
+
 mw_tensor **face_push_empty(lua_State *L) {
-  mw_tensor **slot = lua_newuserdatauv(L, sizeof *slot, 0);
-  *slot = NULL;
-  luaL_setmetatable(L, FACE_TENSOR);
-  return slot;
+  box *b = lua_newuserdatauv(L, sizeof *b, 0);
+  *b = (box){.tag = &tag};
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
+  lua_setmetatable(L, -2);
+  return &b->tensor;
 }
 
 mw_tensor *face_test(lua_State *L, int index) {
-  mw_tensor **slot = luaL_testudata(L, index, FACE_TENSOR);
-  return slot ? *slot : NULL;
+  const box *b = to_box(L, index);
+  return b ? b->tensor : NULL;
 }
 
 mw_tensor *face_check(lua_State *L, int index, const char *function) {
   mw_tensor *t = face_test(L, index);
-  if (!t && luaL_testudata(L, index, FACE_TENSOR))
+  if (!t && to_box(L, index))
     face_error(L, "%s: argument %d is a tensor that was collected", function, index);
   if (!t)
     face_error(L, "%s: argument %d is %s, expected a tensor", function, index,
@@ -39,10 +53,10 @@ const void *face_data(lua_State *L, mw_tensor *t) {
 }
 
 static int tensor_gc(lua_State *L) {
-  mw_tensor **slot = luaL_testudata(L, 1, FACE_TENSOR);
-  if (!slot) return 0;
-  mw_tensor *t = *slot;
-  *slot = NULL;
+  box *b = to_box(L, 1);
+  if (!b) return 0;
+  mw_tensor *t = b->tensor;
+  b->tensor = NULL;
   mw_release(t);
   return 0;
 }
@@ -466,6 +480,8 @@ void face_open_tensor(lua_State *L) {
   push_elsewhere(L, true);
   lua_setfield(L, LUA_REGISTRYINDEX, FACE_ELSEWHERE);
   luaL_newmetatable(L, FACE_TENSOR);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_key);
   luaL_setfuncs(L, metamethods, 0);
   for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
     face_push_op(L, operators[i].op);
