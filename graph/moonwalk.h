@@ -219,6 +219,8 @@ MW_EXPORT mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *t
 MW_EXPORT void mw_program_free(mw_program *program);
 /* Runs it on its leaves' values of now. result[i] is a new constant for tensors[i]. */
 MW_EXPORT mw_status mw_program_run(mw_program *program, mw_tensor **results);
+/* Bytes of intermediates that it needs at once: mw_stats.arena_last, before it runs. */
+MW_EXPORT size_t mw_program_memory(const mw_program *program);
 
 typedef struct mw_stats {
   int64_t programs_compiled; /* by this context so far */

@@ -257,6 +257,8 @@ mw_status mw_program_note_origins(mw_program *p, const mw_collection *c) {
   return MW_OK;
 }
 
+size_t mw_program_memory(const mw_program *program) { return program->arena; }
+
 mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
                            mw_tensor *const *targets, mw_tensor *const *values) {
   mw_request request = {

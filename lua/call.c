@@ -591,11 +591,21 @@ static int core_program(lua_State *L) {
   return 1;
 }
 
-static int core_program_run(lua_State *L) {
+static face_program *check_program(lua_State *L, const char *function) {
   face_program *p = luaL_testudata(L, 1, FACE_PROGRAM);
   if (!p || !p->program)
-    return face_error(L, "program_run: the argument is %s, expected a program",
-                      face_describe(L, 1));
+    face_error(L, "%s: the argument is %s, expected a program", function, face_describe(L, 1));
+  return p;
+}
+
+/* core.program_memory(program): bytes of intermediates that it needs at once. */
+static int core_program_memory(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)mw_program_memory(check_program(L, "program_memory")->program));
+  return 1;
+}
+
+static int core_program_run(lua_State *L) {
+  face_program *p = check_program(L, "program_run");
   mw_tensor **results = lua_newuserdatauv(L, (size_t)p->results * sizeof *results + 1, 0);
   mw_tensor ***slots = lua_newuserdatauv(L, (size_t)p->results * sizeof *slots + 1, 0);
   push_empty_list(L, slots, p->results);
@@ -611,6 +621,7 @@ static const luaL_Reg functions[] = {
     {"grad", core_grad},
     {"op", core_op},
     {"program", core_program},
+    {"program_memory", core_program_memory},
     {"program_run", core_program_run},
     {"reaches", core_reaches},
     {"run", core_run},

@@ -225,6 +225,7 @@ static void test_program_and_threads(mw_context *ctx) {
     for (int k = 0; right && k < 4096; k++) right = at(result, k) == k;
     ok(right, "a program kept while the number of threads changes");
     needed[i] = stats_of(ctx).arena_last;
+    is_int((int64_t)mw_program_memory(p), (int64_t)needed[i], "which says how much that takes");
     mw_release(result);
   }
   is_int((int64_t)needed[1], 64 * (int64_t)needed[0], "has scratch for each of them");
