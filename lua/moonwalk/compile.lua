@@ -2,6 +2,7 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local draws = require "moonwalk.draws"
 
 -- What the graph depends on: the specs of tensors, and every other argument's value.
 local function signature(args)
@@ -26,10 +27,9 @@ end
 -- meanwhile, and what the trace draws is drawn again by the first run: mw.seed decides the numbers
 -- of a call, be it the one that traces or a later one.
 local function traced_results(fn, args)
-  local outer, seed, position = core.tracing(true), core.random_state()
-  local results = table.pack(pcall(fn, table.unpack(args, 1, args.n)))
+  local outer = core.tracing(true)
+  local results = table.pack(pcall(draws.trial, fn, table.unpack(args, 1, args.n)))
   core.tracing(outer)
-  core.random_restore(seed, position)
   if not results[1] then error(results[2], 0) end
   return table.move(results, 2, results.n, 1, {n = results.n - 1})
 end

@@ -27,6 +27,17 @@ local check = require "moonwalk.check"
 ---@field InstanceNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
 ---@field LayerNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
 ---@field RMSNorm fun(options: moonwalk.NormOptions): moonwalk.Norm
+---@field MultiHeadAttention fun(options: moonwalk.AttentionOptions): moonwalk.MultiHeadAttention
+---@field TransformerBlock fun(options: moonwalk.TransformerOptions): moonwalk.TransformerBlock
+---@field Positions fun(options: table): moonwalk.Positions
+---@field Sequential fun(layers: table): moonwalk.Sequential
+---@field Residual fun(layers: table): moonwalk.Residual
+---@field Parallel fun(branches: table): moonwalk.Parallel
+---@field Flatten fun(options: {}): moonwalk.Module
+---@field Reshape fun(sizes: integer[]): moonwalk.Module
+---@field Pad fun(options: table): moonwalk.Module
+---@field Unfold fun(options: table): moonwalk.Module
+---@field Fold fun(options: table): moonwalk.Module
 ---@field GRU fun(options: moonwalk.RecurrentOptions): moonwalk.Recurrent
 ---@field LSTM fun(options: moonwalk.RecurrentOptions): moonwalk.Recurrent
 ---@field ELU fun(options: table): moonwalk.Module
@@ -38,33 +49,40 @@ local check = require "moonwalk.check"
 ---@field LeakyReLU fun(options: table): moonwalk.Module
 ---@field LogSoftmax fun(options: table): moonwalk.Module
 ---@field Mish fun(options: table): moonwalk.Module
+---@field PReLU fun(options: table): moonwalk.PReLU
 ---@field ReLU fun(options: table): moonwalk.Module
 ---@field SELU fun(options: table): moonwalk.Module
 ---@field Sigmoid fun(options: table): moonwalk.Module
 ---@field SiLU fun(options: table): moonwalk.Module
 ---@field Softmax fun(options: table): moonwalk.Module
 ---@field Softplus fun(options: table): moonwalk.Module
+---@field Softsign fun(options: table): moonwalk.Module
 ---@field Tanh fun(options: table): moonwalk.Module
 local nn = {
   Module = require "moonwalk.nn.module",
-  Sequential = require "moonwalk.nn.sequential",
   Dense = require "moonwalk.nn.dense",
   Dropout = require "moonwalk.nn.dropout",
   Embedding = require "moonwalk.nn.embedding",
-  Flatten = require "moonwalk.nn.flatten",
   Lambda = require "moonwalk.nn.lambda",
   buffer = require("moonwalk.updates").buffer,
   init = require "moonwalk.nn.init",
+  is_frozen = require("moonwalk.frozen").is,
   summary = require "moonwalk.nn.summary",
 }
 
 -- Files that hold several layers each.
-for _, family in ipairs {"activation", "conv", "norm", "pool", "recurrent"} do
+for _, family in ipairs {
+  "activation", "attention", "conv", "norm", "pool", "recurrent", "sequential", "shape",
+} do
   for class, layer in pairs(require("moonwalk.nn." .. family)) do nn[class] = layer end
 end
 
 -- What some layers are called in other frameworks.
 local elsewhere = {
+  AdaptiveAvgPool1d = "AdaptiveMeanPool", AdaptiveMaxPool1d = "AdaptiveMaxPool",
+  CAddTable = "Parallel", Concat = "Parallel", ConcatTable = "Parallel",
+  MultiheadAttention = "MultiHeadAttention",
+  TransformerEncoderLayer = "TransformerBlock", Unflatten = "Reshape", ZeroPad2d = "Pad",
   AdaptiveAvgPool2d = "AdaptiveMeanPool", AdaptiveMaxPool2d = "AdaptiveMaxPool",
   AvgPool1d = "MeanPool1d", AvgPool2d = "MeanPool",
   BatchNorm1d = "BatchNorm", BatchNorm2d = "BatchNorm", BatchNorm3d = "BatchNorm",
@@ -73,7 +91,7 @@ local elsewhere = {
   LookupTable = "Embedding", MaxPool2d = "MaxPool", SpatialAveragePooling = "MeanPool",
   SpatialBatchNormalization = "BatchNorm", SpatialConvolution = "Conv2d",
   SpatialFullConvolution = "ConvTranspose2d", SpatialMaxPooling = "MaxPool", Swish = "SiLU",
-  View = "Flatten",
+  View = "Reshape",
 }
 
 return setmetatable(nn, {

@@ -6,6 +6,7 @@
 -- earlier flushes.
 
 local core = require "moonwalk.core"
+local draws = require "moonwalk.draws"
 
 local updates = {}
 
@@ -115,11 +116,9 @@ end
 ---@param ... any
 ---@return any ... what fn returns
 function updates.trial(fn, ...)
-  local random = {core.random_state()}
   held = held + 1
-  local results = table.pack(pcall(fn, ...))
+  local results = table.pack(pcall(draws.trial, fn, ...))
   held = held - 1
-  core.random_restore(random[1], random[2])
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
 end

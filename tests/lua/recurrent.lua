@@ -195,7 +195,7 @@ do -- training: the sign of the first entry, many steps later
 end
 
 for _, case in ipairs {
-  {function() nn.LSTM {3} end, "nn.LSTM: the size of the state, %[2%], is nil"},
+  {function() nn.LSTM {} end, "nn.LSTM: the size of the state, %[1%], is nil"},
   {function() nn.GRU {3, 4, num_layer = 2} end, '"num_layer", did you mean "num_layers"'},
   {function() nn.LSTM {3, 4}(mw.zeros {2, 3}) end,
     "nn.LSTM: x is a tensor f32%[2,3%], expected %[n, t, 3%], t of at least 1"},

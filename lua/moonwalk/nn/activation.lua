@@ -1,7 +1,9 @@
--- activation.lua: layers without parameters that apply one op.
+-- activation.lua: activations, elementwise but for the softmaxes.
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local apply = require "moonwalk.nn.apply"
+local init = require "moonwalk.nn.init"
 local Module = require "moonwalk.nn.module"
 local options = require "moonwalk.nn.options"
 
@@ -22,46 +24,39 @@ local OPS = {
   SiLU = "silu",
   Softmax = "softmax",
   Softplus = "softplus",
+  Softsign = "softsign",
   Tanh = "tanh",
 }
 
--- An option as the op's schema describes it.
-local function check_option(where, attr, value)
-  if value == nil then return end
-  if attr.type == "choice" then
-    check.choice(where, attr.name, value, attr.choices)
-  elseif attr.type == "bool" then
-    check.boolean(where, attr.name, value, false)
-  elseif type(value) ~= "number" then
-    check.fail(where, attr.name, value, "a number")
-  end
-end
-
-local function activation(class, op)
-  local Activation = Module:extend(class)
-  local where = "nn." .. class
-
-  function Activation:init(given)
-    local known, schema = {}, (core.op_info(op) or {}).attrs or {}
-    for i, attr in ipairs(schema) do known[i] = attr.name end
-    options.table(where, given, #schema == 1 and 1 or 0, known)
-    self.attributes = options.pick(given, known)
-    if #schema == 1 then -- LeakyReLU {0.2}
-      self.attributes[known[1]] = options.first(where, given, known[1])
-    end
-    for _, attr in ipairs(schema) do check_option(where, attr, self.attributes[attr.name]) end
-    self.description = next(given) and options.describe(class, given, known)
-  end
-
-  function Activation:forward(x)
-    if next(self.attributes) == nil then return core.call(op, x) end
-    return core.call(op, x, self.attributes)
-  end
-
-  return Activation
-end
-
 ---@type table<string, fun(options: table): moonwalk.Module>
 local classes = {}
-for class, op in pairs(OPS) do classes[class] = activation(class, op) end
+for class, op in pairs(OPS) do classes[class] = apply(class, op) end
+
+---relu with a trained slope below 0, one for all or one for each channel, axis 2 of x:
+---y = relu(x) - weight relu(-x) (He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015).
+---@class moonwalk.PReLU: moonwalk.Module
+---@field weight moonwalk.Tensor [1] or [channels], 0.25 at first
+local PReLU = Module:extend "PReLU"
+
+function PReLU:init(given)
+  local where, known = "nn.PReLU", {"init", "dtype"}
+  options.table(where, given, 1, known)
+  local channels = check.integer(where, "the number of channels, [1],", given[1], 1, 1)
+  options.dtype(where, given)
+  self.weight = init.parameter(where, init.check(where, given.init, init.constant(0.25)),
+    {channels}, given.dtype or "f32", 1, 1)
+  self.description = options.describe("PReLU", given, known)
+end
+
+function PReLU:forward(x)
+  local weight, rank = self.weight, core.is_tensor(x) and x.rank or 0
+  local shape = weight.shape
+  if shape[1] > 1 then
+    for _ = 3, rank do shape[#shape + 1] = 1 end
+    weight = core.call("reshape", weight, {shape = shape})
+  end
+  return core.call("relu", x) - weight * core.call("relu", -x)
+end
+
+classes.PReLU = PReLU
 return classes

@@ -10,9 +10,10 @@ local options = require "moonwalk.nn.options"
 ---@field weight moonwalk.Tensor [out, in/groups, ...]; of ConvTranspose [in, out/groups, ...]
 ---@field bias moonwalk.Tensor? [out]
 
+-- With one number without a name the channels of the input are those of the first one.
 -- Sizes may be one number or, for images, {height, width}; for volumes {depth, height, width}.
 ---@class moonwalk.ConvOptions
----@field [1] integer channels of the input
+---@field [1] integer channels of the input; may be left out
 ---@field [2] integer channels of the output: the number of filters
 ---@field kernel integer|integer[] size of a filter
 ---@field stride integer|integer[]? 1
@@ -21,8 +22,8 @@ local options = require "moonwalk.nn.options"
 ---@field dilation integer|integer[]? 1
 ---@field groups integer? 1
 ---@field bias boolean? true
----@field init moonwalk.Initialiser? of the filters, nn.init.he(); the bias begins at 0
----@field dtype string? "f32"
+---@field init moonwalk.Initialiser|string? of the filters, nn.init.he(); the bias begins at 0
+---@field dtype string? "f32"; of the first input where its channels are left out
 
 -- A class of layers that apply an op to images of `rank` axes. further lists attributes besides the
 -- usual ones; transposed filters are [in, out/groups, ...].
@@ -38,30 +39,43 @@ local function convolution(class, op, rank, further, transposed)
 
   function Conv:init(given)
     options.table(where, given, 2, known)
-    local channels = check.integer(where, "the number of input channels, [1],", given[1], 1)
-    local filters = check.integer(where, "the number of filters, [2],", given[2], 1)
-    local kernel = options.sizes(where, "kernel", given.kernel, 1, sizes)
+    options.open(where, given, 2, "the number of input channels", "the number of filters")
+    options.sizes(where, "kernel", given.kernel, 1, sizes)
     options.sizes(where, "stride", given.stride, 1, sizes, 1)
     options.sizes(where, "padding", given.padding, 0, edges, 0)
     options.sizes(where, "dilation", given.dilation, 1, sizes, 1)
     options.sizes(where, "output_padding", given.output_padding, 0, sizes, 0)
-    local groups = check.integer(where, "groups", given.groups, 1, 1)
+    check.integer(where, "groups", given.groups, 1, 1)
+    check.boolean(where, "bias", given.bias, true)
+    options.dtype(where, given)
+    self.options = options.copy(given)
+    self.initialiser = init.check(where, given.init, init.he())
+    self.attributes = options.pick(given, attributes)
+    self.description = options.describe(class, given, known)
+    if not given[2] then return self:lazy() end
+    self:make(given[1], given.dtype or "f32")
+  end
+
+  function Conv:build(x)
+    self:make(options.size_of(where, x, 2, 2), options.dtype_of(self.options, x))
+  end
+
+  -- Makes the parameters.
+  function Conv:make(channels, dtype)
+    local given = self.options
+    local filters, groups = given[2] or given[1], given.groups or 1
     if channels % groups ~= 0 or filters % groups ~= 0 then
       core.error(("%s: groups is %d, expected a divisor of both %d channels and %d filters")
         :format(where, groups, channels, filters))
     end
-    local dtype = check.choice(where, "dtype", given.dtype, {"f32", "f64"}, "f32")
-    local shape = {filters, channels // groups, table.unpack(options.spread(kernel, rank))}
+    local shape = {filters, channels // groups,
+      table.unpack(options.spread(given.kernel, rank))}
     if transposed then shape[1], shape[2] = channels, filters // groups end
     local area = 1
     for axis = 3, #shape do area = area * shape[axis] end
-    self.weight = init.parameter(where, given.init or init.he(), shape, dtype,
+    self.weight = init.parameter(where, self.initialiser, shape, dtype,
       channels // groups * area, filters // groups * area)
-    if check.boolean(where, "bias", given.bias, true) then
-      self.bias = core.param(core.full({filters}, 0, dtype))
-    end
-    self.attributes = options.pick(given, attributes)
-    self.description = options.describe(class, given, known)
+    if given.bias ~= false then self.bias = core.param(core.full({filters}, 0, dtype)) end
   end
 
   function Conv:forward(x)

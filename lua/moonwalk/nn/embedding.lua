@@ -15,7 +15,7 @@ local Embedding = Module:extend "Embedding"
 ---@class moonwalk.EmbeddingOptions
 ---@field [1] integer how many vectors
 ---@field [2] integer features of each
----@field init moonwalk.Initialiser? nn.init.normal(0, 1)
+---@field init moonwalk.Initialiser|string? nn.init.normal(0, 1)
 ---@field dtype string? "f32"
 local KNOWN = {"init", "dtype"}
 
@@ -25,8 +25,8 @@ function Embedding:init(given)
   local count = check.integer(where, "the number of vectors, [1],", given[1], 1)
   local features = check.integer(where, "the number of features, [2],", given[2], 1)
   local dtype = check.choice(where, "dtype", given.dtype, {"f32", "f64"}, "f32")
-  self.weight = init.parameter(where, given.init or init.normal(0, 1), {count, features}, dtype,
-    count, features)
+  local initialiser = init.check(where, given.init, init.normal(0, 1))
+  self.weight = init.parameter(where, initialiser, {count, features}, dtype, count, features)
   self.description = options.describe("Embedding", given, KNOWN)
 end
 

@@ -14,6 +14,9 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local draws = require "moonwalk.draws"
+local frozen = require "moonwalk.frozen"
+local initialisers = require "moonwalk.nn.init"
 local updates = require "moonwalk.updates"
 
 ---@class moonwalk.Module
@@ -22,8 +25,10 @@ local updates = require "moonwalk.updates"
 ---@operator call: any
 local Module = {class = "Module", training = true}
 
--- What a module keeps to itself: the order in which its fields were set, and the shape of its
--- last output.
+-- What a module has, but for what is in its class: `fields` by key, and their `order`, in which
+-- they were first set; `labels`, further keys of items of its list; the shape of its last `output`;
+-- whether its sizes are still `open`, and then what its `path` is in the network that it is part
+-- of. The module itself stays empty, so that each field that is set goes through set_field.
 local private = setmetatable({}, {__mode = "k"})
 
 -- Where each module was made, "Dense at net.lua:9", as core.layer takes it: what its methods init
@@ -33,23 +38,40 @@ local places = setmetatable({}, {__mode = "k"}) -- the same as texts
 
 local init = core.layer(function(module, ...) module:init(...) end, origins)
 
+local function new(class)
+  local module = setmetatable({}, class)
+  private[module] = {fields = {}, order = {}, labels = {}, absent = {}, path = ""}
+  return module
+end
+
+local name_all
+
 -- A class has no origin: its call is a layer's only so that it keeps the frame of who calls it.
 local construct = core.layer(function(class, ...)
-  local module = setmetatable({}, class)
-  private[module] = {order = {}, absent = {}}
+  local module = new(class)
   places[module], origins[module] = core.origin(class.class)
   init(module, ...)
-  for name, parameter in module:named_parameters() do core.set_name(parameter, name) end
-  for name, buffer in module:named_buffers() do core.set_name(buffer, name) end
+  name_all(module, "", {})
   return module
 end, origins)
 
+-- A parameter that another tensor takes the place of is one no more: nothing would train it.
+local function check_parameter(module, key, held, value)
+  if not core.is_tensor(held) or not core.is_param(held) or not value then return end
+  if core.is_tensor(value) and core.is_param(value) then return end
+  core.error(("%s: %s is a %s; %s is none. mw.param(t) makes a new one of a tensor; "
+    .. "mw.update({p}, {t}) gives the one that is there new values"):format(module.class,
+    tostring(key), updates.is_buffer(held) and "buffer" or "parameter", check.show(value)))
+end
+
 -- Remembers fields in the order in which they are first set, which is the order of parameters.
--- All of them: what is a number now may become a parameter, and is not seen here then.
+-- All of them: what is a number now may become a parameter.
 local function set_field(module, key, value)
-  rawset(module, key, value)
   local own = private[module]
-  own.order[#own.order + 1] = key
+  key = own.labels[key] or key
+  check_parameter(module, key, own.fields[key], value)
+  if own.fields[key] == nil then own.order[#own.order + 1] = key end
+  own.fields[key] = value
   own.absent[key] = nil
 end
 
@@ -57,11 +79,12 @@ end
 -- but one that is nearly the name of a field or method that it has is an error.
 local function missing_field(module, class, key)
   local own = private[module]
-  if type(key) ~= "string" or not own or own.absent[key] then return nil end
+  if type(key) ~= "string" or own.absent[key] then return nil end
   local names = {}
-  for _, known in ipairs(own.order) do
-    if type(known) == "string" and rawget(module, known) ~= nil then names[#names + 1] = known end
+  for known in pairs(own.fields) do
+    if type(known) == "string" then names[#names + 1] = known end
   end
+  for known in pairs(own.labels) do names[#names + 1] = known end
   while class do
     for known in pairs(class) do names[#names + 1] = known end
     local meta = getmetatable(class)
@@ -72,23 +95,65 @@ local function missing_field(module, class, key)
   return nil
 end
 
+-- Gives a module whose sizes are open its parameters, by its first input.
+local function close(module, own, ...)
+  local function build(...)
+    own.open = false
+    module:build(...)
+    name_all(module, own.path, {})
+  end
+  local succeeded, message = pcall(draws.for_good, build, ...)
+  if succeeded then return end
+  own.open = true
+  error(message, 0)
+end
+
 -- Notes the shape of the first result, and passes all on.
-local function noted(module, y, ...)
-  private[module].output = core.is_tensor(y) and y.shape or nil
+local function noted(own, y, ...)
+  own.output = core.is_tensor(y) and y.shape or nil
   return y, ...
 end
 
 local call = core.layer(function(module, ...)
-  return noted(module, module:forward(...))
+  local own = private[module]
+  if own.open then close(module, own, ...) end
+  return noted(own, module:forward(...))
 end, origins)
+
+-- How many items the module's list has.
+local function length(module)
+  local fields, n = private[module].fields, 0
+  while fields[n + 1] ~= nil do n = n + 1 end
+  return n
+end
+
+-- pairs(module): its fields, in order.
+local function each_field(module)
+  local own, i, seen = private[module], 0, {}
+  return function()
+    local key
+    repeat
+      i = i + 1
+      key = own.order[i]
+    until key == nil or own.fields[key] ~= nil and not seen[key]
+    if key == nil then return nil end
+    seen[key] = true
+    return key, own.fields[key]
+  end
+end
 
 local function make_class(class, parent)
   class.__index = function(module, key)
-    local value = class[key]
+    local own = private[module]
+    local value = own.fields[own.labels[key] or key]
+    if value ~= nil then return value end
+    value = class[key]
     if value == nil then return missing_field(module, class, key) end
     return value
   end
   class.__newindex = set_field
+  class.__len = length
+  class.__pairs = each_field
   class.__call = call
   class.__tostring = function(module) return module:summary() end
   class.__name = class.class
@@ -125,10 +190,27 @@ function Module:forward()
   core.error(("%s has no method forward"):format(self.class))
 end
 
+---For a method `init` that knows no sizes yet: before the first call of the module, its method
+---build(...) is called with the input, and makes the parameters that follow from it.
+function Module:lazy()
+  private[self].open = true
+end
+
+---Whether it waits for its first input, which decides the sizes of its own parameters.
+---@return boolean
+function Module:is_lazy()
+  return private[self].open == true
+end
+
+---Makes the parameters of a class that calls lazy(); the arguments are those of the first call.
+function Module:build()
+  core.error(("%s calls lazy(), but has no method build"):format(self.class))
+end
+
 ---One line that says how the module was made.
 ---@return string
 function Module:describe()
-  return rawget(self, "description") or self.class
+  return self.description or self.class
 end
 
 local function is_part(value)
@@ -152,22 +234,41 @@ end
 -- Calls visit(name, value) for each parameter and module that the module itself holds, in the
 -- order in which they became fields.
 local function each_member(module, visit)
-  local visited = {}
-  for _, key in ipairs(private[module].order) do
-    local value = rawget(module, key)
-    if visited[key] then -- luacheck: ignore
-    elseif is_part(value) then
-      visit(tostring(key), value)
+  local own = private[module]
+  local names = {}
+  for label, key in pairs(own.labels) do names[key] = label end
+  for key, value in each_field(module) do
+    local name = names[key] or tostring(key)
+    if is_part(value) then
+      visit(name, value)
     elseif type(value) == "table" and not getmetatable(value) then
-      each_entry(key .. ".", value, visit)
+      each_entry(name .. ".", value, visit)
     end
-    visited[key] = true
   end
+end
+
+-- Names the parameters and buffers by their place, and notes it in modules whose sizes are open.
+function name_all(module, path, seen)
+  private[module].path = path
+  each_member(module, function(name, value)
+    if seen[value] then return end
+    seen[value] = true
+    if Module.is(value) then
+      name_all(value, path .. name .. ".", seen)
+    elseif core.is_param(value) then
+      core.set_name(value, path .. name)
+    end
+  end)
 end
 
 -- Fills a list with {name, tensor} of the parameters, or of the buffers; one that is used twice
 -- stands in it once.
 local function collect(module, buffers, prefix, list, seen)
+  if private[module].open then
+    core.error(("%s takes its sizes from its first input, and has had none: call the network, or "
+      .. "net:infer {1, 28, 28} with the shape of a sample (%s)"):format(module:describe(),
+      places[module]))
+  end
   each_member(module, function(name, value)
     if seen[value] then return end
     seen[value] = true
@@ -186,6 +287,18 @@ local function each_named(module, buffers)
     i = i + 1
     if list[i] then return list[i][1], list[i][2] end
   end
+end
+
+---The parameters that this module holds itself, and not in a module of its own, in order.
+---@return {[1]: string, [2]: moonwalk.Tensor}[] pairs of name and parameter
+function Module:own_parameters()
+  local list = {}
+  each_member(self, function(name, value)
+    if core.is_tensor(value) and core.is_param(value) and not updates.is_buffer(value) then
+      list[#list + 1] = {name, value}
+    end
+  end)
+  return list
 end
 
 ---The modules that this one holds itself, in order.
@@ -225,6 +338,14 @@ function Module:buffers()
   local list = {}
   for _, buffer in self:named_buffers() do list[#list + 1] = buffer end
   return list
+end
+
+---Gives an item of its list a name, by which it is a field, too, and by which its parameters are
+---called.
+---@param i integer
+---@param name string
+function Module:label(i, name)
+  private[self].labels[name] = i
 end
 
 ---The parameters and buffers by name, as mw.save takes them.
@@ -285,6 +406,69 @@ end
 function Module:eval()
   updates.flush()
   return set_training(self, false)
+end
+
+---Gives the weights new first values: net:initialise "xavier", or nn.init.normal(0, 0.02); or those
+---parameters whose names match a pattern: net:initialise("zeros", "bias$").
+---@param initialiser moonwalk.Initialiser|string
+---@param pattern string?
+---@return moonwalk.Module self
+function Module:initialise(initialiser, pattern)
+  return initialisers.all(self, initialiser, pattern)
+end
+
+---Leaves its parameters, or those whose names match a pattern, out of training: an optimizer passes
+---over them, and no gradients of them are computed. They stay in parameters() and state(). What is
+---not trained but follows the data, such as running statistics, goes on: eval() stops that.
+---@param pattern string? "^1%." for those of the first layer
+---@return moonwalk.Module self
+function Module:freeze(pattern)
+  return frozen.set("freeze", self, pattern, true)
+end
+
+---Has them trained again.
+---@param pattern string?
+---@return moonwalk.Module self
+function Module:unfreeze(pattern)
+  return frozen.set("unfreeze", self, pattern, false)
+end
+
+-- A copy of a field: parts and tables of them are copied, once each; other values do not change,
+-- or are the user's own.
+local function copy_of(value, copies)
+  if type(value) ~= "table" and not core.is_tensor(value) then return value end
+  if copies[value] then return copies[value] end
+  local copy = value
+  if core.is_tensor(value) then
+    if core.is_param(value) then
+      copy = updates.is_buffer(value) and updates.buffer(core.tensor(value))
+        or core.param(core.tensor(value), core.name(value))
+      frozen.like(copy, value)
+      initialisers.like(copy, value)
+    end
+    copies[value] = copy
+  elseif Module.is(value) then
+    local own = private[value]
+    copy = new(getmetatable(value))
+    copies[value], places[copy], origins[copy] = copy, places[value], origins[value]
+    private[copy].open, private[copy].path = own.open, own.path
+    for label, key in pairs(own.labels) do private[copy].labels[label] = key end
+    for key, field in each_field(value) do copy[key] = copy_of(field, copies) end
+    rawset(copy, "training", value.training)
+  elseif not getmetatable(value) then
+    copy = {}
+    copies[value] = copy
+    for key, field in pairs(value) do copy[key] = copy_of(field, copies) end
+  end
+  return copy
+end
+
+---A network of its own with the same structure and values. What is shared within is shared within
+---the copy, too; functions and objects in its fields are those of the original.
+---@return moonwalk.Module
+function Module:copy()
+  updates.flush()
+  return copy_of(self, {})
 end
 
 ---The shape of its last output; nil before the first call.

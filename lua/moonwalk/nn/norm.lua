@@ -2,6 +2,7 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local init = require "moonwalk.nn.init"
 local Module = require "moonwalk.nn.module"
 local options = require "moonwalk.nn.options"
 local updates = require "moonwalk.updates"
@@ -15,20 +16,23 @@ local updates = require "moonwalk.updates"
 ---@field affine boolean? whether there are weight and bias; true, but false of InstanceNorm
 ---@field dtype string? "f32"
 
--- The options that all have; makes the parameters.
-local function begin(module, where, given, shape, affine, biased)
-  local dtype = check.choice(where, "dtype", given.dtype, {"f32", "f64"}, "f32")
+-- The options that all have.
+local function begin(module, where, given, affine)
+  options.dtype(where, given)
+  module.options = options.copy(given)
+  module.affine = check.boolean(where, "affine", given.affine, affine)
   module.attributes = {eps = check.number(where, "eps", given.eps, 0, math.huge, 1e-5)}
-  if check.boolean(where, "affine", given.affine, affine) then
-    module.weight = core.param(core.full(shape, 1, dtype))
-    if biased then module.bias = core.param(core.full(shape, 0, dtype)) end
-  end
-  return dtype
 end
 
-local function channels_of(where, value, place)
-  return check.integer(where, ("the number of channels, [%d],"):format(place), value, 1)
+-- The parameters.
+local function make(module, where, shape, dtype, biased)
+  if not module.affine then return end
+  module.weight = init.parameter(where, init.constant(1), shape, dtype)
+  if biased then module.bias = init.parameter(where, init.zeros(), shape, dtype) end
 end
+
+-- Where the number of channels, or the normalised shape, is left out, nn.BatchNorm {}, it is that
+-- of the first input: its axis 2, or its last axis.
 
 ---Batch normalisation of x [n, channels, ...], of any rank from 2: over all axes but the second.
 ---In training mode by the batch's own mean and variance, of which running_mean and running_var
@@ -43,12 +47,23 @@ local BatchNorm = Module:extend "BatchNorm"
 function BatchNorm:init(given)
   local where, known = "nn.BatchNorm", {"eps", "momentum", "affine", "dtype"}
   options.table(where, given, 1, known)
-  local channels = channels_of(where, given[1], 1)
-  local dtype = begin(self, where, given, {channels}, true, true)
+  options.open(where, given, 1, "the number of channels")
+  begin(self, where, given, true)
   self.attributes.momentum = check.number(where, "momentum", given.momentum, 0, 1, 0.1)
+  self.description = options.describe("BatchNorm", given, known)
+  if not given[1] then return self:lazy() end
+  self:make(given[1], given.dtype or "f32")
+end
+
+function BatchNorm:build(x)
+  self:make(options.size_of("nn.BatchNorm", x, 2, 2), options.dtype_of(self.options, x))
+end
+
+-- Makes parameters and buffers.
+function BatchNorm:make(channels, dtype)
+  make(self, "nn.BatchNorm", {channels}, dtype, true)
   self.running_mean = updates.buffer(core.full({channels}, 0, dtype))
   self.running_var = updates.buffer(core.full({channels}, 1, dtype))
-  self.description = options.describe("BatchNorm", given, known)
 end
 
 function BatchNorm:forward(x)
@@ -84,10 +99,22 @@ local function over_last_axes(class, op, biased)
 
   function Norm:init(given)
     options.table(where, given, 1, known)
-    local shape, axes = normalised(where, given[1])
-    begin(self, where, given, shape, true, biased)
-    self.attributes.axes = axes
+    if given[1] ~= nil then normalised(where, given[1]) end
+    begin(self, where, given, true)
     self.description = options.describe(class, given, known)
+    if not given[1] then return self:lazy() end
+    self:make(given[1], given.dtype or "f32")
+  end
+
+  function Norm:build(x)
+    self:make(options.size_of(where, x, -1, 1), options.dtype_of(self.options, x))
+  end
+
+  -- Makes the parameters.
+  function Norm:make(sizes, dtype)
+    local shape, axes = normalised(where, sizes)
+    self.attributes.axes = axes
+    make(self, where, shape, dtype, biased)
   end
 
   function Norm:forward(x)
@@ -98,37 +125,45 @@ local function over_last_axes(class, op, biased)
   return Norm
 end
 
-local GroupNorm = Module:extend "GroupNorm"
+-- Normalisation of each sample over channels; GroupNorm {groups, channels} has groups of them.
+local function over_channels(class, op, grouped)
+  local Norm = Module:extend(class)
+  local where, known = "nn." .. class, {"eps", "affine", "dtype"}
 
-function GroupNorm:init(given)
-  local where, known = "nn.GroupNorm", {"eps", "affine", "dtype"}
-  options.table(where, given, 2, known)
-  local groups = check.integer(where, "the number of groups, [1],", given[1], 1)
-  local channels = channels_of(where, given[2], 2)
-  if channels % groups ~= 0 then
-    core.error(("%s: there are %d groups, expected a divisor of %d channels"):format(where, groups,
-      channels))
+  function Norm:init(given)
+    options.table(where, given, grouped and 2 or 1, known)
+    if grouped then check.integer(where, "the number of groups, [1],", given[1], 1) end
+    local channels = given[grouped and 2 or 1]
+    if channels ~= nil then
+      check.integer(where, ("the number of channels, [%d],"):format(grouped and 2 or 1),
+        channels, 1)
+    end
+    begin(self, where, given, grouped)
+    self.attributes.groups = grouped and given[1] or nil
+    self.description = options.describe(class, given, known)
+    if not channels then return self:lazy() end
+    self:make(channels, given.dtype or "f32")
   end
-  begin(self, where, given, {channels}, true, true)
-  self.attributes.groups = groups
-  self.description = options.describe("GroupNorm", given, known)
-end
 
-function GroupNorm:forward(x)
-  return core.call("group_norm", x, self.weight, self.bias, self.attributes)
-end
+  function Norm:build(x)
+    self:make(options.size_of(where, x, 2, 2), options.dtype_of(self.options, x))
+  end
 
-local InstanceNorm = Module:extend "InstanceNorm"
+  -- Makes the parameters.
+  function Norm:make(channels, dtype)
+    local groups = self.attributes.groups
+    if groups and channels % groups ~= 0 then
+      core.error(("%s: there are %d groups, expected a divisor of %d channels"):format(where,
+        groups, channels))
+    end
+    make(self, where, {channels}, dtype, true)
+  end
 
-function InstanceNorm:init(given)
-  local where, known = "nn.InstanceNorm", {"eps", "affine", "dtype"}
-  options.table(where, given, 1, known)
-  begin(self, where, given, {channels_of(where, given[1], 1)}, false, true)
-  self.description = options.describe("InstanceNorm", given, known)
-end
+  function Norm:forward(x)
+    return core.call(op, x, self.weight, self.bias, self.attributes)
+  end
 
-function InstanceNorm:forward(x)
-  return core.call("instance_norm", x, self.weight, self.bias, self.attributes)
+  return Norm
 end
 
 return {
@@ -141,8 +176,8 @@ return {
   RMSNorm = over_last_axes("RMSNorm", "rms_norm", false),
   ---Over groups of channels of each sample: GroupNorm {groups, channels} (Wu and He, 2018).
   ---@type fun(options: moonwalk.NormOptions): moonwalk.Norm
-  GroupNorm = GroupNorm,
+  GroupNorm = over_channels("GroupNorm", "group_norm", true),
   ---Over each channel of each sample: InstanceNorm {channels} (Ulyanov et al., 2016).
   ---@type fun(options: moonwalk.NormOptions): moonwalk.Norm
-  InstanceNorm = InstanceNorm,
+  InstanceNorm = over_channels("InstanceNorm", "instance_norm", false),
 }

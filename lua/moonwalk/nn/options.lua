@@ -48,6 +48,63 @@ function options.sizes(where, name, value, low, lengths, fallback)
   return low
 end
 
+---Checks the sizes that a layer is given without a name, of which the first, that of its input, may
+---be left out.
+---@param where string
+---@param given table
+---@param count integer how many there are
+---@param ... string what each of them is
+function options.open(where, given, count, ...)
+  local names, left_out = {...}, given[count] == nil and 1 or 0
+  for i = 1, count - left_out do
+    check.integer(where, ("%s, [%d],"):format(names[i + left_out], i), given[i], 1)
+  end
+end
+
+---The dtype that a layer is given: nil when none is.
+---@param where string
+---@param given table
+function options.dtype(where, given)
+  check.choice(where, "dtype", given.dtype, {"f32", "f64"}, "f32")
+end
+
+---The dtype of the parameters of a layer that its first input decides.
+---@param given table
+---@param x moonwalk.Tensor
+---@return string
+function options.dtype_of(given, x)
+  return given.dtype or x.dtype == "f64" and "f64" or "f32"
+end
+
+---The size of an axis of a layer's first input, of which it takes over a size.
+---@param where string
+---@param x any
+---@param axis integer from the end when negative
+---@param rank integer axes that x has at least
+---@return integer
+function options.size_of(where, x, axis, rank)
+  local shape = core.is_tensor(x) and x.shape
+  if not shape or #shape < rank then
+    check.fail(where, "the first input", x, ("a tensor of at least %d ax%s"):format(rank,
+      rank == 1 and "is" or "es"))
+  end
+  local size = shape[axis < 0 and #shape + 1 + axis or axis]
+  if size < 1 then
+    core.error(("%s: the first input is %s, whose axis %d is empty"):format(where, check.show(x),
+      axis))
+  end
+  return size
+end
+
+---A copy of a layer's table.
+---@param given table
+---@return table
+function options.copy(given)
+  local copy = {}
+  for key, value in pairs(given) do copy[key] = value end
+  return copy
+end
+
 -- For images of 1, 2 and 3 axes: the lengths of a list of sizes, and of a list of edges.
 ---@type table<integer|string, boolean|string>[]
 options.SIZES = {

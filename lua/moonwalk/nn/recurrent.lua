@@ -18,14 +18,15 @@ local options = require "moonwalk.nn.options"
 ---hidden, features], weight_hh_lk [gates hidden, hidden], bias_ih_lk and bias_hh_lk [gates hidden].
 
 ---@class moonwalk.RecurrentOptions
----@field [1] integer features of each step of the input
+---@field [1] integer features of each step of the input; may be left out, and are the first one's
 ---@field [2] integer features of the state
 ---@field num_layers integer? 1
 ---@field bidirectional boolean? false; whether each layer goes both ways, side by side in y
 ---@field bias boolean? true
 ---@field dropout number? 0; of what goes from a layer to the next, in training mode
+---@field init moonwalk.Initialiser|string? of the weights; uniform to 1 / sqrt(hidden)
 ---@field dtype string? "f32"
-local KNOWN = {"num_layers", "bidirectional", "bias", "dropout", "dtype"}
+local KNOWN = {"num_layers", "bidirectional", "bias", "dropout", "init", "dtype"}
 
 -- Part `first` .. `first + count - 1` of an axis of t.
 local function part(t, axis, first, count)
@@ -109,28 +110,45 @@ local function recurrent(class)
 
   function Recurrent:init(given)
     options.table(where, given, 2, KNOWN)
-    local features = check.integer(where, "the number of features, [1],", given[1], 1)
-    local hidden = check.integer(where, "the size of the state, [2],", given[2], 1)
-    self.features, self.hidden = features, hidden
+    options.open(where, given, 2, "the number of features", "the size of the state")
+    self.hidden = given[2] or given[1]
     self.num_layers = check.integer(where, "num_layers", given.num_layers, 1, 1)
     self.directions = check.boolean(where, "bidirectional", given.bidirectional, false) and 2 or 1
     self.dropout = check.number(where, "dropout", given.dropout, 0, 1, 0)
-    local bias = check.boolean(where, "bias", given.bias, true)
-    self.dtype = check.choice(where, "dtype", given.dtype, {"f32", "f64"}, "f32")
-    local most, rows = 1 / math.sqrt(hidden), cell.gates * hidden
-    local function parameter(shape)
-      return init.parameter(where, init.uniform(-most, most), shape, self.dtype, 1, 1)
-    end
+    check.boolean(where, "bias", given.bias, true)
+    options.dtype(where, given)
+    self.options = options.copy(given)
+    local most = 1 / math.sqrt(self.hidden)
+    self.initialiser = init.check(where, given.init, init.uniform(-most, most))
+    self.description = options.describe(class, given, KNOWN)
+    if not given[2] then return self:lazy() end
+    self:make(given[1], given.dtype or "f32")
+  end
+
+  function Recurrent:build(x)
+    self:make(options.size_of(where, x, -1, 3), options.dtype_of(self.options, x))
+  end
+
+  -- Makes the parameters. Biases are uniform whatever the weights are.
+  function Recurrent:make(features, dtype)
+    local hidden, most = self.hidden, 1 / math.sqrt(self.hidden)
+    local rows = cell.gates * hidden
+    self.features = features
     for _, name in ipairs(self:parts()) do
       local inputs = name:find "^l0" and features or hidden * self.directions
-      self["weight_ih_" .. name] = parameter {rows, inputs}
-      self["weight_hh_" .. name] = parameter {rows, hidden}
-      if bias then
-        self["bias_ih_" .. name] = parameter {rows}
-        self["bias_hh_" .. name] = parameter {rows}
+      local function weight(columns)
+        return init.parameter(where, self.initialiser, {rows, columns}, dtype, columns, hidden)
+      end
+      local function bias()
+        return init.parameter(where, init.uniform(-most, most), {rows}, dtype, inputs, hidden)
+      end
+      self["weight_ih_" .. name] = weight(inputs)
+      self["weight_hh_" .. name] = weight(hidden)
+      if self.options.bias ~= false then
+        self["bias_ih_" .. name] = bias()
+        self["bias_hh_" .. name] = bias()
       end
     end
-    self.description = options.describe(class, given, KNOWN)
   end
 
   -- The names of its parts, one for each layer and direction, in PyTorch's order.

@@ -1,9 +1,11 @@
--- summary.lua: a network as a table: its layers, their output shapes and their parameters.
+-- summary.lua: a network as a table: its layers, their output shapes, their parameters, and what
+-- training it takes.
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local frozen = require "moonwalk.frozen"
+local infer = require "moonwalk.nn.infer"
 local Module = require "moonwalk.nn.module"
-local updates = require "moonwalk.updates"
 
 -- 61706 -> "61,706"
 local function thousands(n)
@@ -11,16 +13,10 @@ local function thousands(n)
   return (text:gsub("^,", ""))
 end
 
--- How many numbers the module's parameters have, those in `seen` left out, which it fills.
-local function count(module, seen)
-  local total = 0
-  for _, parameter in ipairs(module:parameters()) do
-    local size = seen[parameter] and 0 or 1
-    for _, length in ipairs(parameter.shape) do size = size * length end
-    total = total + size
-    seen[parameter] = true
-  end
-  return total
+local function size_of(tensor)
+  local size = 1
+  for _, length in ipairs(tensor.shape) do size = size * length end
+  return size
 end
 
 -- The shape of one sample: the first axis counts samples.
@@ -30,8 +26,9 @@ local function shape_text(shape)
 end
 
 -- Adds a line for the module and, where it holds others, one for each of them below. A parameter
--- counts in one line alone: the module that holds it, the first of them when several do.
-local function add_rows(rows, module, name, depth, seen)
+-- counts in one line alone: the module that holds it, the first of them when several do. `sum` has
+-- the parameters counted so far, those of them that are frozen, and whether some are not known yet.
+local function add_rows(rows, module, name, depth, sum)
   local children, width = module:children(), 0
   local row = {
     ("  "):rep(depth) .. (name and name .. "  " or "") .. module:describe(),
@@ -41,53 +38,111 @@ local function add_rows(rows, module, name, depth, seen)
   for _, child in ipairs(children) do width = math.max(width, #child[1]) end
   for _, child in ipairs(children) do
     local space, is_number = (" "):rep(width - #child[1]), tonumber(child[1])
-    add_rows(rows, child[2], is_number and space .. child[1] or child[1] .. space, depth + 1, seen)
+    add_rows(rows, child[2], is_number and space .. child[1] or child[1] .. space, depth + 1, sum)
   end
-  local parameters = count(module, seen) -- what is left to the module itself
-  row[3] = parameters > 0 and thousands(parameters) or ""
+  local own = 0
+  for _, entry in ipairs(module:own_parameters()) do
+    local parameter = entry[2]
+    if not sum.seen[parameter] then
+      sum.seen[parameter] = true
+      own = own + size_of(parameter)
+      if frozen.is(parameter) then sum.frozen = sum.frozen + size_of(parameter) end
+    end
+  end
+  sum.total = sum.total + own
+  row[3] = own > 0 and thousands(own) or ""
+  if module:is_lazy() then row[3], sum.open = "?", true end
   return rows
 end
 
--- Calls the net in evaluation mode, in which one sample is enough for every layer, and then leaves
--- all modules as they were.
-local function try(net, x)
-  local modes = {}
-  local function visit(module)
-    if modes[module] ~= nil then return end
-    modes[module] = module.training
-    rawset(module, "training", false)
-    for _, child in ipairs(module:children()) do visit(child[2]) end
+-- Rows of cells as lines, the first two columns to the left.
+local function to_text(rows)
+  local widths, lines = {}, {}
+  for _, row in ipairs(rows) do
+    for column, cell in ipairs(row) do widths[column] = math.max(widths[column] or 0, #cell) end
   end
-  visit(net)
-  local succeeded, message = pcall(updates.trial, net, x)
-  for module, training in pairs(modes) do rawset(module, "training", training) end
-  if not succeeded then error(message, 0) end
+  for i, row in ipairs(rows) do
+    local cells = {}
+    for column, cell in ipairs(row) do
+      cells[column] = ("%" .. (column <= 2 and "-" or "") .. widths[column] .. "s"):format(cell)
+    end
+    lines[i] = table.concat(cells, "  "):gsub(" +$", "")
+  end
+  return lines
 end
 
----The network as a table. Output shapes are those of the last call; when an input shape is
----given, those that it leads to.
----@param net moonwalk.Module
----@param input integer[]? shape of one sample, such as {1, 28, 28}
----@return string
-local function summary(net, input)
-  if not Module.is(net) then check.fail("nn.summary", "net", net, "a module") end
-  if input ~= nil then
-    if type(input) ~= "table" then
-      check.fail("nn.summary", "the shape of a sample", input, "a table such as {1, 28, 28}")
+local function bytes_text(n)
+  for _, unit in ipairs {"bytes", "KiB", "MiB"} do
+    if n < 1024 then return (unit == "bytes" and "%d %s" or "%.1f %s"):format(n, unit) end
+    n = n / 1024
+  end
+  return ("%.1f GiB"):format(n)
+end
+
+-- What a training step needs: its program is compiled, and not run. Its loss is the outputs' sum.
+local function training_memory(net, inputs)
+  local trained, held = {}, 0
+  for _, parameter in ipairs(net:parameters()) do
+    local bytes = size_of(parameter) * (parameter.dtype == "f64" and 8 or 4)
+    held = held + bytes
+    if not frozen.is(parameter) then
+      trained[#trained + 1] = parameter
+      held = held + bytes -- its gradient
     end
-    local first = net:parameters()[1]
-    try(net, core.full({1, table.unpack(input)}, 0, first and first.dtype or "f32"))
   end
-  local rows = add_rows({{"layer", "output", "parameters"}}, net, nil, 0, {})
-  rows[#rows + 1] = {"total", "", thousands(count(net, {}))}
-  local widths = {0, 0, 0}
-  for _, row in ipairs(rows) do
-    for column = 1, 3 do widths[column] = math.max(widths[column], #row[column]) end
+  if #trained == 0 then return held, 0 end
+  local between = infer.try(net, true, function()
+    local loss
+    for _, y in ipairs {net(table.unpack(inputs))} do
+      if core.is_tensor(y) and (y.dtype == "f32" or y.dtype == "f64") then
+        local sum = core.call("cast", core.call("sum", y), {dtype = "f64"})
+        loss = loss and loss + sum or sum
+      end
+    end
+    if not loss or not core.reaches(loss, trained) then return 0 end
+    return core.program_memory(core.program(core.grad(loss, trained)))
+  end)
+  return held, between
+end
+
+local function memory_line(net, inputs, batch)
+  local held, between = training_memory(net, inputs)
+  return ("training%s: %s, %s of it for parameters and gradients"):format(
+    batch and (", %d at a time"):format(batch) or "", bytes_text(held + between), bytes_text(held))
+end
+
+local OPTIONS = {"batch", "dtype"}
+
+---The network as a table. Output shapes are those of the last call or, when an input is given (the
+---shape of a sample, tensors, or a list of them), those that it leads to; nothing is computed, but
+---layers whose sizes are open get their parameters. With a batch size, or tensors, it says how much
+---memory a training step takes, but for what an optimizer keeps.
+---@param net moonwalk.Module
+---@param input? integer[]|moonwalk.Tensor|moonwalk.Tensor[] such as {1, 28, 28}
+---@param options? {batch: integer?, dtype: mw.dtype?} dtype of the shape; "i64" for indices
+---@return string
+local function summary(net, input, options)
+  local where = "nn.summary"
+  if not Module.is(net) then check.fail(where, "net", net, "a module") end
+  options = check.options(where, options, OPTIONS)
+  local batch = options.batch and check.integer(where, "batch", options.batch, 1)
+  local inputs, is_shape
+  if input ~= nil then
+    inputs, is_shape = infer.inputs(where, net, input, 1, options.dtype)
+    infer.try(net, false, function() net(table.unpack(inputs)) end)
   end
-  local lines = {}
-  for i, row in ipairs(rows) do
-    local form = ("%%-%ds  %%-%ds  %%%ds"):format(table.unpack(widths))
-    lines[i] = form:format(table.unpack(row)):gsub(" +$", "")
+  local sum = {total = 0, frozen = 0, seen = {}}
+  local rows = add_rows({{"layer", "output", "parameters"}}, net, nil, 0, sum)
+  rows[#rows + 1] = {"total", "", thousands(sum.total) .. (sum.open and " + ?" or "")}
+  if sum.frozen > 0 then rows[#rows + 1] = {"frozen", "", thousands(sum.frozen)} end
+  local lines = to_text(rows)
+  if batch and not is_shape then
+    core.error(where .. ": batch goes with the shape of a sample; tensors have their own size")
+  elseif batch then
+    inputs = infer.inputs(where, net, input, batch, options.dtype)
+  end
+  if batch or inputs and not is_shape then
+    lines[#lines + 1] = memory_line(net, inputs, batch)
   end
   return table.concat(lines, "\n")
 end
