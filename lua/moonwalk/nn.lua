@@ -67,6 +67,7 @@ local nn = {
   buffer = require("moonwalk.updates").buffer,
   init = require "moonwalk.nn.init",
   is_frozen = require("moonwalk.frozen").is,
+  pattern = require "moonwalk.nn.pattern",
   summary = require "moonwalk.nn.summary",
 }
 
