@@ -52,7 +52,9 @@ static mw_status register_shipped(mw_context *ctx) {
       mw_plugin_abort(shipped);
       return MW_FAILED;
     }
-  return mw_plugin_commit(shipped);
+  if (!mw_plugin_commit(shipped)) return MW_OK;
+  mw_plugin_abort(shipped);
+  return MW_FAILED;
 }
 
 static void context_destroy(mw_context *ctx) {
