@@ -345,7 +345,7 @@ has_header = $(shell printf '\043include <$1>\n' | $(CC) -E - >/dev/null 2>&1 &&
 bench: $(BUILD)/moonwalk bench-programs
 	@$(BENCH) --out $(RESULTS)
 
-# The losses of the plain kernels, in tests/bench/losses.json: half an hour.
+# The losses of the plain kernels, in tests/bench/losses.json: some minutes.
 bench-record: $(BUILD)/moonwalk
 	@$(BENCH) --record
 

@@ -3,7 +3,8 @@
 --
 --   setup NAME            makes what a workload needs, and warms it up
 --   round NAME SECONDS    -> {"rate": calls or samples a second}, measured for so long
---   loss NAME KERNELS N   -> {"loss": after N steps}; with KERNELS "plain", by the reference ones
+--   loss NAME KERNELS N   -> {"loss": after N steps} by the kernels of that name, such as plain,
+--                         or by those that programs pick when it is fast
 --   write NAME PATH       the network's first weights and its data, as safetensors
 --   peak                  -> {"peak": FLOP/s of as many threads as it has, "machine": text}
 --   quit
@@ -79,10 +80,13 @@ local function job_of(name)
   return jobs[name]
 end
 
+-- Prefers the kernels of that name; nil gives the choice back.
 local function force(kernel)
   for op in pairs(mw.ops) do
-    local has_plain = ("\n" .. mw.core.kernel_list(op)):find "\nplain "
-    if not kernel or has_plain then mw.core.kernel_prefer(op, kernel) end
+    local list = "\n" .. mw.core.kernel_list(op)
+    if not kernel or list:find("\n" .. kernel .. " ", 1, true) then
+      mw.core.kernel_prefer(op, kernel)
+    end
   end
 end
 
@@ -110,11 +114,11 @@ function answers.round(name, seconds)
 end
 
 function answers.loss(name, kernels, steps)
-  if kernels == "plain" then force "plain" end
+  if kernels ~= "fast" then force(kernels) end
   local network_name, _, batch = name:match "^([^.]+)%.([^.]+)%.(%d+)"
   local job, loss = networks.job(network_name, math.tointeger(batch)), nil
   for _ = 1, math.tointeger(steps) do loss = job.step() end
-  if kernels == "plain" then force(nil) end
+  force(nil)
   return {loss = loss:item()}
 end
 
