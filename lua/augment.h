@@ -15,8 +15,7 @@ typedef struct augment_range {
   float low, high; /* drawn uniformly */
 } augment_range;
 
-/* What is done to an image, in this order. The image is moved by one resampling; what lies outside
- * of it is `fill`, or with `edge` the nearest pixel. */
+/* What is done to an image, in this order; it is moved by one resampling. */
 typedef struct augment {
   bool moves;                      /* whether any of these does anything */
   augment_range shift_x, shift_y;  /* pixels, to the right and down */
@@ -25,8 +24,8 @@ typedef struct augment {
   augment_range shear;             /* degrees that vertical lines lean to the right */
   float elastic;                   /* pixels: how far about points move on their own */
   float spacing;                   /* pixels between the knots of that field; more than 0 */
-  bool edge;                       /* */
-  float fill;                      /* */
+  bool edge;                       /* what lies outside of the image is the nearest pixel, */
+  float fill;                      /* or else this */
   int64_t pad;                     /* pixels of `fill` around the image before it is cropped */
   int64_t crop_height, crop_width; /* 0: none */
   bool center;                     /* crops from the middle, not at random */

@@ -270,6 +270,13 @@ static double number(lua_State *L, const char *name, double fallback) {
   return value;
 }
 
+static int64_t integer(lua_State *L, const char *name, int64_t fallback) {
+  lua_getfield(L, -1, name);
+  const int64_t value = lua_isnil(L, -1) ? fallback : lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
 static bool boolean(lua_State *L, const char *name) {
   lua_getfield(L, -1, name);
   const bool value = lua_toboolean(L, -1);
@@ -326,9 +333,9 @@ static augment read_stage(lua_State *L, augment_size in, int owner) {
                .spacing = (float)number(L, "elastic_spacing", quarter > 1 ? quarter : 1),
                .edge = boolean(L, "edge"),
                .fill = (float)number(L, "fill", 0),
-               .pad = (int64_t)number(L, "pad", 0),
-               .crop_height = (int64_t)number(L, "crop_height", 0),
-               .crop_width = (int64_t)number(L, "crop_width", 0),
+               .pad = integer(L, "pad", 0),
+               .crop_height = integer(L, "crop_height", 0),
+               .crop_width = integer(L, "crop_width", 0),
                .center = boolean(L, "center"),
                .flip = (float)number(L, "flip", 0),
                .flip_vertical = (float)number(L, "flip_vertical", 0),
@@ -380,6 +387,9 @@ static void read_stages(lua_State *L, loader *l, int index, int owner) {
                  (long long)a->crop_height, (long long)a->crop_width,
                  (long long)(in.height + 2 * a->pad), (long long)(in.width + 2 * a->pad),
                  a->pad ? " with its padding" : "; pad adds a border");
+    if (a->moves && (in.height + 3) * (in.width + 3) > INT32_MAX)
+      face_error(L, "augment: x is %s; an image of more than 2^31 pixels is not moved",
+                 mw_spec_text(x, text));
     l->sizes[s + 1] = augment_output(a, in);
     lua_pop(L, 1);
   }
@@ -478,12 +488,12 @@ static int loader_new(lua_State *L) {
   const uint64_t seed = (uint64_t)lua_tointeger(L, -2), epoch = (uint64_t)lua_tointeger(L, -1);
   lua_pushvalue(L, 1);
   const double scale = number(L, "scale", 1);
-  l->next = (int64_t)number(L, "first", 0);
-  l->place = (uint64_t)number(L, "place", 0);
-  l->size = (int64_t)number(L, "size", 1);
+  l->next = integer(L, "first", 0);
+  l->place = (uint64_t)integer(L, "place", 0);
+  l->size = integer(L, "size", 1);
   l->drop_last = boolean(L, "drop_last");
-  l->ahead = (int)number(L, "prefetch", 0);
-  l->n_workers = (int)number(L, "workers", 1);
+  l->ahead = (int)integer(L, "prefetch", 0);
+  l->n_workers = (int)integer(L, "workers", 1);
   if (l->next < 0 || l->next > l->samples || l->size < 1 || l->ahead < 0 ||
       l->ahead >= MOST_AHEAD || l->n_workers < 1)
     return face_error(L, "batches: a number is out of range");

@@ -199,6 +199,7 @@ do
   t.is(data.dataset(mw.zeros {3, 0}):batches {} ().x.shape, {3, 0}, "samples of no element")
   local w = mw.param(mw.ones {3, 2})
   t.is(data.dataset(w):batches {} ().x:totable(), {{1, 1}, {1, 1}, {1, 1}}, "a parameter is copied")
+  t.is(#bytes_of(set:batches {size = math.maxinteger}), 1, "a size that is larger than any set")
   t.is(tostring(it), "batches of epoch 1, 100 of 103 samples done", "printed")
 end
 

@@ -128,6 +128,7 @@ local function read(options)
   end
   stage.moves = (stage.shift_x or stage.shift_y or stage.rotate or stage.scale or stage.shear
     or stage.elastic) ~= nil
+  if stage.pad > MOST then check.fail(WHERE, "pad", stage.pad, "0 to 10000 pixels") end
   read_crop(stage, options.crop)
   read_normalise(stage, options.normalise)
   return stage
