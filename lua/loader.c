@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../graph/parallel.h"
 #include "../graph/philox.h"
@@ -48,6 +49,7 @@ typedef struct loader {
   int n_workers;
   pthread_t workers[MOST_WORKERS];
   int started;
+  pid_t process; /* in which they are: a process that was forked has none of them */
   int oldest; /* the slot that is handed out next */
   slot slots[MOST_AHEAD];
 
@@ -124,6 +126,7 @@ static void *work(void *arg) {
 
 /* Signals are for the thread that runs Lua. */
 static bool start(loader *l) {
+  l->process = getpid();
   sigset_t all, kept;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &kept);
@@ -135,7 +138,7 @@ static bool start(loader *l) {
 
 /* Ends the threads and gives back what is held. */
 static void stop(loader *l) {
-  if (l->has_lock) {
+  if (l->has_lock && l->process == getpid()) {
     pthread_mutex_lock(&l->lock);
     l->stop = true;
     pthread_cond_broadcast(&l->wanted);
@@ -226,6 +229,8 @@ static void fill_now(mw_context *ctx, const loader *l, const slot *s) {
 static int loader_next(lua_State *L) {
   loader *l = check_loader(L);
   if (!l->x) return 0;
+  if (l->started && l->process != getpid())
+    return face_error(L, "batches: the threads that make them are in another process");
   slot now = {.state = FREE};
   if (l->started) {
     queue(L, l);
