@@ -88,6 +88,17 @@ static mw_plugin_entry find_entry(void *library) {
   return entry;
 }
 
+/* Threads of OpenMP, which a plugin's library may bring with it, spin for milliseconds when they have
+ * nothing to do, on the cores that the threads of the next kernel need. GNU's OpenMP reads how long
+ * while it is loaded; who has set it or the policy is left to have it so. */
+static void *open_calmly(const char *file) {
+  const bool ours = !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT");
+  if (ours) setenv("GOMP_SPINCOUNT", "2000", 1);
+  void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+  if (ours) unsetenv("GOMP_SPINCOUNT");
+  return library;
+}
+
 /* Opens the library in file, which messages call path. */
 static void *open_library(mw_context *ctx, const char *path, const char *file,
                           mw_plugin_entry *entry) {
@@ -97,8 +108,7 @@ static void *open_library(mw_context *ctx, const char *path, const char *file,
     mw_set_error(ctx, "%s: it is built for another processor (ELF machine %d, see elf(5))", path,
                  machine);
   else if (cut_off(file)) mw_set_error(ctx, "%s: the file is not complete", path);
-  else if (!(library = dlopen(file, RTLD_NOW | RTLD_LOCAL)))
-    mw_set_error(ctx, "%s: %s", path, reason(file));
+  else if (!(library = open_calmly(file))) mw_set_error(ctx, "%s: %s", path, reason(file));
   if (!library) return NULL;
   *entry = find_entry(library);
   if (*entry) return library;

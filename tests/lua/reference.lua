@@ -14,6 +14,9 @@ end
 local cases = assert(core.json_decode(list:read "a")).cases
 list:close()
 
+-- Where it was built, oneDNN's kernels have to pass, too.
+pcall(mw.plugin, (os.getenv "MOONWALK_BUILD" or "build") .. "/plugins/onednn.so")
+
 -- The cases count axes from 0 (null: all of them) and Moonwalk's Lua from 1.
 local function axis_of(axis)
   return axis >= 0 and axis + 1 or axis
