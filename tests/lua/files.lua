@@ -306,6 +306,18 @@ do
   text = header:gsub("False", "True"):gsub("%(1, 3%)", "(2, 3)")
   t.is(mw.load(put("f.npy", npy(text, string.pack("<i4i4i4i4i4i4", 1, 2, 3, 4, 5, 6)))):totable(),
     {{1, 3, 5}, {2, 4, 6}}, "npy: Fortran's order")
+
+  local good, tried = npy(header, ints), 0
+  for i = 1, #good do
+    for bit = 0, 7 do
+      local flipped = string.char(good:byte(i) ~ (1 << bit))
+      local loaded, message = mw.load(put("fuzz.npy", good:sub(1, i - 1) .. flipped
+        .. good:sub(i + 1)))
+      tried = tried + ((loaded or message) and 1 or 0)
+    end
+    mw.load(put("fuzz.npy", good:sub(1, i - 1)))
+  end
+  t.is(tried, 8 * #good, "npy: flipped bits give an error or a tensor")
 end
 
 -- .npz -------------------------------------------------------------------------------------------

@@ -149,6 +149,17 @@ do
   local left = shell("find '%s' -name '*idx*.gz*'", FOLDER)
   t.is(left.output, "", "nothing of it stays")
 end
+do -- The same from a script.
+  put_curl "exit 6"
+  local path = FOLDER .. "/get.lua"
+  local file = assert(io.open(path, "w"))
+  file:write('require "moonwalk".data.fashion_mnist {download = true}\n')
+  file:close()
+  local run = shell("unset MOONWALK_DATA; XDG_CACHE_HOME='%s/c' PATH='%s/bin':\"$PATH\" '%s' '%s'",
+    FOLDER, FOLDER, MOONWALK, path)
+  t.ok(run.status ~= 0 and run.errors:find "get.lua:1: data.fashion_mnist: train%-images"
+    and run.errors:find "offline", "download = true, offline")
+end
 do -- An archive, whose checksum is that of one of our own.
   local made = ("'%s/made'"):format(FOLDER)
   assert(os.execute(("mkdir -p %s/cifar-10-batches-bin && echo x >%s/cifar-10-batches-bin/a"
