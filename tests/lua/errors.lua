@@ -235,8 +235,8 @@ wrong(function() mw.gradcheck(mw.relu, {x}, {eps = "x"}) end,
   'gradcheck: eps is "x", expected a number', "an eps that is no number")
 wrong(function() mw.gradcheck(mw.relu, {x}, 3) end,
   "gradcheck: the table of options is 3, expected", "options that are no table")
-wrong(function() mw.data.dataset(x) end, "data.dataset: y is nil, expected a tensor of rank 1",
-  "a data set without labels")
+wrong(function() mw.data.dataset(x, {1, 2}) end,
+  "data.dataset: y is a table, expected a tensor of rank 1", "labels that are no tensor")
 wrong(function() mw.data.digits {"test"} end,
   'data.digits: [1] is "test"; options are given by name: split, n, seed',
   "an option without its name")
