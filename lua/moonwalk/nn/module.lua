@@ -25,10 +25,12 @@ local updates = require "moonwalk.updates"
 ---@operator call: any
 local Module = {class = "Module", training = true}
 
--- What a module has, but for what is in its class: `fields` by key, and their `order`, in which
+-- What a module has, but for what is in its class: its fields, in a table that is looked up at each
+-- access; and with that what is asked for less often: `fields` again, their `order`, in which
 -- they were first set; `labels`, further keys of items of its list; the shape of its last `output`;
 -- whether its sizes are still `open`, and then what its `path` is in the network that it is part
 -- of. The module itself stays empty, so that each field that is set goes through set_field.
+local fields_of = setmetatable({}, {__mode = "k"})
 local private = setmetatable({}, {__mode = "k"})
 
 -- Where each module was made, "Dense at net.lua:9", as core.layer takes it: what its methods init
@@ -40,7 +42,9 @@ local init = core.layer(function(module, ...) module:init(...) end, origins)
 
 local function new(class)
   local module = setmetatable({}, class)
-  private[module] = {fields = {}, order = {}, labels = {}, absent = {}, path = ""}
+  local fields = {}
+  fields_of[module] = fields
+  private[module] = {fields = fields, order = {}, labels = {}, absent = {}, path = ""}
   return module
 end
 
@@ -79,6 +83,7 @@ end
 -- but one that is nearly the name of a field or method that it has is an error.
 local function missing_field(module, class, key)
   local own = private[module]
+  if own.labels[key] then return own.fields[own.labels[key]] end
   if type(key) ~= "string" or own.absent[key] then return nil end
   local names = {}
   for known in pairs(own.fields) do
@@ -114,11 +119,35 @@ local function noted(own, y, ...)
   return y, ...
 end
 
+-- Who looks at calls, while a network is summed up: a function of the module and a function that
+-- makes the call, with its arguments.
+local observer
+
+local function forward(module, ...)
+  return noted(private[module], module:forward(...))
+end
+
 local call = core.layer(function(module, ...)
   local own = private[module]
   if own.open then close(module, own, ...) end
+  if observer then return observer(module, forward, ...) end
   return noted(own, module:forward(...))
 end, origins)
+
+---Calls fn(...) while each call of a module goes through see(module, forward, ...), which returns
+---what forward(module, ...) does.
+---@param see function
+---@param fn function
+---@param ... any
+---@return any ... what fn returns
+function Module.observe(see, fn, ...)
+  local outer = observer
+  observer = see
+  local results = table.pack(pcall(fn, ...))
+  observer = outer
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
 
 -- How many items the module's list has.
 local function length(module)
@@ -144,8 +173,7 @@ end
 
 local function make_class(class, parent)
   class.__index = function(module, key)
-    local own = private[module]
-    local value = own.fields[own.labels[key] or key]
+    local value = fields_of[module][key]
     if value ~= nil then return value end
     value = class[key]
     if value == nil then return missing_field(module, class, key) end

@@ -6,6 +6,7 @@ local check = require "moonwalk.check"
 local frozen = require "moonwalk.frozen"
 local infer = require "moonwalk.nn.infer"
 local Module = require "moonwalk.nn.module"
+local profile = require "moonwalk.profile"
 
 -- 61706 -> "61,706"
 local function thousands(n)
@@ -25,9 +26,43 @@ local function shape_text(shape)
   return #shape > 1 and table.concat(shape, " x ", 2) or ""
 end
 
+-- 416520 -> "416.5 k"
+local function short(n)
+  if n < 1000 then return ("%d"):format(n) end
+  for _, unit in ipairs {"k", "M", "G", "T"} do
+    n = n / 1000
+    if n < 1000 then return ("%.1f %s"):format(n, unit) end
+  end
+  return ("%.1f P"):format(n / 1000)
+end
+
+-- What each module's own calls take, without those of the modules in it, by module: what computing
+-- its outputs takes less what its inputs take. Also what all of it takes.
+local function count_flops(net, inputs)
+  local own, inside = {}, {0}
+  local function of(tensors) -- a packed table
+    local list = {}
+    for i = 1, tensors.n do
+      if core.is_tensor(tensors[i]) then list[#list + 1] = tensors[i] end
+    end
+    return #list > 0 and (profile.flops(table.unpack(list))) or 0
+  end
+  local function see(module, forward, ...)
+    inside[#inside + 1] = 0
+    local results = table.pack(forward(module, ...))
+    local all = of(results) - of(table.pack(...))
+    own[module] = (own[module] or 0) + all - table.remove(inside)
+    inside[#inside] = inside[#inside] + all
+    return table.unpack(results, 1, results.n)
+  end
+  infer.try(net, false, function() return Module.observe(see, net, table.unpack(inputs)) end)
+  return own, inside[1]
+end
+
 -- Adds a line for the module and, where it holds others, one for each of them below. A parameter
 -- counts in one line alone: the module that holds it, the first of them when several do. `sum` has
--- the parameters counted so far, those of them that are frozen, and whether some are not known yet.
+-- the parameters counted so far, those of them that are frozen, whether some are not known yet, and
+-- the operations by module where they are counted.
 local function add_rows(rows, module, name, depth, sum)
   local children, width = module:children(), 0
   local row = {
@@ -52,6 +87,11 @@ local function add_rows(rows, module, name, depth, sum)
   sum.total = sum.total + own
   row[3] = own > 0 and thousands(own) or ""
   if module:is_lazy() then row[3], sum.open = "?", true end
+  if sum.flops then
+    local flops = sum.flops[module] or 0
+    row[4] = flops > 0 and short(flops) or ""
+    sum.flops[module] = nil -- a module that stands there again was called there, too
+  end
   return rows
 end
 
@@ -115,7 +155,9 @@ local OPTIONS = {"batch", "dtype"}
 
 ---The network as a table. Output shapes are those of the last call or, when an input is given (the
 ---shape of a sample, tensors, or a list of them), those that it leads to; nothing is computed, but
----layers whose sizes are open get their parameters. With a batch size, or tensors, it says how much
+---layers whose sizes are open get their parameters. FLOPs are the floating-point operations of a
+---forward pass in evaluation mode, for a sample, or for the tensors that are given; a multiply-add
+---counts as two. With a batch size, or tensors, it says how much
 ---memory a training step takes, but for what an optimizer keeps.
 ---@param net moonwalk.Module
 ---@param input? integer[]|moonwalk.Tensor|moonwalk.Tensor[] such as {1, 28, 28}
@@ -129,11 +171,13 @@ local function summary(net, input, options)
   local inputs, is_shape
   if input ~= nil then
     inputs, is_shape = infer.inputs(where, net, input, 1, options.dtype)
-    infer.try(net, false, function() net(table.unpack(inputs)) end)
   end
-  local sum = {total = 0, frozen = 0, seen = {}}
-  local rows = add_rows({{"layer", "output", "parameters"}}, net, nil, 0, sum)
-  rows[#rows + 1] = {"total", "", thousands(sum.total) .. (sum.open and " + ?" or "")}
+  local sum, all = {total = 0, frozen = 0, seen = {}}, nil
+  if inputs then sum.flops, all = count_flops(net, inputs) end
+  local rows = {{"layer", "output", "parameters", inputs and "FLOPs"}}
+  add_rows(rows, net, nil, 0, sum)
+  rows[#rows + 1] = {"total", "", thousands(sum.total) .. (sum.open and " + ?" or ""),
+    all and short(all)}
   if sum.frozen > 0 then rows[#rows + 1] = {"frozen", "", thousands(sum.frozen)} end
   local lines = to_text(rows)
   if batch and not is_shape then
