@@ -6,6 +6,7 @@ local check = require "moonwalk.check"
 local frozen = {}
 
 local known = setmetatable({}, {__mode = "k"})
+local changes = 0
 
 ---Whether optimizers pass over a parameter.
 ---@param parameter moonwalk.Tensor
@@ -14,11 +15,18 @@ function frozen.is(parameter)
   return known[parameter] ~= nil
 end
 
+---A number that is another one whenever something has been frozen or unfrozen.
+---@return integer
+function frozen.changes()
+  return changes
+end
+
 ---Freezes a parameter if another one is frozen.
 ---@param parameter moonwalk.Tensor
 ---@param other moonwalk.Tensor
 function frozen.like(parameter, other)
   known[parameter] = known[other]
+  changes = changes + 1
 end
 
 ---Freezes the parameters of a module whose names match, or has them trained again.
@@ -32,6 +40,7 @@ function frozen.set(where, module, pattern, on)
   if not pcall(string.find, "", pattern) then
     check.fail(where, "the pattern of names", pattern, "a Lua pattern such as \"^1%.\"")
   end
+  changes = changes + 1
   local names, found = {}, false
   for name, parameter in module:named_parameters() do
     names[#names + 1] = name

@@ -61,13 +61,46 @@ local function rmsprop(o)
   end
 end
 
+local function adagrad(o)
+  return function(p, g, s, step)
+    g = g + o.weight_decay * p
+    s.v = (s.v or 0) + g ^ 2
+    return p - o.lr / (1 + (step - 1) * o.lr_decay) * g / (math.sqrt(s.v) + o.eps)
+  end
+end
+
+local function adadelta(o)
+  return function(p, g, s)
+    g = g + o.weight_decay * p
+    s.v = o.rho * (s.v or 0) + (1 - o.rho) * g ^ 2
+    local delta = math.sqrt((s.u or 0) + o.eps) / math.sqrt(s.v + o.eps) * g
+    s.u = o.rho * (s.u or 0) + (1 - o.rho) * delta ^ 2
+    return p - o.lr * delta
+  end
+end
+
+local function lion(o)
+  return function(p, g, s)
+    local m = s.m or 0
+    local c = o.beta1 * m + (1 - o.beta1) * g
+    s.m = o.beta2 * m + (1 - o.beta2) * g
+    return p - o.lr * ((c > 0 and 1 or c < 0 and -1 or 0) + o.weight_decay * p)
+  end
+end
+
 local DEFAULTS = {
+  Adagrad = {lr = 0.01, lr_decay = 0, eps = 1e-10, weight_decay = 0},
+  Adadelta = {lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0},
+  Lion = {lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0},
   SGD = {lr = 0.001, momentum = 0, nesterov = false, weight_decay = 0},
   Adam = {lr = 0.001, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0},
   AdamW = {lr = 0.001, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.01},
   RMSprop = {lr = 0.01, alpha = 0.99, eps = 1e-8, momentum = 0, weight_decay = 0},
 }
-local RULES = {SGD = sgd, Adam = adam, AdamW = adamw, RMSprop = rmsprop}
+local RULES = {
+  SGD = sgd, Adam = adam, AdamW = adamw, RMSprop = rmsprop, Adagrad = adagrad, Adadelta = adadelta,
+  Lion = lion,
+}
 
 local function with_defaults(name, options)
   local all = {}
@@ -92,6 +125,12 @@ for _, case in ipairs {
   {"RMSprop", {}},
   {"RMSprop", {lr = 0.02, alpha = 0.9, momentum = 0.9}},
   {"RMSprop", {lr = 0.02, eps = 0.1, weight_decay = 0.1}},
+  {"Adagrad", {}},
+  {"Adagrad", {lr = 0.1, lr_decay = 0.1, eps = 0.01, weight_decay = 0.1}},
+  {"Adadelta", {}},
+  {"Adadelta", {lr = 0.5, rho = 0.7, eps = 0.01, weight_decay = 0.1}},
+  {"Lion", {}},
+  {"Lion", {lr = 0.05, beta1 = 0.5, beta2 = 0.7, weight_decay = 0.1}},
 } do
   local name, options = case[1], case[2]
   local a, b = parameters()
@@ -153,7 +192,7 @@ end
 
 -- state ------------------------------------------------------------------------------------------
 
-for _, name in ipairs {"SGD", "Adam", "AdamW", "RMSprop"} do
+for _, name in ipairs {"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Lion"} do
   local options = {lr = 0.05, momentum = (name == "SGD" or name == "RMSprop") and 0.9 or nil}
   local function run(a, b, opt, steps)
     for _ = 1, steps do opt:step(loss_of(a, b)) end
@@ -178,7 +217,9 @@ do
   local keys = {}
   for key in pairs(opt:state()) do keys[#keys + 1] = key end
   table.sort(keys)
-  t.is(keys, {"a.momentum", "b.momentum", "steps"}, "the state's names")
+  t.is(keys, {"a.momentum", "b.momentum", "option.accumulate", "option.average",
+    "option.clip_norm", "option.clip_value", "option.lr", "option.momentum", "option.nesterov",
+    "option.weight_decay", "steps"}, "the state's names")
   t.near(opt:state()["b.momentum"]:totable(),
     {0.5 + 1, -2 + 0.25 ^ 3, 3 - 0.5 ^ 3}, 1e-14, "the first momentum is the gradient")
   local state = opt:state()
@@ -218,7 +259,19 @@ end
 local p, q = parameters()
 for _, case in ipairs {
   {function() return optim.sgd end, 'optim: there is no "sgd", did you mean optim.SGD%?'},
-  {function() return optim.Lion end, 'no "Lion"; it has Adam, AdamW, RMSprop, SGD'},
+  {function() return optim.Rprop end, 'no "Rprop", did you mean optim.RMSprop'},
+  {function() return optim.Ftrl end, 'no "Ftrl"; it has Adadelta, Adagrad, Adam, AdamW, LBFGS, Li'},
+  {function() optim.SGD {p, q, p} end, "parameter 3 stands there twice, the first"},
+  {function() optim.SGD {{p}} end, "group 1 is a table, expected a table such as"},
+  {function() optim.SGD({{{p}, lr = "a"}}) end, 'lr is "a", expected a number'},
+  {function() optim.SGD({{{p}, Lr = 1}}) end, 'no option "Lr", did you mean "lr"'},
+  {function() optim.SGD({{{p}, clip_norm = 1}}) end, 'group 1: there is no option "clip'},
+  {function() optim.SGD({{{}}}) end, "the groups have no parameters"},
+  {function() optim.SGD({p}).groups[1].rate = 1 end, 'a group has no option "rate"'},
+  {function() optim.SGD({p}, {accumulate = 0}) end, "accumulate is 0, expected a whole number of"},
+  {function() optim.SGD({p}, {schedule = 3}) end, "schedule is 3, expected a function of the step"},
+  {function() optim.SGD({p}, {average = 2}) end, "average is 2, expected a number from 0 to 1"},
+  {function() optim.SGD({p}):averaged(print) end, "averaged: there is no average"},
   {function() optim.SGD({p}, {momentun = 0.9}) end, 'optim.SGD: .*"momentun", did you mean "mome'},
   {function() optim.SGD({p}, {beta1 = 0.9}) end, 'no option "beta1"'},
   {function() optim.SGD({p}, {lr = "0.1"}) end, 'lr is "0.1", expected a number of at least 0'},
