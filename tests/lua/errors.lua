@@ -291,7 +291,7 @@ wrong(function() xpcall(mw.relu, function(message) error(message, 0) end, "x") m
 local dense = mw.nn.Dense {3, 4}
 wrong(function() return dense(mw.ones {2, 5}) end,
   "dense: x has 5 columns, weight expects 3 (x f32[2,5] from ", "a layer that is tail-called")
-wrong(function() return mw.nn.Dense {3} end, "nn.Dense: ", "a constructor that is tail-called")
+wrong(function() return mw.nn.Dense {} end, "nn.Dense: ", "a constructor that is tail-called")
 wrong(function() return x:slice {1, 1, 1} end, "slice: there are 3 parts",
   "a method in Lua that is tail-called")
 wrong(function() mw.update({mw.param {1}}, {mw.ones(2)}) end,
