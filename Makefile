@@ -337,9 +337,10 @@ run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ONEDNN) $(ALONE) $(WIDE) $(HOSTILE
 ONLY    ?=# workloads whose names have one of these in them: lenet,conv64
 ROUNDS  ?= 7
 SECONDS ?= 0.3# of a round
+OTHERS  ?=# no: nothing but Moonwalk
 RESULTS := $(BUILD)/bench/results.json
 BENCH   := $(BUILD)/moonwalk tests/bench/run.lua --build $(BUILD) --rounds $(ROUNDS) \
-  --seconds $(SECONDS) --only '$(ONLY)' $(if $(ALONE_BENCH),--alone)
+  --seconds $(SECONDS) --only '$(ONLY)' $(if $(filter no,$(OTHERS)),--alone)
 has_header = $(shell printf '\043include <$1>\n' | $(CC) -E - >/dev/null 2>&1 && echo yes)
 
 bench: $(BUILD)/moonwalk bench-programs

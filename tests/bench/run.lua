@@ -226,8 +226,8 @@ local function read_recorded()
   return mw.json.decode(text)
 end
 
-local function checked_name(name)
-  return ("%s.train.%d.1"):format(name, networks[name].checked)
+local function training(name, batch)
+  return ("%s.train.%d.1"):format(name, batch)
 end
 
 local function is_chosen(name)
@@ -244,7 +244,8 @@ local function record()
     local start = mw.core.clock()
     if is_chosen(name) then
       losses[name] = {batch = networks[name].checked, steps = args.steps,
-        loss = ask(ours, "loss %s plain %d", checked_name(name), args.steps).loss}
+        loss = ask(ours, "loss %s plain %d", training(name, networks[name].checked),
+          args.steps).loss}
       note("%s: %.7g, in %.0f s", name, losses[name].loss, mw.core.clock() - start)
     end
   end
@@ -272,7 +273,7 @@ local function losses_of(chosen)
       if reference and reference.steps == args.steps then
         entry.checked = {batch = reference.batch, reference = reference.loss, tolerance = TOLERANCE}
         entry.checked.ours = reference.batch == batch and entry.ours
-          or ask(ours, "loss %s fast %d", checked_name(name), args.steps).loss
+          or ask(ours, "loss %s fast %d", training(name, reference.batch), args.steps).loss
         local off = math.abs(entry.checked.ours - reference.loss)
         entry.checked.agrees = off <= TOLERANCE * math.abs(reference.loss)
       end
