@@ -412,7 +412,9 @@ const mw_op *face_check_op(lua_State *L, int index, const char *function) {
 }
 
 /* core.call(op, ...) */
-static int core_call(lua_State *L) { return face_apply(L, face_check_op(L, 1, "call")->name, 2); }
+static int core_call(lua_State *L) {
+  return apply(L, face_state_of(L), face_check_text(L, 1, "call", "the op"), 2);
+}
 
 /* core.op(name): the function that mw.NAME is */
 static int core_op(lua_State *L) {

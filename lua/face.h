@@ -18,6 +18,13 @@ mw_context *face_context(lua_State *L); /* the state's one context */
 typedef struct face_state face_state;
 face_state *face_state_of(lua_State *L);
 mw_context *face_begin(lua_State *L, face_state *state);
+/* The layer that runs, and the scopes that end with those that do; see layer.c. */
+typedef struct face_layer {
+  const char *origin; /* or NULL */
+  lua_State *in;      /* the coroutine that it runs in */
+  int n_scopes, free_scope;
+} face_layer;
+face_layer *face_layer_of(face_state *state);
 /* The thread that last asked for the context: the one to call Lua on from the core. It is NULL when
  * the Lua state is closed, which the context may outlive. Counted: face_caller gives a
  * reference. */
@@ -98,6 +105,7 @@ void face_push_op(lua_State *L, const char *name);
 void face_push_spec(lua_State *L, const mw_spec *spec);
 
 /* Each part adds its functions to the table `core` on top of the stack. */
+void face_open_layer(lua_State *L);        /* layer.c: origins of what layers build */
 void face_open_tensor(lua_State *L);       /* tensor.c: the type */
 void face_open_constructors(lua_State *L); /* constructors.c */
 void face_open_call(lua_State *L);         /* call.c: ops, grad, programs */

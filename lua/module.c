@@ -22,8 +22,7 @@ struct face_state {
   int64_t tensors_limit; /* or when there are more of them than this */
   mw_tensor *waiting;    /* see face_push */
   face_thread *caller;
-  const char *layer;   /* the origin of the layer that runs, or NULL */
-  lua_State *layer_in; /* the coroutine that it runs in */
+  face_layer layer;
   known_line lines[KNOWN_LINES];
 };
 
@@ -211,13 +210,15 @@ static const char *line_origin(lua_State *L, face_state *state) {
 
 static const char *mark_origin(lua_State *L, face_state *state) {
   if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
-  bool in_layer = state->layer && state->layer_in == L;
-  const char *origin = in_layer ? state->layer : line_origin(L, state);
+  bool in_layer = state->layer.origin && state->layer.in == L;
+  const char *origin = in_layer ? state->layer.origin : line_origin(L, state);
   mw_origin_set(state->ctx, origin);
   return origin;
 }
 
 const char *face_mark_origin(lua_State *L) { return mark_origin(L, face_state_of(L)); }
+
+face_layer *face_layer_of(face_state *state) { return &state->layer; }
 
 mw_context *face_begin(lua_State *L, face_state *state) {
   mark_origin(L, state);
@@ -240,21 +241,6 @@ static int module_origin(lua_State *L) {
   return 2;
 }
 
-/* What a layer hides while it runs, until its frame ends, be it by an error. */
-#define FACE_SCOPE "moonwalk.scope"
-typedef struct scope {
-  const char *layer;
-  lua_State *layer_in;
-} scope;
-
-static int scope_close(lua_State *L) {
-  const scope *s = lua_touserdata(L, 1);
-  face_state *state = face_state_of(L);
-  state->layer = s->layer;
-  state->layer_in = s->layer_in;
-  return 0;
-}
-
 /* What lies on the stack above its first `base` places. */
 static int call_done(lua_State *L, int status, lua_KContext base) {
   (void)status;
@@ -274,38 +260,6 @@ static int module_entry(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
   lua_pushcclosure(L, run_entry, 1);
-  return 1;
-}
-
-/* What core.layer makes: upvalues are the function and the table of origins by module. An
- * entry too, for `return net(x)`. */
-static int run_layer(lua_State *L) {
-  face_state *state = face_state_of(L);
-  int n = lua_gettop(L);
-  lua_pushvalue(L, 1);
-  lua_rawget(L, lua_upvalueindex(2));
-  const char *layer = lua_islightuserdata(L, -1) ? lua_touserdata(L, -1) : NULL;
-  lua_pop(L, 1);
-  scope *s = lua_newuserdatauv(L, sizeof *s, 0);
-  *s = (scope){state->layer, state->layer_in};
-  luaL_setmetatable(L, FACE_SCOPE);
-  lua_toclose(L, -1);
-  state->layer = layer;
-  state->layer_in = L;
-  lua_pushvalue(L, lua_upvalueindex(1));
-  luaL_checkstack(L, n, "too many arguments");
-  for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
-  lua_callk(L, n, LUA_MULTRET, n + 1, call_done);
-  return call_done(L, LUA_OK, n + 1);
-}
-
-/* core.layer(fn, origins): a function that calls fn(module, ...); meanwhile what is built has the
- * origin that the table has for the module. */
-static int module_layer(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TFUNCTION);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  lua_settop(L, 2);
-  lua_pushcclosure(L, run_layer, 2);
   return 1;
 }
 
@@ -481,7 +435,6 @@ static const luaL_Reg module_functions[] = {
     {"entry", module_entry},
     {"error", module_error},
     {"interrupt", module_interrupt},
-    {"layer", module_layer},
     {"near", module_near},
     {"nearest", module_nearest},
     {"origin", module_origin},
@@ -529,10 +482,6 @@ static void new_state(lua_State *L) {
   mw_axes_count_from(state->ctx, 1);
   set_limits(L, state);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
-  luaL_newmetatable(L, FACE_SCOPE);
-  lua_pushcfunction(L, scope_close);
-  lua_setfield(L, -2, "__close");
-  lua_pop(L, 1);
 }
 
 /* Makes the table `moonwalk.core`, then runs the module moonwalk.init, which makes of it what
@@ -545,6 +494,7 @@ int luaopen_moonwalk(lua_State *L) {
   luaL_setfuncs(L, module_functions, 0);
   lua_pushliteral(L, MW_VERSION);
   lua_setfield(L, -2, "version");
+  face_open_layer(L);
   face_open_tensor(L);
   face_open_constructors(L);
   face_open_call(L);

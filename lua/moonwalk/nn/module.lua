@@ -113,26 +113,16 @@ local function close(module, own, ...)
   error(message, 0)
 end
 
--- Notes the shape of the first result, and passes all on.
-local function noted(own, y, ...)
-  own.output = core.is_tensor(y) and y.shape or nil
-  return y, ...
-end
-
--- Who looks at calls, while a network is summed up: a function of the module and a function that
--- makes the call, with its arguments.
-local observer
-
+-- What forward does; who looks at calls may ask for the shape of its output at once.
 local function forward(module, ...)
-  return noted(private[module], module:forward(...))
+  local results = table.pack(module:forward(...))
+  private[module].output = core.is_tensor(results[1]) and results[1].shape or nil
+  return table.unpack(results, 1, results.n)
 end
 
-local call = core.layer(function(module, ...)
-  local own = private[module]
-  if own.open then close(module, own, ...) end
-  if observer then return observer(module, forward, ...) end
-  return noted(own, module:forward(...))
-end, origins)
+-- Its field `call` is what a call of a module calls in place of its forward, while somebody looks.
+local observer = {}
+local call = core.module_call(origins, private, close, observer)
 
 ---Calls fn(...) while each call of a module goes through see(module, forward, ...), which returns
 ---what forward(module, ...) does.
@@ -141,10 +131,10 @@ end, origins)
 ---@param ... any
 ---@return any ... what fn returns
 function Module.observe(see, fn, ...)
-  local outer = observer
-  observer = see
+  local outer = observer.call
+  observer.call = function(module, ...) return see(module, forward, ...) end
   local results = table.pack(pcall(fn, ...))
-  observer = outer
+  observer.call = outer
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
 end
@@ -502,7 +492,8 @@ end
 ---The shape of its last output; nil before the first call.
 ---@return integer[]?
 function Module:output_shape()
-  return private[self].output
+  local output = private[self].output
+  return output and {table.unpack(output)} -- the next call writes to it
 end
 
 return Module

@@ -1,0 +1,204 @@
+/* layer.c: functions whose call is a layer's: what is built meanwhile has the layer's origin. Calls of
+ * modules among them, of which a step makes one for each layer. */
+#include "face.h"
+
+/* ---- scopes ------------------------------------------------------------------------------ */
+
+/* What a layer hides while it runs, until its frame ends, be it by an error. The scopes stand in a
+ * weak table by their numbers, to be used again: one that was given up with its coroutine goes. */
+typedef struct scope {
+  face_layer *layer;
+  const char *origin;
+  lua_State *in;
+  int number, next_free;
+} scope;
+
+static const char scopes_key = 0, scope_metatable = 0;
+
+static int scope_close(lua_State *L) {
+  scope *s = lua_touserdata(L, 1);
+  face_layer *layer = s->layer;
+  layer->origin = s->origin;
+  layer->in = s->in;
+  s->next_free = layer->free_scope;
+  layer->free_scope = s->number;
+  return 0;
+}
+
+static void push_scope(lua_State *L, face_layer *layer) {
+  int number = layer->free_scope;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &scopes_key);
+  if (number) lua_rawgeti(L, -1, number);
+  else lua_pushnil(L);
+  scope *s = lua_touserdata(L, -1);
+  if (!s) { /* none is free, or those were collected */
+    lua_pop(L, 1);
+    if (!number) number = ++layer->n_scopes;
+    s = lua_newuserdatauv(L, sizeof *s, 0);
+    *s = (scope){.layer = layer, .number = number};
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &scope_metatable);
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, number);
+  }
+  lua_remove(L, -2);
+  layer->free_scope = s->next_free;
+  s->next_free = 0;
+  s->origin = layer->origin;
+  s->in = layer->in;
+  lua_toclose(L, -1);
+}
+
+/* table[weak keys or values] */
+static void push_weak_table(lua_State *L, const char *mode) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushstring(L, mode);
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+}
+
+static void open_scopes(lua_State *L) {
+  push_weak_table(L, "v");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &scopes_key);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, scope_close);
+  lua_setfield(L, -2, "__close");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &scope_metatable);
+}
+
+/* ---- layers ------------------------------------------------------------------------------ */
+
+/* From here to the end of the frame what is built has the origin that the table at index has for the
+ * module at 1. */
+static void enter_layer(lua_State *L, int origins) {
+  face_layer *layer = face_layer_of(face_state_of(L));
+  lua_pushvalue(L, 1);
+  lua_rawget(L, origins);
+  const char *origin = lua_islightuserdata(L, -1) ? lua_touserdata(L, -1) : NULL;
+  lua_pop(L, 1);
+  push_scope(L, layer);
+  layer->origin = origin;
+  layer->in = L;
+}
+
+/* What lies on the stack above its first `base` places. */
+static int results(lua_State *L, int status, lua_KContext base) {
+  (void)status;
+  return lua_gettop(L) - (int)base;
+}
+
+/* What core.layer makes: upvalues are the function and the table of origins by module. An entry,
+ * see core.entry, too, for `return net(x)`. */
+static int run_layer(lua_State *L) {
+  int n = lua_gettop(L);
+  luaL_checkstack(L, n + 8, "too many arguments");
+  enter_layer(L, lua_upvalueindex(2));
+  lua_pushvalue(L, lua_upvalueindex(1));
+  for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
+  lua_callk(L, n, LUA_MULTRET, n + 1, results);
+  return results(L, LUA_OK, n + 1);
+}
+
+/* core.layer(fn, origins): a function that calls fn(module, ...); meanwhile what is built has the
+ * origin that the table has for the module. */
+static int core_layer(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_pushcclosure(L, run_layer, 2);
+  return 1;
+}
+
+/* ---- modules ----------------------------------------------------------------------------- */
+
+/* Writes the shape of the tensor at index, or nothing where it is none, to the field output of the
+ * table at own: into the table that is there already where that has as many sizes. */
+static void note_output(lua_State *L, int own, int index) {
+  const mw_tensor *t = lua_gettop(L) >= index ? face_test(L, index) : NULL;
+  const int rank = t ? mw_tensor_spec(t)->rank : -1;
+  lua_getfield(L, own, "output");
+  if (rank < 0 || !lua_istable(L, -1) || (int)lua_rawlen(L, -1) != rank) {
+    lua_pop(L, 1);
+    if (t) lua_createtable(L, rank, 0);
+    else lua_pushnil(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, own, "output");
+  }
+  for (int i = 0; i < rank; i++) {
+    lua_pushinteger(L, mw_tensor_spec(t)->shape[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* The results of forward lie above base, where the module's own table is. */
+static int module_done(lua_State *L, int status, lua_KContext base) {
+  (void)status;
+  note_output(L, (int)base, (int)base + 1);
+  return lua_gettop(L) - (int)base;
+}
+
+/* Pushes the method forward of the module at 1, whose own table is on top: what was put into the
+ * module itself, past its fields, or else the field, or that of the class. */
+static void push_forward(lua_State *L) {
+  int base = lua_gettop(L);
+  lua_pushliteral(L, "forward");
+  if (lua_rawget(L, 1) != LUA_TNIL) return;
+  lua_getfield(L, base, "fields");
+  if (lua_getfield(L, -1, "forward") == LUA_TNIL && lua_getmetatable(L, 1))
+    lua_getfield(L, -1, "forward");
+  lua_replace(L, base + 1);
+  lua_settop(L, base + 1);
+}
+
+/* module(...), what core.module_call makes; see there. */
+static int call_module(lua_State *L) {
+  int n = lua_gettop(L), own = n + 2;
+  luaL_checkstack(L, n + 12, "too many arguments");
+  enter_layer(L, lua_upvalueindex(1));
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TTABLE)
+    return face_error(L, "what is called is %s, expected a module", face_describe(L, 1));
+  lua_getfield(L, own, "open");
+  if (lua_toboolean(L, -1)) {
+    lua_pushvalue(L, lua_upvalueindex(3));
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, own);
+    for (int i = 2; i <= n; i++) lua_pushvalue(L, i);
+    lua_call(L, n + 1, 0);
+  }
+  lua_settop(L, own);
+  if (lua_getfield(L, lua_upvalueindex(4), "call") == LUA_TNIL) {
+    lua_settop(L, own);
+    push_forward(L);
+  }
+  for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
+  lua_callk(L, n, LUA_MULTRET, own, module_done);
+  return module_done(L, LUA_OK, own);
+}
+
+/* core.module_call(origins, private, close, observer): the function that calls a module: its method forward,
+ * while what is built has the module's origin, after close(module, own, ...) where own.open says so.
+ * own is what the table private has for the module; the shape of the first result is own.output.
+ * While observer.call is set, it is called in place of forward. */
+static int core_module_call(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  luaL_checktype(L, 4, LUA_TTABLE);
+  lua_settop(L, 4);
+  lua_pushcclosure(L, call_module, 4);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"layer", core_layer},
+    {"module_call", core_module_call},
+    {NULL, NULL},
+};
+
+void face_open_layer(lua_State *L) {
+  luaL_setfuncs(L, functions, 0);
+  open_scopes(L);
+}
