@@ -40,29 +40,24 @@ local function find_layers(module, name, list, seen)
   return list
 end
 
--- Calls net(x), and notes in `rows` each call of a layer that gives a tensor of floats. A method
--- `forward` in the module itself is found before that of its class.
+-- Calls net(x), and notes in `rows` each call of a layer that gives a tensor of floats.
 local function observe(net, x, layers, rows)
-  local before = {}
-  for i, layer in ipairs(layers) do
-    local module, calls = layer.module, 0
-    local forward = module.forward
-    before[i] = rawget(module, "forward")
-    rawset(module, "forward", function(...)
-      local results = table.pack(forward(...))
-      calls = calls + 1
+  local layer_of, calls = {}, {}
+  for _, layer in ipairs(layers) do layer_of[layer.module] = layer end
+  local function see(module, forward, ...)
+    local results, layer = table.pack(forward(module, ...)), layer_of[module]
+    if layer then
+      local call = (calls[module] or 0) + 1
+      calls[module] = call
       if is_float(results[1]) then
-        rows[#rows + 1] = {name = layer.name .. (calls > 1 and (" (%d)"):format(calls) or ""),
+        rows[#rows + 1] = {name = layer.name .. (call > 1 and (" (%d)"):format(call) or ""),
           layer = module:describe(), shape = results[1].shape, output = results[1],
-          parameters = calls == 1 and layer.parameters or {}}
+          parameters = call == 1 and layer.parameters or {}}
       end
-      return table.unpack(results, 1, results.n)
-    end)
+    end
+    return table.unpack(results, 1, results.n)
   end
-  local succeeded, y = pcall(net, x)
-  for i, layer in ipairs(layers) do rawset(layer.module, "forward", before[i]) end
-  if not succeeded then error(y, 0) end
-  return y
+  return (Module.observe(see, net, x))
 end
 
 -- ---- the numbers --------------------------------------------------------------------------------

@@ -407,6 +407,39 @@ do
   t.refuses("expected a table such as {1, 28, 28}", function() nn.summary(net, 3) end)
 end
 
+do -- ResNet-20 for CIFAR-10, whose shortcuts have no parameters: 0.27 million (He et al., 2016)
+  local function conv(filters, stride)
+    return nn.Conv2d {filters, kernel = 3, stride = stride, padding = 1, bias = false}
+  end
+  -- Every other pixel, and zeros for the channels that are new.
+  local function smaller(x)
+    local half = x:slice {{}, {}, {1, -1, 2}, {1, -1, 2}}
+    local rest = half.shape[2] // 2
+    return half:pad {pads = {rest, rest, 0, 0, 0, 0}}
+  end
+  local layers = {conv(16), nn.BatchNorm {}, nn.ReLU {}}
+  for stage, filters in ipairs {16, 32, 64} do
+    for block = 1, 3 do
+      local stride = stage > 1 and block == 1 and 2 or 1
+      layers[#layers + 1] = nn.Residual {
+        conv(filters, stride), nn.BatchNorm {}, nn.ReLU {}, conv(filters), nn.BatchNorm {},
+        shortcut = stride == 2 and nn.Lambda(smaller) or nil, activation = nn.ReLU {},
+      }
+    end
+  end
+  table.move({nn.GlobalMeanPool {}, nn.Flatten {}, nn.Dense {10}}, 1, 3, #layers + 1, layers)
+  local net = nn.Sequential(layers)
+  -- Filters 432 + 13,824 + 50,688 + 202,752, norms 2 * 688, the last layer 650.
+  t.ok(nn.summary(net, {3, 32, 32}, {batch = 128}):find "total +269,722 ",
+    "ResNet-20 has 269,722 parameters")
+  mw.seed(1)
+  local x, labels = mw.randn {4, 3, 32, 32}, mw.tensor({1, 2, 3, 4}, "i64")
+  local opt = mw.optim.SGD(net:parameters(), {lr = 0.05, momentum = 0.9})
+  local first = opt:step(net(x):cross_entropy(labels)):item()
+  for _ = 1, 4 do opt:step(net(x):cross_entropy(labels)) end
+  t.ok(net(x):cross_entropy(labels):item() < first, "and is trained")
+end
+
 -- Freezing ---------------------------------------------------------------------------------------
 
 do

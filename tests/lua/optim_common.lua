@@ -57,6 +57,9 @@ do
   t.ok(net[1].weight:totable()[1][1] ~= first[1][1], "unfrozen it is trained")
   t.ok(mw.stats().nodes_last == nil or mw.stats().nodes_last > frozen_nodes,
     "and its gradients are computed only then")
+  net[1]:freeze()
+  t.refuses("depends on none of the 2 trained parameters of this optimizer, such as f32[1,3]",
+    function() optim.SGD(net:parameters()):step(net[1](x):sum()) end)
   net:freeze()
   t.refuses("step: all parameters of this optimizer are frozen", function() opt:step(loss()) end)
   net:unfreeze()

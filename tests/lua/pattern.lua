@@ -65,6 +65,8 @@ t.is(build("INPUT -> FC -> FC",
   {units = {4, 3}, activation = function() return nn.LeakyReLU {0.2} end}),
   "Flatten Dense {4} LeakyReLU {0.2} Dense {3}", "or a layer of one's own making")
 t.is(build("INPUT -> [CONV]*N -> FC", {N = 0, units = 3}), "Flatten Dense {3}", "a count may be 0")
+t.is(build("INPUT -> [[[CONV]*0]*99999]*99999 -> FC", {units = 3}), "Flatten Dense {3}",
+  "also of what is there very often")
 t.is(build("INPUT -> [CONV]*depth", {depth = 2, filters = 3}),
   "Conv2d {3, kernel = 3} ReLU Conv2d {3, kernel = 3} ReLU", "a letter may be a name")
 t.is(build "INPUT", "", "nothing but input")

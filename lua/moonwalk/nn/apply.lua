@@ -48,12 +48,14 @@ local function apply(class, op)
       end
       check_option(where, attr, value)
     end
+    if next(self.attributes) == nil then self.attributes = false end
     self.description = next(given) and options.describe(class, given, known)
   end
 
   function Layer:forward(x)
-    if next(self.attributes) == nil then return core.call(op, x) end
-    return core.call(op, x, self.attributes)
+    local attributes = self.attributes
+    if not attributes then return core.call(op, x) end
+    return core.call(op, x, attributes)
   end
 
   return Layer

@@ -47,7 +47,6 @@ function Dense:make(inputs, dtype)
 end
 
 function Dense:forward(x)
-  if not self.bias then return core.call("dense", x, self.weight) end
   return core.call("dense", x, self.weight, self.bias)
 end
 

@@ -37,7 +37,7 @@ function infer.inputs(where, net, input, n, dtype)
   for i, size in ipairs(input) do
     shape[i + 1] = check.integer(where, ("size %d of the sample"):format(i), size, 0)
   end
-  return {core.input(shape, dtype or dtype_of(net) or "f32", "the shape of a sample")}, true
+  return {core.full(shape, 0, dtype or dtype_of(net) or "f32")}, true
 end
 
 local function visit(module, modes)

@@ -200,6 +200,13 @@ function Module.is(value)
   return private[value] ~= nil
 end
 
+---The table of a module's fields, to be read: it is gone through faster than the module is.
+---@param module moonwalk.Module
+---@return table
+function Module.fields(module)
+  return fields_of[module]
+end
+
 ---Sets a new module up; classes give their own.
 function Module:init() end -- luacheck: no unused args
 

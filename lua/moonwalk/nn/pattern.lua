@@ -90,7 +90,7 @@ function Reader:count()
     fail(self.text, here.place, "%s where a count is expected: a number, or a letter such as N",
       show(here))
   end
-  if token.kind == "number" then return math.tointeger(token.text) or math.huge end
+  if token.kind == "number" then return math.tointeger(tonumber(token.text)) or math.huge end
   self.letters[token.text] = true
   local value = self.options[token.text]
   local count = type(value) == "number" and math.tointeger(value)
@@ -180,7 +180,14 @@ local MOST = 10000 -- layers; a count that was meant otherwise would fill the me
 -- repetition of the outermost group that is there more than once.
 local function spell_out(text, tree)
   local list, block, fresh = {}, 0, 0
+  local function is_empty(item)
+    if item.kind then return false end
+    local empty = true
+    for _, inner in ipairs(item) do empty = empty and is_empty(inner) end
+    return empty or item.count == 0
+  end
   local function add(group, inside)
+    if is_empty(group) then return end
     for _ = 1, group.count do
       local outermost = not inside and group.count > 1
       if outermost then

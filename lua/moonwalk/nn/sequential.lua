@@ -87,7 +87,11 @@ local function pass(layer, x, i)
 end
 
 function Sequential:forward(x)
-  for i, layer in ipairs(self) do x = pass(layer, x, i) end
+  for i, layer in ipairs(Module.fields(self)) do
+    local succeeded, y = pcall(layer, x)
+    if not succeeded then error(name_layer(y, layer, i), 0) end
+    x = y
+  end
   return x
 end
 

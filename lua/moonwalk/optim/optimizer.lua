@@ -268,10 +268,12 @@ local function plan_of(opt)
     opt.plans[phase] = plan
   end
   if #plan.active == 0 then core.error("step: all parameters of this optimizer are frozen") end
-  local numbers, factor = {}, rate_factor(opt)
-  for k, group in ipairs(opt.groups) do numbers[k] = numbers_of(opt, group, factor, plan.common) end
-  for i, name in ipairs(plan.names) do plan.numbers[i] = numbers[plan.groups[i]][name] end
-  core.set_scalars(plan.leaves, plan.numbers)
+  local of_group, factor = {}, rate_factor(opt)
+  for k, group in ipairs(opt.groups) do of_group[k] = numbers_of(opt, group, factor,
+    plan.common) end
+  local numbers, names, groups = plan.numbers, plan.names, plan.groups
+  for i = 1, #names do numbers[i] = of_group[groups[i]][names[i]] end
+  core.set_scalars(plan.leaves, numbers)
   return plan
 end
 
@@ -376,6 +378,20 @@ local function run_step(opt, asked, gradients)
     append(values, latest))
 end
 
+-- A loss of another network has gradients, too: zeros.
+local function check_reaches(opt, loss)
+  local trained = {}
+  for _, p in ipairs(opt.parameters) do
+    if not frozen.is(p) then trained[#trained + 1] = p end
+  end
+  if #trained == 0 or core.reaches(loss, trained) then return end
+  local name = core.name(trained[1])
+  core.error(("step: the loss depends on none of the %d %sparameters of this optimizer, such as "
+    .. "%s%s; its gradients would all be 0"):format(#trained,
+    #trained < #opt.parameters and "trained " or "", core.spec(trained[1]),
+    name ~= "" and " '" .. name .. "'" or ""))
+end
+
 ---Makes one step: computes the loss and its gradients and updates the parameters, all in one
 ---program. The buffers (running statistics) whose new values wait are updated with them. Other
 ---gradients than the loss's own may be given, in the order of the parameters (clipped ones, for
@@ -397,11 +413,7 @@ function Optimizer:step(loss, gradients, ...)
     if #loss.shape > 0 then
       check.fail("step", "the loss", loss, "a scalar; take its :mean() or :sum()")
     end
-    if self.steps == 0 and not core.reaches(loss, parameters) then
-      core.error(("step: the loss depends on none of the %d parameters of this optimizer, such as "
-        .. "%s%s; its gradients would all be 0"):format(#parameters, core.spec(parameters[1]),
-        core.name(parameters[1]) ~= "" and " '" .. core.name(parameters[1]) .. "'" or ""))
-    end
+    if self.steps == 0 then check_reaches(self, loss) end
   elseif type(gradients) ~= "table" or #gradients ~= #parameters then
     core.error(("step: the gradients are %s, expected a list of %d tensors"):format(
       type(gradients) == "table" and "a list of " .. #gradients or check.show(gradients),

@@ -106,11 +106,11 @@ end
 -- Checks what has changed since it was checked last.
 local function check_changed(list, holder, checked)
   for i = 1, #list do
-    local each = list[i]
-    local value = rawget(holder, each.name)
-    if value ~= checked[each.name] then
-      if value ~= nil then options.check("step", each, value) end
-      checked[each.name] = value
+    local name = list[i].name
+    local value = holder[name]
+    if value ~= checked[name] then
+      options.check("step", list[i], value)
+      checked[name] = value
     end
   end
 end
