@@ -1,7 +1,8 @@
 /* pool.c: maxpool and meanpool, which take one number from each window of an NCHW image.
  *
  * The windows are PyTorch's. With ceil_mode a last window that hangs over the right edge counts,
- * unless it starts in the padding there. pool_2x2.c has kernels for windows of 2 x 2. */
+ * unless it starts in the padding there. The plain kernels are here; pool_2x2.c and pool_vectors.c
+ * have those that are fast. */
 #include <math.h>
 #include <string.h>
 
