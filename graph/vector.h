@@ -151,7 +151,9 @@ MW_INLINE mw_vector mw_zip_second(mw_vector a, mw_vector b) {
 
 /* Transposes MW_LANES rows: all bits of the row number and the lane number change places. */
 MW_INLINE void mw_transpose(mw_vector row[MW_LANES]) {
-  if (sizeof(real) == 4) MW_EXCHANGE(row, 2, MW_LOW, MW_HIGH)
+#if !defined MW_EIGHT_BYTES
+  MW_EXCHANGE(row, 2, MW_LOW, MW_HIGH)
+#endif
   MW_EXCHANGE(row, 1, MW_LOW, MW_HIGH)
 #if MW_VECTOR_BYTES >= 32
   MW_EXCHANGE(row, MW_LANES / 2, MW_FIRST_HALVES, MW_SECOND_HALVES)
@@ -175,7 +177,9 @@ MW_INLINE mw_vector mw_sums(mw_vector row[MW_LANES]) {
 #if MW_VECTOR_BYTES == 64
   MW_ADD_ACROSS(row, MW_LANES / 4, MW_EVEN_QUARTERS, MW_ODD_QUARTERS)
 #endif
-  if (sizeof(real) == 4) MW_ADD_ACROSS(row, 2, MW_LOW, MW_HIGH)
+#if !defined MW_EIGHT_BYTES
+  MW_ADD_ACROSS(row, 2, MW_LOW, MW_HIGH)
+#endif
   MW_ADD_ACROSS(row, 1, MW_LOW, MW_HIGH)
   return row[0];
 }

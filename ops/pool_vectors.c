@@ -99,8 +99,8 @@ MW_INLINE found block_of(const geometry *g, bool mean, bool inside, int stride, 
       const mw_vector v =
           stride == 1 ? mw_load(from) : mw_evens(mw_load(from), mw_load(from + MW_LANES));
       const mw_mask columns = lanes + (mw_integer)column;
-      const mw_mask valid =
-          inside ? (mw_mask){0} - 1 : (columns >= 0) & (columns < (mw_integer)g->w.in);
+      mw_mask valid = columns == columns;
+      if (!inside) valid = (columns >= 0) & (columns < (mw_integer)g->w.in);
       take(&f, mean, v, columns + (mw_integer)(row * g->w.in), valid);
     }
   }

@@ -22,125 +22,156 @@ static mw_status infer(mw_infer *it) {
   return MW_OK;
 }
 
-/* A line: n numbers, `step` apart. Arrays are [outer, n, step]; there is a line for each pair of
- * an outer and an inner index. */
-typedef struct line {
-  int64_t n, step;
-} line;
+/* A line is n numbers, `step` apart. Arrays are [outer, n, step]; there is a line for each pair of
+ * an outer and an inner index. Two ways through them: a line without gaps is taken along, and of
+ * others, whose numbers lie far apart, up to BLOCK neighbours are taken together. */
+enum { BLOCK = 64 };
 
-typedef void (*line_map)(line l, const real *x, real *y);
-typedef void (*line_back)(line l, const real *y, const real *dy, real *dx);
+typedef struct lines {
+  int64_t n, step;
+  int64_t count; /* neighbouring lines; 1 where step is 1 */
+} lines;
+
+typedef void (*lines_map)(lines l, const real *x, real *y);
+typedef void (*lines_back)(lines l, const real *y, const real *dy, real *dx);
 
 typedef struct job {
   const mw_call *call;
-  line line;
-  line_map map;
-  line_back back;
-  int64_t lines, grain;
+  lines_map map;
+  lines_back back;
+  int64_t n, step, lines, grain;
 } job;
 
 static void lines_chunk(void *arg, int64_t chunk, int worker) {
   const job *j = arg;
   const mw_call *call = j->call;
-  const int64_t step = j->line.step, end = mw_chunk_end(j->lines, j->grain, chunk);
+  const int64_t step = j->step, end = mw_chunk_end(j->lines, j->grain, chunk);
   real *y = call->out[0].data;
   (void)worker;
-  for (int64_t i = chunk * j->grain; i < end; i++) {
-    const int64_t at = i / step * step * j->line.n + i % step;
+  for (int64_t i = chunk * j->grain, count; i < end; i += count) {
+    const int64_t inner = i % step, at = (i - inner) * j->n + inner;
+    count = step - inner < end - i ? step - inner : end - i;
+    if (count > BLOCK) count = BLOCK;
+    const lines l = {j->n, step, count};
     if (j->back)
-      j->back(j->line, y + at, (const real *)call->dout[0].data + at,
-              (real *)call->din[0].data + at);
-    else j->map(j->line, (const real *)call->in[0].data + at, y + at);
+      j->back(l, y + at, (const real *)call->dout[0].data + at, (real *)call->din[0].data + at);
+    else j->map(l, (const real *)call->in[0].data + at, y + at);
   }
 }
 
-static mw_status each_line(const mw_call *call, line_map map, line_back back) {
+static mw_status each_line(const mw_call *call, lines_map map, lines_back back) {
   const softmax_attrs *attrs = call->attrs;
   const mw_spec *x = &call->in[0].spec;
-  job j = {.call = call, .map = map, .back = back};
-  j.line = (line){.n = x->shape[attrs->axis], .step = 1};
-  for (int k = (int)attrs->axis + 1; k < x->rank; k++) j.line.step *= x->shape[k];
+  job j = {.call = call, .map = map, .back = back, .n = x->shape[attrs->axis], .step = 1};
+  for (int k = (int)attrs->axis + 1; k < x->rank; k++) j.step *= x->shape[k];
   if (call->out[0].count == 0) return MW_OK;
-  j.lines = call->out[0].count / j.line.n;
-  j.grain = j.line.n < GRAIN ? GRAIN / j.line.n : 1;
+  j.lines = call->out[0].count / j.n;
+  j.grain = j.n < GRAIN ? GRAIN / j.n : 1;
+  if (j.step > 1 && j.grain < BLOCK) j.grain = BLOCK;
   mw_parallel(call, mw_chunks(j.lines, j.grain), lines_chunk, &j);
   return MW_OK;
 }
 
-/* ---- what is said of all numbers of a line ------------------------------------------------ */
+/* ---- along a line ------------------------------------------------------------------------- */
 
-/* Partial results of LANES neighbours at a time, so that the loops become vectors. `step` is a
- * constant where these are inlined, for lines without gaps. */
+/* Partial results of LANES neighbours at a time, so that the loops become vectors. */
 enum { LANES = 16 };
 
 /* NaN counts only as the first of all; elsewhere the exponentials bring it in. */
-MW_INLINE real largest_of(int64_t n, int64_t step, const real *x) {
+static inline real larger(real best, real x) { return x > best ? x : best; }
+
+static real largest_of(int64_t n, const real *x) {
   real largest = x[0];
   int64_t i = 0;
   if (n >= LANES) {
     real lane[LANES];
     for (int j = 0; j < LANES; j++) lane[j] = largest;
     for (; i + LANES <= n; i += LANES)
-      for (int j = 0; j < LANES; j++)
-        lane[j] = x[(i + j) * step] > lane[j] ? x[(i + j) * step] : lane[j];
-    for (int j = 0; j < LANES; j++) largest = lane[j] > largest ? lane[j] : largest;
+      for (int j = 0; j < LANES; j++) lane[j] = larger(lane[j], x[i + j]);
+    for (int j = 0; j < LANES; j++) largest = larger(largest, lane[j]);
   }
-  for (; i < n; i++) largest = x[i * step] > largest ? x[i * step] : largest;
+  for (; i < n; i++) largest = larger(largest, x[i]);
   return largest;
 }
 
-/* The sum of f(i) for i = 0 .. n-1, where f is known. */
-typedef real (*term)(const real *a, const real *b, real c, int64_t at);
+/* The sum of f at 0 .. n-1, where f is known. */
+typedef real (*term)(const real *a, const real *b, real c, int64_t i);
 
-MW_INLINE real sum_of(int64_t n, int64_t step, term f, const real *a, const real *b, real c) {
+MW_INLINE real sum_of(int64_t n, term f, const real *a, const real *b, real c) {
   real sum = 0;
   int64_t i = 0;
   if (n >= LANES) {
     real lane[LANES] = {0};
     for (; i + LANES <= n; i += LANES)
-      for (int j = 0; j < LANES; j++) lane[j] += f(a, b, c, (i + j) * step);
+      for (int j = 0; j < LANES; j++) lane[j] += f(a, b, c, i + j);
     for (int half = LANES / 2; half > 0; half /= 2)
       for (int j = 0; j < half; j++) lane[j] += lane[j + half];
     sum = lane[0];
   }
-  for (; i < n; i++) sum += f(a, b, c, i * step);
+  for (; i < n; i++) sum += f(a, b, c, i);
   return sum;
 }
 
-MW_INLINE real itself(const real *a, const real *b, real c, int64_t at) {
-  return (void)b, (void)c, a[at];
+MW_INLINE real itself(const real *a, const real *b, real c, int64_t i) {
+  return (void)b, (void)c, a[i];
 }
-MW_INLINE real product(const real *a, const real *b, real c, int64_t at) {
-  return (void)c, a[at] * b[at];
+MW_INLINE real product(const real *a, const real *b, real c, int64_t i) {
+  return (void)c, a[i] * b[i];
 }
-MW_INLINE real exp_less(const real *a, const real *b, real c, int64_t at) {
-  return (void)b, exp(a[at] - c);
+MW_INLINE real exp_less(const real *a, const real *b, real c, int64_t i) {
+  return (void)b, exp(a[i] - c);
 }
+
+/* ---- across lines ------------------------------------------------------------------------- */
+
+static void largest_across(lines l, const real *x, real *largest) {
+  for (int64_t j = 0; j < l.count; j++) largest[j] = x[j];
+  for (int64_t i = 1; i < l.n; i++)
+    for (int64_t j = 0; j < l.count; j++) largest[j] = larger(largest[j], x[i * l.step + j]);
+}
+
+MW_INLINE void sums_across(lines l, term f, const real *a, const real *b, const real *c,
+                           real *restrict sum) {
+  for (int64_t j = 0; j < l.count; j++) sum[j] = 0;
+  for (int64_t i = 0; i < l.n; i++)
+    for (int64_t j = 0; j < l.count; j++) sum[j] += f(a, b, c[j], i * l.step + j);
+}
+
+static const real nothing[BLOCK];
 
 /* ---- softmax ------------------------------------------------------------------------------ */
 
 /* Taking the largest number off first changes nothing but keeps exp() from overflowing. */
-MW_INLINE void softmax_line(int64_t n, int64_t step, const real *x, real *y) {
-  const real largest = largest_of(n, step, x);
-  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i * step] = exp(x[i * step] - largest);
-  const real sum = sum_of(n, step, itself, y, NULL, 0);
-  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i * step] /= sum;
+static void softmax_map(lines l, const real *x, real *y) {
+  if (l.step == 1) {
+    const real largest = largest_of(l.n, x);
+    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) y[i] = exp(x[i] - largest);
+    const real sum = sum_of(l.n, itself, y, NULL, 0);
+    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) y[i] /= sum;
+    return;
+  }
+  real largest[BLOCK], sum[BLOCK];
+  largest_across(l, x, largest);
+  for (int64_t i = 0; i < l.n; i++, x += l.step) {
+    real *to = y + i * l.step;
+    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) to[j] = exp(x[j] - largest[j]);
+  }
+  sums_across(l, itself, y, NULL, nothing, sum);
+  for (int64_t i = 0; i < l.n; i++, y += l.step)
+    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) y[j] /= sum[j];
 }
 
 /* dx = y (dy - <dy, y>) */
-MW_INLINE void softmax_line_back(int64_t n, int64_t step, const real *y, const real *dy, real *dx) {
-  const real dot = sum_of(n, step, product, dy, y, 0);
-  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) dx[i * step] = y[i * step] * (dy[i * step] - dot);
-}
-
-static void softmax_map(line l, const real *x, real *y) {
-  if (l.step == 1) softmax_line(l.n, 1, x, y);
-  else softmax_line(l.n, l.step, x, y);
-}
-
-static void softmax_back(line l, const real *y, const real *dy, real *dx) {
-  if (l.step == 1) softmax_line_back(l.n, 1, y, dy, dx);
-  else softmax_line_back(l.n, l.step, y, dy, dx);
+static void softmax_back(lines l, const real *y, const real *dy, real *dx) {
+  if (l.step == 1) {
+    const real dot = sum_of(l.n, product, dy, y, 0);
+    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) dx[i] = y[i] * (dy[i] - dot);
+    return;
+  }
+  real dot[BLOCK];
+  sums_across(l, product, dy, y, nothing, dot);
+  for (int64_t i = 0; i < l.n; i++, y += l.step, dy += l.step, dx += l.step)
+    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) dx[j] = y[j] * (dy[j] - dot[j]);
 }
 
 static mw_status softmax_forward(const mw_call *call) { return each_line(call, softmax_map, NULL); }
@@ -192,28 +223,32 @@ static const mw_op softmax_op = {
 
 /* ---- log_softmax -------------------------------------------------------------------------- */
 
-MW_INLINE void log_softmax_line(int64_t n, int64_t step, const real *x, real *y) {
-  const real largest = largest_of(n, step, x);
-  const real log_sum = log(sum_of(n, step, exp_less, x, NULL, largest));
-  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i * step] = (x[i * step] - largest) - log_sum;
+static void log_softmax_map(lines l, const real *x, real *y) {
+  if (l.step == 1) {
+    const real largest = largest_of(l.n, x);
+    const real log_sum = log(sum_of(l.n, exp_less, x, NULL, largest));
+    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) y[i] = (x[i] - largest) - log_sum;
+    return;
+  }
+  real largest[BLOCK], log_sum[BLOCK];
+  largest_across(l, x, largest);
+  sums_across(l, exp_less, x, NULL, largest, log_sum);
+  for (int64_t j = 0; j < l.count; j++) log_sum[j] = log(log_sum[j]);
+  for (int64_t i = 0; i < l.n; i++, x += l.step, y += l.step)
+    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) y[j] = (x[j] - largest[j]) - log_sum[j];
 }
 
 /* dx = dy - exp(y) sum(dy) */
-MW_INLINE void log_softmax_line_back(int64_t n, int64_t step, const real *y, const real *dy,
-                                     real *dx) {
-  const real sum = sum_of(n, step, itself, dy, NULL, 0);
-  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) dx[i * step] =
-      dy[i * step] - exp(y[i * step]) * sum;
-}
-
-static void log_softmax_map(line l, const real *x, real *y) {
-  if (l.step == 1) log_softmax_line(l.n, 1, x, y);
-  else log_softmax_line(l.n, l.step, x, y);
-}
-
-static void log_softmax_back(line l, const real *y, const real *dy, real *dx) {
-  if (l.step == 1) log_softmax_line_back(l.n, 1, y, dy, dx);
-  else log_softmax_line_back(l.n, l.step, y, dy, dx);
+static void log_softmax_back(lines l, const real *y, const real *dy, real *dx) {
+  if (l.step == 1) {
+    const real sum = sum_of(l.n, itself, dy, NULL, 0);
+    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) dx[i] = dy[i] - exp(y[i]) * sum;
+    return;
+  }
+  real sum[BLOCK];
+  sums_across(l, itself, dy, NULL, nothing, sum);
+  for (int64_t i = 0; i < l.n; i++, y += l.step, dy += l.step, dx += l.step)
+    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) dx[j] = dy[j] - exp(y[j]) * sum[j];
 }
 
 static mw_status log_softmax_forward(const mw_call *call) {

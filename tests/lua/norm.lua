@@ -133,6 +133,57 @@ t.is(mw.group_norm(mw.zeros {2, 4, 3}, {groups = 4}).shape, {2, 4, 3},
 t.near(mw.rms_norm(mw.tensor {3, 4}, {eps = 0}):totable(), {3 / 12.5 ^ 0.5, 4 / 12.5 ^ 0.5}, 1e-6,
   "rms_norm takes no mean off")
 
+---- softmax along lines of all lengths, near each other and far apart
+
+-- [outer][n][inner] of softmax and of its logarithm, and their gradients times dy.
+local function softmax_by_hand(logits, dy)
+  local p, log_p, dx, log_dx = {}, {}, {}, {}
+  for o = 1, #logits do
+    p[o], log_p[o], dx[o], log_dx[o] = {}, {}, {}, {}
+    for i = 1, #logits[o] do p[o][i], log_p[o][i], dx[o][i], log_dx[o][i] = {}, {}, {}, {} end
+    for k = 1, #logits[o][1] do
+      local largest, sum, dot, sum_dy = -math.huge, 0, 0, 0
+      for i = 1, #logits[o] do largest = math.max(largest, logits[o][i][k]) end
+      for i = 1, #logits[o] do sum = sum + math.exp(logits[o][i][k] - largest) end
+      for i = 1, #logits[o] do
+        p[o][i][k] = math.exp(logits[o][i][k] - largest) / sum
+        log_p[o][i][k] = logits[o][i][k] - largest - math.log(sum)
+        dot, sum_dy = dot + p[o][i][k] * dy[o][i][k], sum_dy + dy[o][i][k]
+      end
+      for i = 1, #logits[o] do
+        dx[o][i][k] = p[o][i][k] * (dy[o][i][k] - dot)
+        log_dx[o][i][k] = dy[o][i][k] - p[o][i][k] * sum_dy
+      end
+    end
+  end
+  return p, log_p, dx, log_dx
+end
+
+for _, shape in ipairs {{3, 1, 1}, {5, 7, 1}, {2, 16, 1}, {3, 33, 1}, {2, 100, 1}, {2, 3, 5},
+  {2, 17, 64}, {1, 5, 131}, {3, 40, 70}} do
+  for _, dtype in ipairs {"f32", "f64"} do
+    local logits = (mw.randn(shape, dtype) * 3):eval()
+    local dy = mw.randn(shape, dtype):eval()
+    local p, log_p, dx, log_dx = softmax_by_hand(logits:totable(), dy:totable())
+    local name = ("%s [%s]: "):format(dtype, table.concat(shape, ","))
+    local within = dtype == "f32" and 2e-5 or 1e-13
+    local own = mw.softmax(logits, {axis = 2})
+    t.near(own:totable(), p, within, "softmax " .. name .. "values")
+    t.near(mw.grad(own, {logits}, dy)[1]:totable(), dx, within, "softmax " .. name .. "gradient")
+    own = mw.log_softmax(logits, {axis = 2})
+    t.near(own:totable(), log_p, within, "log_softmax " .. name .. "values")
+    t.near(mw.grad(own, {logits}, dy)[1]:totable(), log_dx, within,
+      "log_softmax " .. name .. "gradient")
+    local function bits(threads)
+      mw.threads(threads)
+      local result = mw.core.bytes(mw.softmax(logits, {axis = 2}))
+      mw.threads(1)
+      return result
+    end
+    t.ok(bits(1) == bits(2) and bits(1) == bits(3), "softmax " .. name .. "1, 2 and 3 threads")
+  end
+end
+
 ---- softmax far out
 
 t.near(mw.softmax(mw.tensor {{-inf, 0, 0}, {-inf, -inf, -inf}, {nan, 0, 0}, {0, 0, inf}}):totable(),
