@@ -322,20 +322,20 @@ static void pack_a(const part *w) {
 }
 
 /* Rows of a that are far apart share no page, and may share a set of the first cache. */
-static bool packs_a(const mw_gemm *g) {
-  return g->lda >= FAR && g->n >= PACK_A_N && g->m > ROWS && g->k > 1;
+static bool packs_a(const mw_gemm *g, const mw_gemm_piece *w) {
+  return g->lda >= FAR && w->n1 - w->n0 >= PACK_A_N && w->m1 - w->m0 > ROWS && g->k > 1;
 }
 
-static bool packs_b(const mw_gemm *g) {
-  return g->transpose_b || g->n < MW_LANES || (g->m >= PACK_B_M && g->k >= PACK_B_K);
+static bool packs_b(const mw_gemm *g, const mw_gemm_piece *w) {
+  return g->transpose_b || g->n < MW_LANES || (w->m1 - w->m0 >= PACK_B_M && g->k >= PACK_B_K);
 }
 
 static void run_blocks(const mw_gemm *g, const mw_gemm_piece *piece, real *workspace) {
   const int64_t blocks_k = g->k > 0 ? (g->k + BLOCK_K - 1) / BLOCK_K : 1;
   const int64_t most = widest(piece->m1 - piece->m0);
   part w = {.product = g,
-            .packed_a = packs_a(g) ? workspace + BLOCK_K * BLOCK_N : NULL,
-            .packed_b = packs_b(g) ? workspace : NULL};
+            .packed_a = packs_a(g, piece) ? workspace + BLOCK_K * BLOCK_N : NULL,
+            .packed_b = packs_b(g, piece) ? workspace : NULL};
   for (w.n0 = piece->n0; w.n0 < piece->n1; w.n0 = w.n1) {
     w.n1 = least(w.n0 + BLOCK_N, piece->n1);
     w.vectors = (w.n1 - w.n0 + MW_LANES - 1) / MW_LANES;
