@@ -357,7 +357,7 @@ bench-plot: $(BUILD)/moonwalk
 	@$(BUILD)/moonwalk tests/bench/plot.lua $(RESULTS) $(RESULTS:.json=.svg)
 
 bench-programs:
-	@$(MAKE) --no-print-directory \
+	@$(MAKE) --no-print-directory -s \
 	  $(if $(call has_header,oneapi/dnnl/dnnl.h),$(BUILD)/bench/onednn) \
 	  $(if $(call has_header,cblas.h),$(BUILD)/bench/openblas) $(BUILD)/bench/built
 

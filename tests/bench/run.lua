@@ -33,9 +33,18 @@ local function note(format, ...)
   io.stderr:write(format:format(...), "\n")
 end
 
+local temporary = os.tmpname() -- a folder for what PyTorch begins with
+os.remove(temporary)
+assert(os.execute("mkdir -m 700 " .. shell.quote(temporary)))
+
+local function finish(status)
+  os.execute("rm -rf " .. shell.quote(temporary))
+  os.exit(status, true)
+end
+
 local function fail(format, ...)
   note("bench: " .. format, ...)
-  os.exit(1, true)
+  finish(1)
 end
 
 -- ---- the processes ----------------------------------------------------------------------------
@@ -48,10 +57,6 @@ end
 local function path_of(name) return shell.quote(FOLDER .. "/" .. name) end
 
 local MOONWALK = shell.quote(args.build .. "/moonwalk")
-local temporary = os.tmpname()
-os.remove(temporary)
-assert(os.execute("mkdir -p " .. shell.quote(temporary)))
-
 local python -- the first one that has torch, found when it is first asked for
 local starters = {}
 
@@ -348,5 +353,5 @@ end
 local agrees = true
 if args.record then record() else agrees = bench() end
 for _, process in pairs(processes) do process:close() end
-os.execute("rm -rf " .. shell.quote(temporary))
 if not agrees then fail("a loss does not agree with the reference kernels'") end
+finish(0)
