@@ -6,7 +6,7 @@
  *
  * which is linear in each of them: conv2d is its derivative in y, conv_transpose2d that in x, and
  * conv2d_weight_gradient that in w. So the gradients of each are the other two, to every order. The
- * plain kernels are here; conv2d_gemm.c has those that are fast. */
+ * plain kernels are here; the files conv2d_*.c have those that are fast. */
 #include <string.h>
 
 #include "../graph/moonwalk.h"

@@ -7,7 +7,7 @@ local core = mw.core
 local OPS = {"conv2d", "conv_transpose2d", "conv2d_weight_gradient"}
 
 -- The same sources with vectors that are wider than this processor's may be.
-for _, name in ipairs {"conv2d_implicit"} do
+for _, name in ipairs {"conv2d_implicit", "conv2d_winograd"} do
   core.plugin_load(("%s/wide/%s.so"):format(os.getenv "MOONWALK_BUILD" or "build", name))
 end
 
@@ -54,6 +54,13 @@ local shapes = {
   {1, 64, 8, 8, 96, 4, stride = {1, 2}, padding = {1, 2}},
   {2, 16, 6, 6, 16, {1, 3}, padding = {0, 1}},
   {1, 16, 5, 9, 300, 3, padding = 1}, -- dw is summed in parts
+  {4, 16, 9, 11, 17, 3, padding = 1}, -- from here on Winograd's tiles, with rests of all sizes
+  {2, 17, 20, 19, 24, 3, padding = 1, flip = true},
+  {20, 32, 8, 8, 32, 3},
+  {1, 130, 17, 18, 70, 3, padding = {2, 0, 3, 1}, flip = true},
+  {16, 16, 5, 7, 40, 3, padding = {0, 2, 3, 1}},
+  {40, 16, 4, 4, 16, 3, padding = 1},
+  {1, 16, 41, 150, 16, 3, padding = 1},
 }
 
 local function describe(a)
@@ -135,7 +142,7 @@ end
 -- Differences in units of what the dtype allows, relative to the largest number: at most 1.
 local function fault(got, want)
   for i, tensor in ipairs(want) do
-    local allowed = (got[i].dtype == "f64" and 1e-12 or 1e-5) * mw.abs(tensor):max():item()
+    local allowed = (got[i].dtype == "f64" and 1e-12 or 5e-6) * mw.abs(tensor):max():item()
     local most = mw.abs(got[i]:cast "f64" - tensor):max():item()
     if most > allowed or most ~= most then
       return ("%s differs by %g, allowed is %g"):format(NAMES[i], most, allowed)
