@@ -34,6 +34,7 @@ local ADDED, AVERAGE = slots.ADDED, slots.AVERAGE
 ---@field lr number learning rate
 ---@field weight_decay number
 ---@field steps integer how many updates it has made
+---@field pending integer steps since the last update, of those that make the next one
 ---@field parameters moonwalk.Tensor[]
 ---@field groups table[] the groups' own options: opt.groups[2].lr = 0.1
 ---@field accumulate integer 1; how many steps' gradients make an update, by their mean

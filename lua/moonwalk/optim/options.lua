@@ -6,7 +6,18 @@ local Module = require "moonwalk.nn.module"
 
 local options = {}
 
--- A number's bounds and what it is when nothing is said.
+---@class moonwalk.OptimizerOption
+---@field name string
+---@field default number|boolean
+---@field low number?
+---@field high number?
+
+---A number's bounds, and what it is when nothing is said.
+---@param name string
+---@param default number|boolean
+---@param low number? 0
+---@param high number? math.huge
+---@return moonwalk.OptimizerOption
 function options.option(name, default, low, high)
   return {name = name, default = default, low = low or 0, high = high or math.huge}
 end
@@ -18,7 +29,11 @@ options.COMMON = {
   options.option("average", 0, 0, 1), {name = "schedule", default = false},
 }
 
--- A value of an option, or what it is when nothing is said.
+---A value of an option, or what it is when nothing is said.
+---@param where string
+---@param given moonwalk.OptimizerOption
+---@param value any
+---@return any
 function options.check(where, given, value)
   if given.name == "schedule" then
     local meta = getmetatable(value)
@@ -40,8 +55,15 @@ local function check_parameter(where, name, p)
   end
 end
 
--- The parameters of an optimizer, and the group of each, from a list of parameters or of groups:
--- {{net[1]:parameters(), lr = 0.1}, {net[2]:parameters()}}.
+---The parameters of an optimizer, and the group of each, from a list of parameters or of groups:
+---{{net[1]:parameters(), lr = 0.1}, {net[2]:parameters()}}.
+---@param where string
+---@param given any
+---@param list moonwalk.OptimizerOption[]
+---@param known string[] their names
+---@return moonwalk.Tensor[] parameters
+---@return integer[] group_of each parameter
+---@return table[] groups their own options
 function options.parameters(where, given, list, known)
   if type(given) ~= "table" then
     check.fail(where, "the first argument", given, "a list of parameters: net:parameters()")
@@ -85,7 +107,11 @@ function options.parameters(where, given, list, known)
   return parameters, group_of, groups
 end
 
--- A group's options are its own, or the optimizer's.
+---The metatable of groups: a group's options are its own, or the optimizer's.
+---@param opt moonwalk.Optimizer
+---@param where string
+---@param known table<string, boolean>
+---@return table
 function options.group_class(opt, where, known)
   return {
     __index = opt,
@@ -115,7 +141,8 @@ local function check_changed(list, holder, checked)
   end
 end
 
--- Options may have been set to anything since the step before.
+---Checks an optimizer's options, which may have been set to anything since the step before.
+---@param opt moonwalk.Optimizer
 function options.check_all(opt)
   local checked = opt.checked
   check_changed(opt.spec.options, opt, checked)

@@ -15,6 +15,11 @@ local function state_name(opt, i)
   return own
 end
 
+---What a slot of parameter i is called in the state: "1.weight.momentum".
+---@param opt moonwalk.Optimizer
+---@param i integer
+---@param name string
+---@return string
 function slots.name(opt, i, name)
   return ("%s.%s"):format(state_name(opt, i), name)
 end
@@ -23,7 +28,12 @@ end
 -- average.
 slots.ADDED, slots.AVERAGE = "accumulated", "average"
 
--- The slots of parameter i that a step needs now: zeros at first, but for the average.
+---The slots of parameter i, in which there are those of some names: zeros at first, but for the
+---average.
+---@param opt moonwalk.Optimizer
+---@param i integer
+---@param names string[]
+---@return table<string, moonwalk.Tensor>
 function slots.of(opt, i, names)
   local own, p = opt.slots[i] or {}, opt.parameters[i]
   opt.slots[i] = own

@@ -24,6 +24,7 @@ end
 
 ---What the optimizer keeps between steps, by name ("1.weight.momentum"), as mw.save takes it; its
 ---options, too, which may have changed, and what a schedule keeps.
+---@param opt moonwalk.Optimizer
 ---@return table<string, moonwalk.Tensor>
 function state.of(opt)
   local kept = {steps = core.tensor(opt.steps, "i64")}
@@ -107,6 +108,7 @@ end
 
 ---Goes on from what state() gave, for the same parameters and kind of optimizer: with its options,
 ---its steps, and what it keeps. Nothing changes when the state does not fit.
+---@param opt moonwalk.Optimizer
 ---@param given table<string, moonwalk.Tensor>
 ---@param message string? of a mw.load that failed: opt:load_state(mw.load(path)) raises it
 ---@return moonwalk.Optimizer opt
