@@ -118,34 +118,44 @@ static int slot_of(const builder *b, mw_ref r) {
   return b->base[mw_ref_step(r)] + mw_ref_output(r);
 }
 
-static int new_slot(mw_program *p, const mw_spec *spec, mw_place place) {
+int mw_slot_new(mw_program *p, const mw_spec *spec, mw_place place) {
+  if (p->n_slots == p->slots_room) {
+    const int room = 2 * p->slots_room + 16;
+    mw_slot *slots = realloc(p->slots, (size_t)room * sizeof *slots);
+    if (!slots) {
+      mw_no_memory(p->ctx);
+      return -1;
+    }
+    p->slots = slots;
+    p->slots_room = room;
+  }
   int s = p->n_slots++;
-  p->slots[s] =
-      (mw_slot){.spec = *spec, .root = s, .place = place, .leaf = s, .bytes = mw_spec_bytes(spec)};
+  p->slots[s] = (mw_slot){
+      .spec = *spec, .root = s, .home = s, .place = place, .leaf = s, .bytes = mw_spec_bytes(spec)};
   return s;
+}
+
+/* The slots of what a step makes: its outputs and saved bytes. */
+static mw_status make_outputs(builder *b, int k) {
+  mw_program *p = b->p;
+  const mw_node *node = b->c->steps[k];
+  b->base[k] = p->n_slots;
+  for (int i = 0; i < node->n_out + node->saves; i++)
+    if (mw_slot_new(p, &node->out[i].spec, MW_IN_ARENA) < 0) return MW_FAILED;
+  if (is_view(node)) {
+    const mw_slot *root = mw_slot_root(p->slots, slot_of(b, b->refs[b->first_input[k]]));
+    p->slots[b->base[k]].root = p->slots[b->base[k]].home = (int)(root - p->slots);
+  }
+  return MW_OK;
 }
 
 static mw_status make_slots(builder *b) {
   const mw_collection *c = b->c;
-  mw_program *p = b->p;
-  size_t most = (size_t)c->n_leaves;
+  for (int i = 0; i < c->n_leaves; i++)
+    if (mw_slot_new(b->p, &c->leaves[i]->spec, MW_IN_LEAF) < 0) return MW_FAILED;
+  b->p->n_leaves = c->n_leaves;
   for (int k = 0; k < c->n_steps; k++)
-    most += (size_t)c->steps[k]->n_out + 2; /* saved bytes and scratch */
-  p->slots = calloc(most + 1, sizeof *p->slots);
-  if (!p->slots) return mw_no_memory(b->ctx);
-  for (int i = 0; i < c->n_leaves; i++) new_slot(p, &c->leaves[i]->spec, MW_IN_LEAF);
-  p->n_leaves = c->n_leaves;
-  for (int k = 0; k < c->n_steps; k++) {
-    const mw_node *node = c->steps[k];
-    if (b->same[k] != k) continue;
-    b->base[k] = p->n_slots;
-    for (int i = 0; i < node->n_out + node->saves; i++)
-      new_slot(p, &node->out[i].spec, MW_IN_ARENA);
-    if (is_view(node)) {
-      const mw_slot *root = mw_slot_root(p->slots, slot_of(b, b->refs[b->first_input[k]]));
-      p->slots[b->base[k]].root = (int)(root - p->slots);
-    }
-  }
+    if (b->same[k] == k && make_outputs(b, k)) return MW_FAILED;
   return MW_OK;
 }
 
@@ -184,6 +194,15 @@ static void set_backward_arrays(const builder *b, mw_step *step, const mw_node *
   step->saved = slot_of(b, refs[f->n_in + f->n_out]);
 }
 
+/* in, out, and in a backward call dout and din follow each other. */
+void mw_call_arrays(mw_call *call, const mw_array *arrays) {
+  call->in = arrays;
+  call->out = arrays + call->n_in;
+  if (!call->backward) return;
+  call->dout = call->out + call->n_out;
+  call->din = call->dout + call->n_out;
+}
+
 static mw_status new_step(builder *b, mw_step *step, int k) {
   const mw_node *node = b->c->steps[k];
   const mw_node *f = node->forward ? node->forward : node;
@@ -194,7 +213,7 @@ static mw_status new_step(builder *b, mw_step *step, int k) {
   step->entry->refs++;
   step->node = k;
   step->n_arrays = n;
-  step->saved = step->scratch = -1;
+  step->saved = step->scratch = step->block = -1;
   step->arrays = calloc((size_t)n, sizeof *step->arrays);
   step->slots = calloc((size_t)n, sizeof *step->slots);
   void *attrs = op->attrs_size ? malloc(op->attrs_size) : NULL;
@@ -204,22 +223,16 @@ static mw_status new_step(builder *b, mw_step *step, int k) {
                          .attrs = attrs,
                          .backward = backward,
                          .n_in = f->n_in,
-                         .n_out = f->n_out,
-                         .in = step->arrays};
+                         .n_out = f->n_out};
   if (!step->arrays || !step->slots || (op->attrs_size && !attrs)) return mw_no_memory(b->ctx);
   if (op->attrs_size) memcpy(attrs, node->attrs, op->attrs_size);
-  step->call.out = step->call.in + f->n_in;
-  if (backward) {
-    step->call.dout = step->call.out + f->n_out;
-    step->call.din = step->call.dout + f->n_out;
-    set_backward_arrays(b, step, node, k);
-  } else {
-    set_forward_arrays(b, step, node, k);
-  }
+  mw_call_arrays(&step->call, step->arrays);
+  if (backward) set_backward_arrays(b, step, node, k);
+  else set_forward_arrays(b, step, node, k);
   return MW_OK;
 }
 
-mw_status mw_step_choose(mw_program *p, mw_step *step) {
+mw_status mw_step_pick(mw_program *p, mw_step *step, mw_workspace *need) {
   mw_call *call = &step->call;
   int i = step->entry->op.dtype_of;
   mw_dtype dtype = i < call->n_in && call->in[i].spec.dtype != MW_NONE ? call->in[i].spec.dtype
@@ -228,17 +241,23 @@ mw_status mw_step_choose(mw_program *p, mw_step *step) {
   if (!step->kernel)
     return mw_set_error(p->ctx, "%s: no %s kernel for %s", step->entry->op.name,
                         call->backward ? "backward" : "forward", mw_dtype_name(dtype));
-  mw_workspace need = {0};
-  if (step->kernel->workspace) step->kernel->workspace(call, &need);
-  if (need.call > MW_MAX_SCRATCH || need.worker > MW_MAX_SCRATCH / (size_t)p->ctx->threads)
+  *need = (mw_workspace){0};
+  if (step->kernel->workspace) step->kernel->workspace(call, need);
+  if (need->call > MW_MAX_SCRATCH || need->worker > MW_MAX_SCRATCH / (size_t)p->ctx->threads)
     return mw_set_error(p->ctx, "%s: asks for %zu bytes of scratch and %zu for each worker",
-                        step->entry->op.name, need.call, need.worker);
-  call->worker_stride = mw_aligned(need.worker);
-  step->worker_bytes = call->worker_stride * (size_t)p->ctx->threads;
+                        step->entry->op.name, need->call, need->worker);
+  call->worker_stride = mw_aligned(need->worker);
+  return MW_OK;
+}
+
+mw_status mw_step_choose(mw_program *p, mw_step *step) {
+  mw_workspace need;
+  if (mw_step_pick(p, step, &need)) return MW_FAILED;
+  step->worker_bytes = step->call.worker_stride * (size_t)p->ctx->threads;
   size_t bytes = mw_aligned(need.call) + step->worker_bytes;
   mw_spec spec = mw_spec_of(MW_U8, 1, (int64_t[]){(int64_t)bytes});
   if (step->scratch >= 0) p->slots[step->scratch].bytes = bytes;
-  else if (bytes) step->scratch = new_slot(p, &spec, MW_IN_ARENA);
+  else if (bytes && (step->scratch = mw_slot_new(p, &spec, MW_IN_ARENA)) < 0) return MW_FAILED;
   return MW_OK;
 }
 
@@ -264,10 +283,7 @@ static mw_status make_steps(builder *b) {
     if (b->same[k] != k || is_view(b->c->steps[k])) continue;
     if (new_step(b, &p->steps[p->n_steps++], k)) return MW_FAILED;
   }
-  if (mark_saved(b)) return MW_FAILED;
-  for (int k = 0; k < p->n_steps; k++)
-    if (mw_step_choose(p, &p->steps[k])) return MW_FAILED;
-  return MW_OK;
+  return mark_saved(b);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -307,6 +323,7 @@ mw_program *mw_compile(mw_context *ctx, const mw_collection *c) {
   if (!status) status = merge_equal_nodes(&b);
   if (!status) status = make_slots(&b);
   if (!status) status = make_steps(&b);
+  if (!status) status = mw_regions_find(p);
   if (!status) status = set_ends(&b);
   if (!status) status = mw_plan(p);
   builder_free(&b);
@@ -320,6 +337,7 @@ mw_program *mw_compile(mw_context *ctx, const mw_collection *c) {
 }
 
 void mw_program_destroy(mw_program *p) {
+  mw_regions_free(p);
   for (int k = 0; k < p->n_steps; k++) {
     p->steps[k].entry->refs--;
     free((void *)p->steps[k].call.attrs);

@@ -1,6 +1,7 @@
 /* context.c: the context, its last error, and the choice of an instruction set. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
@@ -78,6 +79,9 @@ mw_context *mw_context_new(void) {
   if (!ctx) return NULL;
   ctx->refs = 1;
   ctx->level = choose_level();
+  const char *slicing = getenv("MOONWALK_SLICING");
+  if (slicing && strcmp(slicing, "never") == 0) ctx->slicing = MW_SLICE_NEVER;
+  if (slicing && strcmp(slicing, "always") == 0) ctx->slicing = MW_SLICE_ALWAYS;
   if (!ctx->level || mw_threads_prepare(ctx, default_threads()) || register_shipped(ctx)) {
     context_destroy(ctx);
     return NULL;
@@ -125,6 +129,13 @@ void mw_append_error(mw_context *ctx, const char *text) {
 }
 
 mw_status mw_no_memory(mw_context *ctx) { return mw_set_error(ctx, "out of memory"); }
+
+mw_slicing mw_slicing_set(mw_context *ctx, mw_slicing slicing) {
+  const mw_slicing before = ctx->slicing;
+  if (slicing != before) mw_cache_clear(ctx);
+  ctx->slicing = slicing;
+  return before;
+}
 
 void mw_interrupt(mw_context *ctx) { ctx->interrupted = 1; }
 

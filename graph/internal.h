@@ -261,15 +261,16 @@ static inline int mw_ref_step(mw_ref r) { return (int)(r >> 32); }
 static inline int mw_ref_output(mw_ref r) { return (int)((r & 0xFFFFFFFF) >> 1); }
 
 /* compile.c: a program's values ("slots") and calls. */
-typedef enum mw_place { MW_IN_LEAF, MW_IN_ARENA, MW_IN_RESULT } mw_place;
+typedef enum mw_place { MW_IN_LEAF, MW_IN_ARENA, MW_IN_RESULT, MW_IN_BLOCK } mw_place;
 
 typedef struct mw_slot {
   mw_spec spec;
   int root;         /* the slot whose bytes these are; itself when they are its own */
+  int home;         /* that slot before anything is written in place */
   mw_place place;   /* of a root */
   int leaf;         /* MW_IN_LEAF: which */
   size_t bytes;     /* of a root */
-  size_t offset;    /* MW_IN_ARENA */
+  size_t offset;    /* MW_IN_ARENA; MW_IN_BLOCK: of a slice of it, in a worker's block */
   int first, last;  /* of a root: the steps between which it must be kept */
   mw_storage *held; /* MW_IN_RESULT: during a run the result; between runs one to use again */
 } mw_slot;
@@ -283,15 +284,43 @@ typedef struct mw_step {
   int n_arrays;
   int saved, scratch; /* slots, or -1 */
   size_t worker_bytes;
-  int node; /* its number among the collection's steps */
+  int node;  /* its number among the collection's steps */
+  int block; /* the slot of the region that begins here, or began here before; -1: none */
 } mw_step;
+
+/* region.c, region_run.c: consecutive steps that are run slice by slice: all of them on some entries of a batch,
+ * or on a strip of the elements, then all of them on the next. Values that only these steps need
+ * exist as one slice for each worker, in its block. */
+#define MW_MAX_CUT 32   /* arrays of a step that takes part */
+typedef struct mw_cut { /* of an array of a step in a region */
+  enum { MW_WHOLE, MW_SLICED, MW_SUMMED } role;
+  size_t unit; /* MW_SLICED: bytes of an entry. MW_SUMMED: where among the sums of a slice */
+} mw_cut;
+
+typedef struct mw_part { /* a step on a slice */
+  mw_step step;      /* its call has the slice's shapes; slots, attributes and entry are borrowed */
+  mw_cut *cuts;      /* of each array, and of the saved bytes */
+  size_t call_bytes; /* of scratch */
+  size_t scratch;    /* where in a worker's block */
+} mw_part;
+
+typedef struct mw_region {
+  int first, end; /* steps first .. end-1 */
+  bool flat;      /* entries are elements; else positions on axis 0 */
+  int64_t entries, slice;
+  mw_part *parts, *last; /* on `slice` entries; on those of the last slice, where it has fewer */
+  int block;             /* slot: a block for each worker, then the sums of each slice */
+  size_t worker_bytes, sums_bytes;
+} mw_region;
 
 struct mw_program {
   mw_context *ctx;
   uint64_t hash, *key;
   size_t key_words;
-  int n_steps, n_slots, n_leaves, n_results, n_updates;
+  int n_steps, n_slots, n_leaves, n_results, n_updates, n_regions;
+  int slots_room;
   mw_step *steps;
+  mw_region *regions; /* in order */
   mw_slot *slots;
   int *results, *updates; /* slots */
   int *targets;           /* leaves */
@@ -307,7 +336,11 @@ struct mw_program {
   int first_cost;
 };
 
-mw_status mw_step_choose(mw_program *p, mw_step *step); /* its kernel and scratch */
+void mw_call_arrays(mw_call *call, const mw_array *arrays); /* points it at them */
+mw_status mw_step_choose(mw_program *p, mw_step *step);     /* its kernel and scratch */
+/* Its kernel alone, and the scratch that it needs; call->worker_stride is set. */
+mw_status mw_step_pick(mw_program *p, mw_step *step, mw_workspace *need);
+int mw_slot_new(mw_program *p, const mw_spec *spec, mw_place place); /* -1 + error */
 /* tune.c: the kernel for a step, by priority or by what kernels take; and, once a program is
  * complete, what was measured goes into the table's file. */
 const mw_kernel *mw_tune_kernel(const mw_program *p, const mw_step *step, mw_dtype dtype);
@@ -315,6 +348,19 @@ void mw_tune_settle(mw_context *ctx);
 mw_program *mw_compile(mw_context *ctx, const mw_collection *c);
 mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
 mw_status mw_step_run(mw_step *step);
+void *mw_slot_address(mw_program *p, mw_tensor *const *leaves, int slot); /* in a run, of a root */
+
+/* Regions are found anew when ops were replaced; then steps outside get their kernels. */
+mw_status mw_regions_find(mw_program *p);
+void mw_regions_free(mw_program *p);
+const mw_region *mw_region_of(const mw_program *p, int step); /* NULL: in none */
+/* Whether a step of the region reads that root other than slice by slice. */
+bool mw_region_reads_whole(const mw_program *p, const mw_region *region, int root);
+/* Lifetimes are known: puts what lives in a region alone into its block, and lets all else that its
+ * steps touch live as long as they run. */
+mw_status mw_regions_place(mw_program *p);
+mw_status mw_region_run(mw_program *p, const mw_region *region, mw_tensor *const *leaves,
+                        mw_node *const *nodes);
 /* watch.c: the same, with a look at what goes in and what comes out. */
 mw_status mw_watch_step(mw_step *step, const char *origin);
 /* profile.c. Before the steps of a program run, while a profile is taken; and after a call of one of
@@ -395,6 +441,7 @@ struct mw_context {
   int depth;     /* of runs: a hook may start one inside another */
   uint64_t born; /* nodes made so far */
   bool watching;
+  mw_slicing slicing;
   struct mw_recorder *recorder; /* profile.c; NULL: no profile is taken */
   uint64_t profiles;            /* started so far */
   struct mw_hook_place *hooks;  /* hook.c */

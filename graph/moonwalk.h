@@ -233,8 +233,18 @@ typedef struct mw_stats {
   size_t bytes_live;       /* bytes held by tensors with values, now */
   size_t bytes_peak;
   int64_t tensors_live;
+  int64_t
+      slices_last; /* in which the program that ran last ran some of its steps; see mw_slicing */
 } mw_stats;
 MW_EXPORT void mw_context_stats(const mw_context *ctx, mw_stats *stats);
+
+/* How programs that are compiled from now on cut steps into slices, which run one after the other
+ * through several steps while they are in a cache (see MW_ELEMENTWISE and `batched` of mw_op): as
+ * pays, never, or as finely as can be, to test what ops declare. Sums over a batch are rounded
+ * differently. Returns what was set before; the environment variable MOONWALK_SLICING=never or
+ * =always says what is set at first. */
+typedef enum mw_slicing { MW_SLICE_AS_PAYS, MW_SLICE_NEVER, MW_SLICE_ALWAYS } mw_slicing;
+MW_EXPORT mw_slicing mw_slicing_set(mw_context *ctx, mw_slicing slicing);
 
 /* ---- looking into runs ------------------------------------------------------------------- */
 
@@ -420,7 +430,8 @@ typedef struct mw_plugin mw_plugin; /* the library that is registering */
 
 /* A tensor's bytes as a kernel sees them. */
 typedef struct mw_array {
-  void *data;    /* 64-byte aligned; NULL where the tensor is absent or not wanted */
+  void *data; /* 64-byte aligned, or as an element where steps run in slices (`batched` of mw_op);
+                    NULL where the tensor is absent or not wanted */
   int64_t count; /* number of elements */
   mw_spec spec;
 } mw_array;
@@ -498,9 +509,10 @@ typedef struct mw_arg {
 #define MW_VIEW 2u      /* out[0] is in[0]'s bytes under another shape: no kernel at all */
 #define MW_ADDS 4u      /* the sum of its inputs: the host adds gradients that meet with it */
 #define MW_IMPURE 8u    /* two equal calls may differ: never merged */
-#define MW_INPLACE \
-  16u /* out[0] may be written over in[0] or in[1] of the same spec, also when
-                            both are one tensor; never over what a later input reads too */
+/* out[0] may be written over in[0] or in[1] of the same spec, also when both are one tensor; never
+ * over what a later input reads too. If the op is elementwise and has one input and one output, its
+ * gradient may be written over the output's. */
+#define MW_INPLACE 16u
 /* Linear in its float inputs taken together. With a backward kernel such an op has derivatives of
  * every order: the derivative of backward is forward. */
 #define MW_LINEAR 32u
@@ -510,6 +522,10 @@ typedef struct mw_arg {
 /* Its compose or gradient may build other ops at another time, with the same attributes on the same
  * specs: those of all other ops are functions of these alone. */
 #define MW_VARIES 128u
+/* Each element of an output depends on those at its place in the inputs alone, which broadcast by
+ * numpy's rule; and so do gradients, which are sums where an input was repeated. Then steps may be
+ * cut anywhere; so not for a kernel that tells in a message where in its input something is. */
+#define MW_ELEMENTWISE 256u
 
 struct mw_op {
   const char *name;    /* the field's term, [a-z][a-z0-9_]* */
@@ -547,7 +563,13 @@ struct mw_op {
    * array of the call, as elementwise functions and reductions have it, and none for an op of
    * MW_ANY_DTYPE, which moves bytes. */
   double (*flops)(const mw_call *call);
+  /* Inputs whose axis 0 is a batch, if they have further axes: MW_IN(0) | MW_IN(1). Entry k of each output then depends on
+   * entry k of these and on the other inputs as a whole; backward likewise, in which the gradients
+   * of the other inputs are sums over the batch. Saved bytes are equal parts, one for each entry.
+   * Steps with such ops may be cut into slices of the batch, each of which is a call. */
+  unsigned batched;
 };
+#define MW_IN(i) (1u << (i))
 
 /* Another kernel for an op that exists. Programs take the first that supports the call, by
  * falling priority; the op's own kernel has priority 0 and the name "plain". The op's attributes

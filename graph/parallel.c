@@ -65,6 +65,13 @@ void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg) 
 
 int mw_host_threads(const mw_context *ctx) { return here == NONE ? ctx->threads : 1; }
 
+void mw_run_serially(int64_t chunks, mw_chunk run, void *arg) {
+  const int before = here;
+  if (here == NONE) here = 0;
+  for (int64_t c = 0; c < chunks; c++) run(arg, c, 0);
+  here = before;
+}
+
 static void *own_workspace(const mw_context *ctx) {
   return ctx->workspace + (size_t)(here == NONE ? 0 : here) * ctx->workspace_stride;
 }

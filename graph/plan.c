@@ -4,14 +4,19 @@
 
 #include "internal.h"
 
-/* The steps between which each root is needed. */
+/* The steps between which each root is needed. In a region, scratch is part of its block. */
 static void find_lifetimes(mw_program *p) {
-  for (int s = 0; s < p->n_slots; s++) p->slots[s].first = p->slots[s].last = -1;
+  for (int s = 0; s < p->n_slots; s++) {
+    p->slots[s].first = p->slots[s].last = -1;
+    if (p->slots[s].place == MW_IN_BLOCK) p->slots[s].place = MW_IN_ARENA; /* decided anew */
+  }
   for (int k = 0; k < p->n_steps; k++) {
     mw_step *step = &p->steps[k];
+    const bool in_region = mw_region_of(p, k) != NULL;
     for (int a = 0; a < step->n_arrays + 2; a++) {
       int s = a < step->n_arrays    ? step->slots[a]
               : a == step->n_arrays ? step->saved
+              : in_region           ? -1
                                     : step->scratch;
       if (s < 0) continue;
       mw_slot *root = mw_slot_root(p->slots, s);
@@ -29,33 +34,48 @@ static void place_results(mw_program *p) {
   }
 }
 
-/* Whether step k may write its output over that input: nobody reads the input afterwards, and the
- * step itself reads those bytes in no other way. */
-static bool can_overwrite(const mw_program *p, int k, int input) {
+/* Whether step k may write its array `to` over the array `from`: nobody reads that afterwards, and
+ * the step itself reads those bytes in no other way. */
+static bool can_overwrite(const mw_program *p, int k, int from, int to) {
   const mw_step *step = &p->steps[k];
-  int s = step->slots[input], o = step->slots[step->call.n_in];
+  const mw_region *region = mw_region_of(p, k);
+  const int s = step->slots[from], o = step->slots[to];
   if (s < 0 || !mw_spec_equal(&p->slots[s].spec, &p->slots[o].spec)) return false;
   const mw_slot *root = mw_slot_root(p->slots, s);
   if (root->place != MW_IN_ARENA || root->last != k) return false;
-  for (int a = 0; a < step->call.n_in; a++) {
-    bool pair = a < 2 && step->slots[a] == s; /* x * x: element by element that is no conflict */
+  if (region && mw_region_reads_whole(p, region, (int)(root - p->slots))) return false;
+  for (int a = 0; a < to; a++) {
+    /* x * x: element by element that is no conflict */
+    const bool pair = step->call.backward ? a == from : a < 2 && step->slots[a] == s;
     if (step->slots[a] >= 0 && !pair && mw_slot_root(p->slots, step->slots[a]) == root)
       return false;
   }
   return true;
 }
 
+static void write_over(mw_program *p, int k, int from, int to) {
+  mw_step *step = &p->steps[k];
+  mw_slot *root = mw_slot_root(p->slots, step->slots[from]);
+  const int o = step->slots[to];
+  root->last = p->slots[o].last;
+  p->slots[o].root = (int)(root - p->slots);
+}
+
+/* An output over an input, or the gradient in an op's only input over that of its only output. */
 static void write_in_place(mw_program *p) {
   for (int k = 0; k < p->n_steps; k++) {
-    mw_step *step = &p->steps[k];
-    if (!(step->entry->op.flags & MW_INPLACE) || step->call.backward) continue;
-    int o = step->slots[step->call.n_in];
-    if (p->slots[o].place != MW_IN_ARENA || p->slots[o].root != o) continue;
-    for (int input = 0; input < step->call.n_in && input < 2; input++) {
-      if (!can_overwrite(p, k, input)) continue;
-      mw_slot *root = mw_slot_root(p->slots, step->slots[input]);
-      root->last = p->slots[o].last;
-      p->slots[o].root = (int)(root - p->slots);
+    const mw_step *step = &p->steps[k];
+    const mw_call *call = &step->call;
+    const unsigned flags = step->entry->op.flags;
+    if (!(flags & MW_INPLACE)) continue;
+    if (call->backward && !((flags & MW_ELEMENTWISE) && call->n_in == 1 && call->n_out == 1))
+      continue;
+    const int from = call->backward ? 2 : 0, to = call->backward ? 3 : call->n_in;
+    const int end = call->backward ? 3 : call->n_in < 2 ? call->n_in : 2, o = step->slots[to];
+    if (o < 0 || p->slots[o].place != MW_IN_ARENA || p->slots[o].root != o) continue;
+    for (int a = from; a < end; a++) {
+      if (!can_overwrite(p, k, a, to)) continue;
+      write_over(p, k, a, to);
       break;
     }
   }
@@ -77,6 +97,7 @@ mw_status mw_plan(mw_program *p) {
   find_lifetimes(p);
   place_results(p);
   write_in_place(p);
+  if (mw_regions_place(p)) return MW_FAILED;
   size_t n = (size_t)p->n_slots + 1, steps = (size_t)p->n_steps + 1;
   mw_arena a = {.pieces = malloc(n * sizeof(mw_piece))};
   int *chains = malloc((2 * n + 2 * steps) * sizeof *chains);

@@ -281,6 +281,7 @@ mw_status mw_program_refresh(mw_program *p) {
   if (p->generation == p->ctx->generation) return MW_OK;
   for (int k = 0; k < p->n_steps; k++)
     if (p->steps[k].entry->retired && refresh_step(p, &p->steps[k])) return MW_FAILED;
+  if (mw_regions_find(p)) return MW_FAILED;
   p->generation = p->ctx->generation;
   p->threads = 0; /* plan again before the next run */
   return MW_OK;

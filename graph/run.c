@@ -76,7 +76,7 @@ static mw_storage *slot_storage(mw_program *p, mw_tensor *const *leaves, int s) 
   return root->place == MW_IN_LEAF ? leaves[root->leaf]->storage : root->held;
 }
 
-static void *slot_address(mw_program *p, mw_tensor *const *leaves, int s) {
+void *mw_slot_address(mw_program *p, mw_tensor *const *leaves, int s) {
   mw_slot *root = mw_slot_root(p->slots, s);
   if (root->place == MW_IN_ARENA) return p->ctx->arena + root->offset;
   return slot_storage(p, leaves, s)->data;
@@ -98,10 +98,10 @@ mw_status mw_step_run(mw_step *step) {
 static void set_addresses(mw_program *p, mw_tensor *const *leaves, mw_step *step) {
   mw_call *call = &step->call;
   for (int a = 0; a < step->n_arrays; a++)
-    step->arrays[a].data = step->slots[a] < 0 ? NULL : slot_address(p, leaves, step->slots[a]);
-  call->saved = step->saved < 0 ? NULL : slot_address(p, leaves, step->saved);
+    step->arrays[a].data = step->slots[a] < 0 ? NULL : mw_slot_address(p, leaves, step->slots[a]);
+  call->saved = step->saved < 0 ? NULL : mw_slot_address(p, leaves, step->saved);
   if (step->scratch >= 0) {
-    call->worker_scratch = slot_address(p, leaves, step->scratch);
+    call->worker_scratch = mw_slot_address(p, leaves, step->scratch);
     call->scratch = call->worker_scratch + step->worker_bytes;
   }
 }
@@ -121,7 +121,7 @@ static mw_status fit_threads(mw_program *p) {
   if (p->threads == threads) return MW_OK;
   for (int k = 0; k < p->n_steps; k++) {
     mw_step *step = &p->steps[k];
-    if (step->scratch < 0) continue;
+    if (step->scratch < 0 || mw_region_of(p, k)) continue;
     size_t worker_bytes = step->call.worker_stride * (size_t)threads;
     mw_slot *slot = &p->slots[step->scratch];
     slot->bytes += worker_bytes - step->worker_bytes;
@@ -157,14 +157,22 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   ctx->stats.programs_run++;
   ctx->stats.nodes_last = p->n_steps;
   ctx->stats.arena_last = p->arena;
+  ctx->stats.slices_last = 0;
   ctx->stats.arena_unshared = p->arena_unshared;
   if (p->arena > ctx->stats.arena_peak) ctx->stats.arena_peak = p->arena;
   if (!ctx->depth++) ctx->interrupted = 0;
   p->running = true;
   mw_status status = MW_OK;
+  const mw_region *region = p->regions, *none = p->regions + p->n_regions;
   for (int k = 0; k < p->n_steps && !status; k++) {
-    if (ctx->interrupted) status = mw_set_error(ctx, "interrupted");
-    else status = run_step(p, leaves, nodes, k);
+    if (ctx->interrupted) {
+      status = mw_set_error(ctx, "interrupted");
+    } else if (region < none && region->first == k) {
+      status = mw_region_run(p, region, leaves, nodes);
+      k = region++->end - 1;
+    } else {
+      status = run_step(p, leaves, nodes, k);
+    }
   }
   p->running = false;
   ctx->depth--;

@@ -36,9 +36,9 @@ typedef real mw_vector __attribute__((vector_size(MW_VECTOR_BYTES)));
 /* Before a loop over elements none of which depends on another: y[i] may lie where x[i] lies, as it
  * does where a call writes over its input, and the loop still becomes vector instructions. */
 #if defined __clang__
-#define MW_ELEMENTWISE _Pragma("clang loop vectorize(assume_safety)")
+#define MW_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
-#define MW_ELEMENTWISE _Pragma("GCC ivdep")
+#define MW_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
 /* Addresses need no alignment beyond that of an element. */

@@ -153,6 +153,7 @@ static int module_stats(lua_State *L) {
       {"programs_cached", stats.programs_cached},
       {"nodes_last", stats.nodes_last},
       {"arena_last", (lua_Integer)stats.arena_last},
+      {"slices_last", (lua_Integer)stats.slices_last},
       {"arena_unshared", (lua_Integer)stats.arena_unshared},
       {"arena_peak", (lua_Integer)stats.arena_peak},
       {"bytes_live", (lua_Integer)stats.bytes_live},
@@ -406,6 +407,24 @@ static int module_threads(lua_State *L) {
   return 1;
 }
 
+/* core.slicing(mode?) -> the mode before; see mw_slicing */
+static int module_slicing(lua_State *L) {
+  static const char *const modes[] = {"auto", "never", "always", NULL};
+  mw_context *ctx = face_context(L);
+  const mw_slicing before = mw_slicing_set(ctx, MW_SLICE_AS_PAYS);
+  int mode = (int)before;
+  if (!lua_isnoneornil(L, 1)) {
+    const char *asked = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+    for (mode = 0; modes[mode] && strcmp(modes[mode], asked) != 0;) mode++;
+  }
+  mw_slicing_set(ctx, modes[mode] ? (mw_slicing)mode : before);
+  if (!modes[mode])
+    return face_error(L, "slicing: the mode is %s, expected 'auto', 'never' or 'always'",
+                      face_describe(L, 1));
+  lua_pushstring(L, modes[before]);
+  return 1;
+}
+
 static int module_seed(lua_State *L) {
   mw_seed(face_context(L), (uint64_t)face_check_integer(L, 1, "seed", "n"));
   return 0;
@@ -443,6 +462,7 @@ static const luaL_Reg module_functions[] = {
     {"seed", module_seed},
     {"stats", module_stats},
     {"threads", module_threads},
+    {"slicing", module_slicing},
     {NULL, NULL},
 };
 

@@ -138,6 +138,8 @@ static void push_op_info(lua_State *L, const mw_op *op) {
   lua_setfield(L, -2, "derivative");
   set_flag(L, "composed", composed);
   set_flag(L, "linear", op->flags & MW_LINEAR);
+  set_flag(L, "elementwise", op->flags & MW_ELEMENTWISE);
+  set_flag(L, "batched", op->batched);
   lua_pushinteger(L, op->version);
   lua_setfield(L, -2, "version");
   set_flag(L, "differentiable", composed || op->backward || op->gradient);

@@ -16,7 +16,7 @@ static mw_status infer(mw_infer *it) {
 }
 
 static void add(int64_t n, const real *a, const real *b, real *y) {
-  MW_ELEMENTWISE for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+  MW_INDEPENDENT for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
 static void sum_chunk(void *arg, int64_t chunk, int worker) {
@@ -58,7 +58,7 @@ static const mw_op accumulate_op = {
         "mw.accumulate(mw.randn{0,3}, mw.randn{0,3})",
     .inputs = {{"x", MW_VARIADIC}},
     .outputs = {{"y"}},
-    .flags = MW_ADDS | MW_INPLACE | MW_LINEAR,
+    .flags = MW_ADDS | MW_INPLACE | MW_LINEAR | MW_ELEMENTWISE,
     .infer = infer,
     .forward = forward,
     .gradient = gradient,

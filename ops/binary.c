@@ -265,11 +265,11 @@ static inline __attribute__((always_inline)) void strip_map(strip s, real (*f)(r
   const real first_a = *s.a, first_b = *s.b;
   real *y = s.y;
   if (!s.steps_a) {
-    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
+    MW_INDEPENDENT for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
   } else if (!s.steps_b) {
-    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
+    MW_INDEPENDENT for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
   } else {
-    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
+    MW_INDEPENDENT for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
   }
 }
 
@@ -277,11 +277,11 @@ static inline __attribute__((always_inline)) void strip_test(strip s, bool (*f)(
   const real first_a = *s.a, first_b = *s.b;
   uint8_t *restrict y = s.y;
   if (!s.steps_a) {
-    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
+    MW_INDEPENDENT for (int64_t i = 0; i < s.n; i++) y[i] = f(first_a, s.b[i]);
   } else if (!s.steps_b) {
-    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
+    MW_INDEPENDENT for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], first_b);
   } else {
-    MW_ELEMENTWISE for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
+    MW_INDEPENDENT for (int64_t i = 0; i < s.n; i++) y[i] = f(s.a[i], s.b[i]);
   }
 }
 
@@ -319,29 +319,33 @@ static inline __attribute__((always_inline)) void strip_test(strip s, bool (*f)(
       __VA_ARGS__,                                          \
   };
 
-#define OP_ROW(row, operator, more, da, db, of_a, of_b, text)                         \
-  OP(row, operator, of_a, of_b, text, .outputs = {{"y"}}, .flags = MW_INPLACE | more, \
+#define OP_ROW(row, operator, its_flags, da, db, of_a, of_b, text)              \
+  OP(row, operator, of_a, of_b, text, .outputs = {{"y"}}, .flags = (its_flags), \
      .infer = arithmetic_infer, .gradient = gradient, .derivative = {da, db})
 
 #define DEFINE_ROW(row, operator, more, y, da, db, of_a, of_b, text) \
-  LOOP(row, real, strip_map, y) FORWARD(row) OP_ROW(row, operator, more, #da, #db, of_a, of_b, text)
+  LOOP(row, real, strip_map, y)                                      \
+  FORWARD(row)                                                       \
+  OP_ROW(row, operator, MW_INPLACE | MW_ELEMENTWISE |(more), #da, #db, of_a, of_b, text)
 
 #define DEFINE_TEST(row, operator, y, text)                                  \
   LOOP(row, bool, strip_test, y)                                             \
   FORWARD(row)                                                               \
   OP(row, operator, DIGITS, DIGITS, text, .outputs = {{"y", .doc = "bool"}}, \
-     .infer = comparison_infer)
+     .flags = MW_ELEMENTWISE, .infer = comparison_infer)
 
-#define DEFINE_LOGICAL(row, operator, y, text) \
-  LOOP(row, bool, strip_test, y)               \
-  FORWARD(row)                                 \
-  OP(row, operator, BOOLS, BOOLS, text, .outputs = {{"y", .doc = "bool"}}, .infer = logical_infer)
+#define DEFINE_LOGICAL(row, operator, y, text)                             \
+  LOOP(row, bool, strip_test, y)                                           \
+  FORWARD(row)                                                             \
+  OP(row, operator, BOOLS, BOOLS, text, .outputs = {{"y", .doc = "bool"}}, \
+     .flags = MW_ELEMENTWISE, .infer = logical_infer)
 
 /* ---- the ops ------------------------------------------------------------------------------ */
 
 #define LIST(row, ...) &row##_op,
 
-/* The one row whose kernel looks at the numbers first: integers have no infinity to answer with. */
+/* The one row whose kernel looks at the numbers first: integers have no infinity to answer with. It
+ * says where in the whole of b it found a 0, so it is not for strips of elements. */
 LOOP(mod, real, strip_map, modulo(a, b))
 static mw_status mod_forward(const mw_call *call) {
 #ifndef FLOATS
@@ -355,7 +359,7 @@ static mw_status mod_forward(const mw_call *call) {
   return zip(call, mod_loop);
 }
 OP_ROW(
-    mod, NULL, 0, "dy", "-dy * round((a - y) / b)", NORMAL, POSITIVE,
+    mod, NULL, MW_INPLACE, "dy", "-dy * round((a - y) / b)", NORMAL, POSITIVE,
     "The remainder of a division that rounds down: y = a - b floor(a / b), with the sign of b as "
     "in "
     "Lua and numpy. Of floats: NaN where b is 0 or a infinite; where b is infinite a itself, or b "

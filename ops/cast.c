@@ -107,6 +107,7 @@ static const mw_op cast_op = {
     .outputs = {{"y"}},
     .attrs = schema,
     .attrs_size = sizeof(cast_attrs),
+    .flags = MW_ELEMENTWISE,
     .infer = infer,
     .forward = forward,
     .gradient = gradient,

@@ -168,9 +168,9 @@ MW_INLINE real loss_of(const job *j, int64_t step, int64_t label, const real *x,
   real largest = x[0], sum = 0;
   for (int64_t c = 1; c < n; c++) largest = x[c * step] > largest ? x[c * step] : largest;
   if (p) {
-    MW_ELEMENTWISE for (int64_t c = 0; c < n; c++) p[c * step] = exp(x[c * step] - largest);
+    MW_INDEPENDENT for (int64_t c = 0; c < n; c++) p[c * step] = exp(x[c * step] - largest);
     for (int64_t c = 0; c < n; c++) sum += p[c * step];
-    MW_ELEMENTWISE for (int64_t c = 0; c < n; c++) p[c * step] /= sum;
+    MW_INDEPENDENT for (int64_t c = 0; c < n; c++) p[c * step] /= sum;
   } else {
     for (int64_t c = 0; c < n; c++) sum += exp(x[c * step] - largest);
   }

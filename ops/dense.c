@@ -158,6 +158,7 @@ static const mw_op dense_op = {
     .inputs = {{"x", .doc = "[.., in]"}, {"w", .doc = "[out, in]"}, {"b", MW_OPTIONAL, "[out]"}},
     .outputs = {{"y", .doc = "[.., out]"}},
     .backward_needs = MW_NEEDS_IN(0) | MW_NEEDS_IN(1),
+    .batched = MW_IN(0),
     .infer = infer,
     .forward = forward,
     .backward = backward,

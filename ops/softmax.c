@@ -145,33 +145,33 @@ static const real nothing[BLOCK];
 static void softmax_map(lines l, const real *x, real *y) {
   if (l.step == 1) {
     const real largest = largest_of(l.n, x);
-    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) y[i] = exp(x[i] - largest);
+    MW_INDEPENDENT for (int64_t i = 0; i < l.n; i++) y[i] = exp(x[i] - largest);
     const real sum = sum_of(l.n, itself, y, NULL, 0);
-    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) y[i] /= sum;
+    MW_INDEPENDENT for (int64_t i = 0; i < l.n; i++) y[i] /= sum;
     return;
   }
   real largest[BLOCK], sum[BLOCK];
   largest_across(l, x, largest);
   for (int64_t i = 0; i < l.n; i++, x += l.step) {
     real *to = y + i * l.step;
-    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) to[j] = exp(x[j] - largest[j]);
+    MW_INDEPENDENT for (int64_t j = 0; j < l.count; j++) to[j] = exp(x[j] - largest[j]);
   }
   sums_across(l, itself, y, NULL, nothing, sum);
   for (int64_t i = 0; i < l.n; i++, y += l.step)
-    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) y[j] /= sum[j];
+    MW_INDEPENDENT for (int64_t j = 0; j < l.count; j++) y[j] /= sum[j];
 }
 
 /* dx = y (dy - <dy, y>) */
 static void softmax_back(lines l, const real *y, const real *dy, real *dx) {
   if (l.step == 1) {
     const real dot = sum_of(l.n, product, dy, y, 0);
-    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) dx[i] = y[i] * (dy[i] - dot);
+    MW_INDEPENDENT for (int64_t i = 0; i < l.n; i++) dx[i] = y[i] * (dy[i] - dot);
     return;
   }
   real dot[BLOCK];
   sums_across(l, product, dy, y, nothing, dot);
   for (int64_t i = 0; i < l.n; i++, y += l.step, dy += l.step, dx += l.step)
-    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) dx[j] = y[j] * (dy[j] - dot[j]);
+    MW_INDEPENDENT for (int64_t j = 0; j < l.count; j++) dx[j] = y[j] * (dy[j] - dot[j]);
 }
 
 static mw_status softmax_forward(const mw_call *call) { return each_line(call, softmax_map, NULL); }
@@ -227,7 +227,7 @@ static void log_softmax_map(lines l, const real *x, real *y) {
   if (l.step == 1) {
     const real largest = largest_of(l.n, x);
     const real log_sum = log(sum_of(l.n, exp_less, x, NULL, largest));
-    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) y[i] = (x[i] - largest) - log_sum;
+    MW_INDEPENDENT for (int64_t i = 0; i < l.n; i++) y[i] = (x[i] - largest) - log_sum;
     return;
   }
   real largest[BLOCK], log_sum[BLOCK];
@@ -235,20 +235,20 @@ static void log_softmax_map(lines l, const real *x, real *y) {
   sums_across(l, exp_less, x, NULL, largest, log_sum);
   for (int64_t j = 0; j < l.count; j++) log_sum[j] = log(log_sum[j]);
   for (int64_t i = 0; i < l.n; i++, x += l.step, y += l.step)
-    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) y[j] = (x[j] - largest[j]) - log_sum[j];
+    MW_INDEPENDENT for (int64_t j = 0; j < l.count; j++) y[j] = (x[j] - largest[j]) - log_sum[j];
 }
 
 /* dx = dy - exp(y) sum(dy) */
 static void log_softmax_back(lines l, const real *y, const real *dy, real *dx) {
   if (l.step == 1) {
     const real sum = sum_of(l.n, itself, dy, NULL, 0);
-    MW_ELEMENTWISE for (int64_t i = 0; i < l.n; i++) dx[i] = dy[i] - exp(y[i]) * sum;
+    MW_INDEPENDENT for (int64_t i = 0; i < l.n; i++) dx[i] = dy[i] - exp(y[i]) * sum;
     return;
   }
   real sum[BLOCK];
   sums_across(l, itself, dy, NULL, nothing, sum);
   for (int64_t i = 0; i < l.n; i++, y += l.step, dy += l.step, dx += l.step)
-    MW_ELEMENTWISE for (int64_t j = 0; j < l.count; j++) dx[j] = dy[j] - exp(y[j]) * sum[j];
+    MW_INDEPENDENT for (int64_t j = 0; j < l.count; j++) dx[j] = dy[j] - exp(y[j]) * sum[j];
 }
 
 static mw_status log_softmax_forward(const mw_call *call) {

@@ -217,7 +217,7 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
   static void row##_loop(int64_t n, const attrs *a, const real *xs, real *ys) { \
     names;                                                                      \
     (void)a;                                                                    \
-    MW_ELEMENTWISE                                                              \
+    MW_INDEPENDENT                                                              \
     for (int64_t i = 0; i < n; i++) {                                           \
       const real x = xs[i];                                                     \
       ys[i] = y_of_x;                                                           \
@@ -231,7 +231,7 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
                          const real *dys, real *dxs) {                              \
     names;                                                                          \
     (void)a;                                                                        \
-    MW_ELEMENTWISE                                                                  \
+    MW_INDEPENDENT                                                                  \
     for (int64_t i = 0; i < n; i++) {                                               \
       const real x = xs[i], y = ys[i], dy = dys[i];                                 \
       (void)x;                                                                      \
@@ -261,12 +261,14 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
   };
 
 #define DEFINE_STEP(row, y, text) \
-  FORWARD(row, y, ) OP(row, NORMAL, "", text, .flags = MW_INPLACE, .derivative = {"0"})
+  FORWARD(row, y, )               \
+  OP(row, NORMAL, "", text, .flags = MW_INPLACE | MW_ELEMENTWISE, .derivative = {"0"})
 
-#define DEFINE_ROW(row, needs, y, dx, domain, text)                                \
-  FORWARD(row, y, )                                                                \
-  BACKWARD(row, dx, )                                                              \
-  OP(row, domain, "", text, .flags = MW_INPLACE | (NEEDS_##needs ? 0 : MW_LINEAR), \
+#define DEFINE_ROW(row, needs, y, dx, domain, text)                          \
+  FORWARD(row, y, )                                                          \
+  BACKWARD(row, dx, )                                                        \
+  OP(row, domain, "", text,                                                  \
+     .flags = MW_INPLACE | MW_ELEMENTWISE | (NEEDS_##needs ? 0 : MW_LINEAR), \
      .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
 
 #define FIELD(field, title, value, text)                                            \
@@ -275,22 +277,22 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
     .initial = value                                                                \
   }
 
-#define DEFINE_ROW1(row, needs, p, p_value, p_text, y, dx, domain, text)                    \
-  FORWARD(row, y, const real p = (real)a->first)                                            \
-  BACKWARD(row, dx, const real p = (real)a->first)                                          \
-  static const mw_attr row##_schema[] = {FIELD(first, #p, p_value, p_text), {0}};           \
-  OP(row, domain, CASE1(row, domain, #p), text, .flags = MW_INPLACE, .attrs = row##_schema, \
-     .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs, .derivative = {#dx},     \
-     KERNEL_OF(row))
+#define DEFINE_ROW1(row, needs, p, p_value, p_text, y, dx, domain, text)                  \
+  FORWARD(row, y, const real p = (real)a->first)                                          \
+  BACKWARD(row, dx, const real p = (real)a->first)                                        \
+  static const mw_attr row##_schema[] = {FIELD(first, #p, p_value, p_text), {0}};         \
+  OP(row, domain, CASE1(row, domain, #p), text, .flags = MW_INPLACE | MW_ELEMENTWISE,     \
+     .attrs = row##_schema, .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs, \
+     .derivative = {#dx}, KERNEL_OF(row))
 
-#define DEFINE_ROW2(row, needs, p, p_value, p_text, q, q_value, q_text, y, dx, domain, text)    \
-  FORWARD(row, y, const real p = (real)a->first; const real q = (real)a->second)                \
-  BACKWARD(row, dx, const real p = (real)a->first; const real q = (real)a->second)              \
-  static const mw_attr row##_schema[] = {                                                       \
-      FIELD(first, #p, p_value, p_text), FIELD(second, #q, q_value, q_text), {0}};              \
-  OP(row, domain, CASE2(row, domain, #p, #q), text, .flags = MW_INPLACE, .attrs = row##_schema, \
-     .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs, .derivative = {#dx},         \
-     KERNEL_OF(row))
+#define DEFINE_ROW2(row, needs, p, p_value, p_text, q, q_value, q_text, y, dx, domain, text) \
+  FORWARD(row, y, const real p = (real)a->first; const real q = (real)a->second)             \
+  BACKWARD(row, dx, const real p = (real)a->first; const real q = (real)a->second)           \
+  static const mw_attr row##_schema[] = {                                                    \
+      FIELD(first, #p, p_value, p_text), FIELD(second, #q, q_value, q_text), {0}};           \
+  OP(row, domain, CASE2(row, domain, #p, #q), text, .flags = MW_INPLACE | MW_ELEMENTWISE,    \
+     .attrs = row##_schema, .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs,    \
+     .derivative = {#dx}, KERNEL_OF(row))
 
 /* ---- the ops ------------------------------------------------------------------------------ */
 
@@ -299,8 +301,8 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
 
 /* The one row that formulas write as a sign. */
 FORWARD(neg, (real) - (wrap)x, )
-OP(neg, NORMAL, "", "The negative: y = -x.", .flags = MW_INPLACE | MW_LINEAR, .derivative = {"-dy"},
-   .sign = "-")
+OP(neg, NORMAL, "", "The negative: y = -x.", .flags = MW_INPLACE | MW_ELEMENTWISE | MW_LINEAR,
+   .derivative = {"-dy"}, .sign = "-")
 OF_ANY_NUMBER(DEFINE_ROW, DEFINE_STEP)
 #ifdef FLOATS
 OF_FLOATS(DEFINE_ROW, DEFINE_ROW1, DEFINE_ROW2, DEFINE_STEP)

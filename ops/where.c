@@ -153,6 +153,7 @@ static const mw_op where_op = {
         "mw.where(mw.gt(mw.randn{0,3}, 0), mw.randn{0,3}, mw.randn{3})",
     .inputs = {{"condition", .doc = "bool"}, {"a"}, {"b"}},
     .outputs = {{"y"}},
+    .flags = MW_ELEMENTWISE,
     .dtype_of = 1,
     .sign = "?",
     .infer = infer,

@@ -292,7 +292,10 @@ mw_status mw_gate_run(mw_context *ctx, const mw_gate *gate, int n, mw_tensor *co
   for (int i = 0; i < n; i++) results[i] = NULL;
   if (calls) *calls = 0;
   mw_status status = mw_collect(ctx, &request, &c);
+  const mw_slicing slicing = ctx->slicing;
+  ctx->slicing = MW_SLICE_NEVER; /* each step is one call, which is the one to be guarded */
   mw_program *p = status ? NULL : mw_compile(ctx, &c);
+  ctx->slicing = slicing;
   status = p ? run_program(&fitting, p, &c, results, calls, kernel) : MW_FAILED;
   for (int i = 0; i < n && status; i++) {
     mw_release(results[i]);

@@ -50,6 +50,7 @@ local updates = require "moonwalk.updates"
 ---@field random_state fun(): integer, integer  the generator's seed and position
 ---@field random_restore fun(seed: integer, position: integer)
 ---@field threads fun(n?: integer): integer  sets and returns the number of threads
+---@field slicing fun(mode?: string): string  whether programs run in slices; the mode before
 ---@field stats fun(): table<string, integer>  see stats.lua for what it does with arguments
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
 ---@field vjp fun(fn: function, xs: any, dy?: mw.tensor): ...  see autodiff.lua for these
@@ -71,7 +72,7 @@ local mw = {core = core, version = core.version}
 for _, name in ipairs {
   "tensor", "zeros", "ones", "full", "eye", "arange", "linspace", "randn", "uniform", "normal",
   "bernoulli", "permutation", "param", "is_tensor", "is_param", "seed", "random_state",
-  "random_restore", "threads", "grad", "eval",
+  "random_restore", "threads", "slicing", "grad", "eval",
 } do
   mw[name] = core[name]
 end

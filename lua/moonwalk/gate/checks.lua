@@ -331,6 +331,36 @@ local function check_plain(subject)
   return ("%d results as the kernel plain has them"):format(n)
 end
 
+-- A call on each entry of a batch, or on strips of the elements, makes up the call on the whole.
+local function check_slices(subject)
+  local op, n = subject.op, 0
+  if not op.elementwise and not op.batched then skip "it says nothing of batches or elements" end
+  for _, case in ipairs(subject.list) do
+    core.gate_note("slices of " .. case.text)
+    for part = 1, #cases.parts(case) do
+      local results = {}
+      for i, mode in ipairs {"always", "never"} do
+        local before = core.slicing(mode)
+        results[i] = cases.parts(case)[part].results
+        plain_bytes(results[i])
+        if i == 1 then n = n + core.stats().slices_last end
+        core.slicing(before)
+      end
+      for i, result in ipairs(results[1]) do
+        local dtype = result.tensor.dtype
+        if dtype == "f32" or dtype == "f64" then
+          compare_numbers(case, result, results[2][i], dtype == "f32" and AGREE or 1e-9,
+            "%s is %.17g when it is computed slice by slice, and %.17g in one call")
+        elseif core.bytes(result.tensor) ~= core.bytes(results[2][i].tensor) then
+          fail("%s: %s is another one when it is computed slice by slice", case.text, result.name)
+        end
+      end
+    end
+  end
+  if n == 0 then skip "no case can be cut" end
+  return ("%d slices make up the same results"):format(n)
+end
+
 -- Whether differences in f64 say something: nothing in it is rounded to f32.
 local function is_exact(case)
   local found = false
@@ -371,7 +401,8 @@ local GROUND = {cases = true, bounds = true, purity = true, written = true}
 checks.list = {
   {"cases", check_cases}, {"bounds", check_bounds}, {"purity", check_purity},
   {"written", check_written}, {"inputs", check_inputs}, {"shapes", check_shapes},
-  {"plain", check_plain}, {"threads", check_threads}, {"memory", check_memory},
+  {"plain", check_plain}, {"threads", check_threads}, {"slices", check_slices},
+  {"memory", check_memory},
   {"f32, f64", check_dtypes}, {"gradient", check_gradient}, {"second order", check_second},
 }
 
