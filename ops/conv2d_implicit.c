@@ -678,16 +678,12 @@ static bool supports(const mw_call *call, const roles *r) {
   return need.worker <= WORKER_BYTES;
 }
 
-/* Vectors run along the channels of what is made, so these should fill one. A gradient in three
- * channels, of a network's images, is hardly ever wanted. Kernels of one element copy for nothing. */
+/* Vectors run along the channels of what is made: these should fill one or two. With fewer,
+ * conv2d_shifted.c is faster. Kernels of one element copy for nothing. */
 static bool suits(const mw_call *call, const roles *r) {
-  enum { ENOUGH = 8, IMAGES = 4 };
-  if (!supports(call, r)) return false;
+  enum { ENOUGH = 16 };
   const geometry g = geometry_of(call, r);
-  const bool many = call->backward ? g.og >= ENOUGH && (g.cg >= ENOUGH || g.cg <= IMAGES)
-                    : r->x == OUT  ? g.cg >= ENOUGH
-                                   : g.og >= ENOUGH;
-  return many && g.kh * g.kw > 1;
+  return g.og >= ENOUGH && g.cg >= ENOUGH && g.kh * g.kw > 1 && supports(call, r);
 }
 
 static mw_status run(const mw_call *call, const roles *r) {
@@ -751,7 +747,7 @@ static bool suits_transpose(const mw_call *call) { return suits(call, &of_transp
 static bool suits_weight(const mw_call *call) { return suits(call, &of_weight); }
 
 /* With few channels these may still be the fastest; below conv2d_gemm.c they serve on request. */
-#define IMPLICIT(of, which) .op = of, .name = "implicit", .priority = 20, .supports = suits_##which
+#define IMPLICIT(of, which) .op = of, .name = "implicit", .priority = 55, .supports = suits_##which
 #define IMPLICIT_ANY(of, which) \
   .op = of, .name = "implicit_any", .priority = 5, .supports = supports_##which
 #define RUNS(which) .forward = run_##which, .backward = run_##which, .workspace = which##_workspace

@@ -594,7 +594,7 @@ static mw_status backward(const mw_call *call) {
 static const mw_kernel winograd = {
     .op = "conv2d",
     .name = "winograd",
-    .priority = 30,
+    .priority = 60, /* where it can serve, no direct sum keeps up */
     .supports = supports,
     .forward = forward,
     .backward = backward,
