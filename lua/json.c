@@ -199,7 +199,12 @@ static cJSON *new_number(lua_State *L, int index) {
   }
   double x = lua_tonumber(L, index);
   if (!isfinite(x)) face_error(L, "json_encode: JSON has no number for %g", x);
-  return cJSON_CreateNumber(x);
+  /* The fewest digits that are read as x again; cJSON's own would lose a last bit. */
+  for (int digits = 15; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, x);
+    if (strtod(text, NULL) == x) break;
+  }
+  return cJSON_CreateRaw(text);
 }
 
 /* An item for the value at index; a table's is still empty. */

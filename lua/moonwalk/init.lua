@@ -175,6 +175,9 @@ local lazy = {
   ffi = "moonwalk.ffi",
   save = {"moonwalk.files", "save"},
   load = {"moonwalk.files", "load"},
+  fit = {"moonwalk.trainer", "fit"},
+  trainer = {"moonwalk.trainer", "trainer"},
+  load_checkpoint = {"moonwalk.trainer", "load_checkpoint"},
 }
 
 local function find(name)

@@ -13,11 +13,14 @@ Progress.__index = Progress
 ---A line that shows how far a training is: samples a second, the loss, the time left. It is
 ---drawn on standard error, and only when that is a terminal.
 ---@param total integer samples that there are to go through, all epochs together
+---@param done integer? how many have been gone through before
 ---@return moonwalk.Progress
-function terminal.progress(total)
+function terminal.progress(total, done)
   local now = core.clock()
+  done = done or 0
   return setmetatable({
-    total = total, done = 0, began = now, drawn = now, columns = core.terminal "stderr",
+    total = total, done = done, before = done, began = now, drawn = now, note = "",
+    columns = core.terminal "stderr",
   }, Progress)
 end
 
@@ -29,10 +32,10 @@ end
 local function line(self, now)
   local seconds = math.max(now - self.began, 1e-9)
   local share = math.min(self.done / math.max(self.total, 1), 1)
-  local rate = self.done / seconds
+  local rate = (self.done - self.before) / seconds
   local left = rate > 0 and minutes((self.total - self.done) / rate) or "?"
-  local text = (" %3d %%  %d samples/s  loss %.4f  %s left"):format(share * 100 // 1, rate // 1,
-    self.loss, left)
+  local text = (" %3d %%  %d samples/s  loss %.4f  %s%s left"):format(share * 100 // 1, rate // 1,
+    self.loss, self.note, left)
   local width = math.max(math.min(self.columns - #text - 3, 30), 0)
   local full = width * share // 1
   local bar = ("="):rep(full) .. (" "):rep(width - full)

@@ -12,6 +12,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local frozen = require "moonwalk.frozen"
+local updates = require "moonwalk.updates"
 
 ---@class moonwalk.LBFGS
 ---@field parameters moonwalk.Tensor[]
@@ -58,6 +59,7 @@ local function evaluate(opt, fn, place)
   end
   local gradients = core.grad(loss, opt.trained)
   core.eval(loss, table.unpack(gradients))
+  updates.flush() -- running statistics wait for values that the next place makes stale
   for i, g in ipairs(gradients) do gradients[i] = core.tensor(g) end
   opt.evaluations = opt.evaluations + 1
   return loss:item(), gradients
