@@ -76,15 +76,20 @@ typedef struct layout {
 
 typedef struct plan {
   geometry g;
-  int64_t k, plane;                /* elements of a filter and of a plane of y */
-  int64_t bands;                   /* into which y is cut */
-  layout band, image;              /* copies for a band, and for a whole image */
-  int64_t channels;                /* whose copies for one image are there at once */
-  int64_t strip;                   /* tiles of y that are computed for all channels in turn */
-  int64_t images, block;           /* in a chunk of the batch, and in a block of it */
-  int64_t partial;                 /* elements of a chunk's sums: dw [o, k], then db */
-  int32_t *at_band, *at_image;     /* where each element of a filter sees the copies */
-  int32_t *row;                    /* [kh, cg * kw]: an element's number in the filter */
+  int64_t k, plane;            /* elements of a filter and of a plane of y */
+  int64_t bands;               /* into which y is cut */
+  layout band, image;          /* copies for a band, and for a whole image */
+  int64_t channels;            /* whose copies for one image are there at once */
+  bool turned;                 /* dw is summed with output channels in the lanes, */
+  int64_t lanes;               /* in so many for each group */
+  int64_t strip;               /* tiles of y that are computed for all channels in turn */
+  int64_t images, block;       /* in a chunk of the batch, and in a block of it */
+  int64_t sums;                /* elements of dw as it is summed: [o, k], or if it is turned */
+                               /* [groups, k, lanes] */
+  int64_t partial;             /* elements of a chunk's sums: dw, then db */
+  int32_t *at_band, *at_image; /* where each element of a filter sees the copies */
+  int32_t *row;                /* [kh, cg * kw]: an element's number in the filter */
+  real *reached; /* of each vector in a row of dx and kernel column: the lanes that it reaches */
   const real *x, *w, *y, *b;       /* what is read, */
   real *to_x, *to_w, *to_y, *to_b; /* what is wanted, or NULL, */
   const real *dout;                /* and what to_b sums, */
@@ -136,9 +141,9 @@ static int64_t element_of(const geometry *g, int64_t c, int64_t ky, int64_t kx) 
                  : (c * g->kh + ky) * g->kw + kx;
 }
 
-/* Elements between the first that a copy and a kernel row's view of it hold. */
-static int64_t row_offset(const geometry *g, const layout *l, int64_t ky) {
-  return ky * g->dh % g->sh * l->part + ky * g->dh / g->sh * g->ow;
+/* Where a row of the padded image is in a copy. */
+static int64_t place_of(const geometry *g, const layout *l, int64_t row) {
+  return g->sh == 1 ? row * g->ow : row % g->sh * l->part + row / g->sh * g->ow;
 }
 
 static int64_t copies_of(const geometry *g, const layout *l, int64_t channels) {
@@ -160,8 +165,13 @@ static plan plan_of(const mw_call *call, const roles *r) {
   const int64_t products = g.o * p.k * p.plane;
   p.images = most(mw_chunks(g.n, PARTIALS), mw_chunks(CHUNK_PRODUCTS, most(1, products)));
   p.images = least(p.images, most(1, g.n));
-  p.block = most(1, least(p.images, COPIES / (p.channels * channel)));
-  p.partial = mw_chunks(g.o * p.k + (call->n_in > BIAS ? p.out_channels : 0), LINE) * LINE;
+  p.lanes = mw_chunks(g.og, MW_LANES) * MW_LANES;
+  p.turned = 7 * p.lanes <= 8 * g.og;
+  if (!p.turned) p.lanes = g.og;
+  const int64_t fit = least(COPIES / (p.channels * channel), NEAREST / most(1, g.og * p.plane));
+  p.block = p.turned ? 1 : most(1, least(p.images, fit));
+  p.sums = g.groups * p.lanes * p.k;
+  p.partial = mw_chunks(p.sums + (call->n_in > BIAS ? p.out_channels : 0), LINE) * LINE;
   return p;
 }
 
@@ -259,6 +269,13 @@ MW_INLINE lanes lanes_between(int64_t first, int64_t end) {
 }
 
 MW_INLINE mw_vector keep(mw_vector v, lanes kept) { return (mw_vector)((lanes)v & kept); }
+
+/* Vectors in a row of dx, where the stride is 1, and where they start: the last ends with the row. */
+static int64_t columns_of(const geometry *g) { return g->sw == 1 ? mw_chunks(g->w, MW_LANES) : 0; }
+
+static int64_t column_of(const geometry *g, int64_t j) {
+  return most(0, least(j * MW_LANES, g->w - MW_LANES));
+}
 
 /* ---- the copies --------------------------------------------------------------------------- */
 
@@ -561,6 +578,104 @@ static void compute_w(const plan *p, int64_t n, int64_t images, int64_t group, i
   }
 }
 
+/* ---- dw, with output channels in the lanes ------------------------------------------------- */
+
+/* to[pixels, lanes] = the planes of one group of y, and zeros in the lanes that are left over. */
+static void turn(const plan *p, const real *y, real *to) {
+  const geometry *g = &p->g;
+  for (int64_t o = 0; o < p->lanes; o += MW_LANES)
+    for (int64_t j = 0; j < p->plane; j += MW_LANES) {
+      const int64_t pixel = least(j, p->plane - MW_LANES);
+      mw_vector row[MW_LANES];
+      for (int l = 0; l < MW_LANES; l++)
+        row[l] = o + l < g->og ? mw_load(y + (o + l) * p->plane + pixel) : (mw_vector){0};
+      mw_transpose(row);
+      for (int l = 0; l < MW_LANES; l++) mw_store(to + (pixel + l) * p->lanes + o, row[l]);
+    }
+}
+
+/* A column of tiles. */
+typedef struct turned_tiles {
+  int64_t count, pixels, lanes;
+  const int32_t *at; /* of the first row */
+  const real *from;
+  const real *y; /* [pixels, lanes], from the first vector on, */
+  real *to;      /* and dw likewise, [elements, lanes] */
+} turned_tiles;
+
+/* rows and vectors are constants where this is inlined. */
+MW_INLINE void compute_turned_tiles(int rows, int vectors, const turned_tiles *t) {
+  const int64_t lanes = t->lanes, pixels = t->pixels;
+  real *to = t->to;
+  for (int64_t n = 0; n < t->count; n++) {
+    mw_vector sum[ROWS][VECTORS];
+    const real *from[ROWS], *y = t->y;
+    MW_UNROLL for (int i = 0; i < rows; i++) {
+      from[i] = t->from + t->at[n * rows + i];
+      MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
+          mw_load(to + i * lanes + j * MW_LANES);
+    }
+    for (int64_t p = 0; p < pixels; p++, y += lanes) {
+      mw_vector dy[VECTORS];
+      MW_UNROLL for (int j = 0; j < vectors; j++) dy[j] = mw_load(y + j * MW_LANES);
+      MW_UNROLL for (int i = 0; i < rows; i++) {
+        const real x = from[i][p];
+        MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += x * dy[j];
+      }
+    }
+    MW_UNROLL for (int i = 0; i < rows; i++, to += lanes)
+        MW_UNROLL for (int j = 0; j < vectors; j++) mw_store(to + j * MW_LANES, sum[i][j]);
+  }
+}
+
+MW_INLINE void turned_tiles_of(int rows, int64_t vectors, const turned_tiles *t) {
+  if (vectors == 1) compute_turned_tiles(rows, 1, t);
+  else if (vectors == 2) compute_turned_tiles(rows, 2, t);
+  else if (rows <= ROWS_OF_3) compute_turned_tiles(rows, 3, t);
+}
+
+static void run_turned_tiles(int64_t rows, int64_t vectors, const turned_tiles *t) {
+  switch (rows) {
+    case 1: turned_tiles_of(1, vectors, t); break;
+    case 2: turned_tiles_of(2, vectors, t); break;
+    case 3: turned_tiles_of(3, vectors, t); break;
+    case 4: turned_tiles_of(4, vectors, t); break;
+    case 5: turned_tiles_of(5, vectors, t); break;
+    case 6: turned_tiles_of(6, vectors, t); break;
+#if MW_VECTOR_BYTES == 64 || defined __aarch64__
+    case 7: turned_tiles_of(7, vectors, t); break;
+    case 8: turned_tiles_of(8, vectors, t); break;
+#endif
+  }
+}
+
+/* Adds what one image, whose copies of so many channels are there, brings to dw. */
+static void compute_turned(const plan *p, int64_t group, int64_t first, int64_t channels,
+                           const real *copies, const real *y, real *dw) {
+  const geometry *g = &p->g;
+  const int64_t start = first * g->kh * g->kw;
+  const cuts c = cuts_of(channels * g->kh * g->kw, p->lanes);
+  turned_tiles t = {.pixels = p->plane, .lanes = p->lanes, .from = copies};
+  for (int64_t i = 0; i < c.rows.tiles; i += t.count) {
+    t.count = (i < c.rows.many ? c.rows.many : c.rows.tiles) - i;
+    t.at = p->at_image + start_of(&c.rows, i);
+    for (int64_t v = 0; v < c.vectors.tiles; v++) {
+      const int64_t lane = start_of(&c.vectors, v) * MW_LANES;
+      t.y = y + lane;
+      t.to = dw + (group * p->k + start + start_of(&c.rows, i)) * p->lanes + lane;
+      run_turned_tiles(size_of(&c.rows, i), size_of(&c.vectors, v), &t);
+    }
+  }
+}
+
+/* dw[o, k] from its sums. */
+static void turn_back(const plan *p, const real *sums, real *dw) {
+  const geometry *g = &p->g;
+  for (int64_t group = 0; group < g->groups; group++, sums += p->k * p->lanes)
+    for (int64_t o = 0; o < g->og; o++, dw += p->k)
+      for (int64_t e = 0; e < p->k; e++) dw[e] = sums[e * p->lanes + o];
+}
+
 /* ---- dx ----------------------------------------------------------------------------------- */
 
 /* A row of tiles. */
@@ -599,14 +714,14 @@ MW_INLINE void compute_x_tiles(int rows, int vectors, const x_tiles *t) {
     }
     MW_UNROLL for (int i = 0; i < rows; i++) {
       real *to = t->to + i * pitch;
-      MW_UNROLL for (int j = 0; j < vectors - 1; j++)
-          mw_store(to + pixel + j * MW_LANES, sum[i][j]);
-      if (last < start) { /* lanes that are there already stay as they are */
+      if (last < start) { /* lanes that belong to other vectors stay as they are */
         const lanes new = lanes_between(start - last, MW_LANES);
         const mw_vector old = mw_load(to + last);
         sum[i][vectors - 1] = (mw_vector)(((lanes)sum[i][vectors - 1] & new) | ((lanes)old & ~new));
       }
       mw_store(to + last, sum[i][vectors - 1]);
+      MW_UNROLL for (int j = 0; j < vectors - 1; j++)
+          mw_store(to + pixel + j * MW_LANES, sum[i][j]);
     }
   }
 }
@@ -648,7 +763,7 @@ static void compute_copies(const plan *p, int64_t n, int64_t group, int64_t firs
     t.count = (v < c.vectors.many ? c.vectors.many : c.vectors.tiles) - v;
     for (int64_t ky = 0; ky < g->kh; ky++) {
       const int32_t *element = p->row + ky * g->cg * g->kw + first * g->kw;
-      real *row = copies + row_offset(g, &p->image, ky);
+      real *row = copies + place_of(g, &p->image, ky * g->dh);
       for (int64_t i = 0; i < c.rows.tiles; i++) {
         const int64_t q = start_of(&c.rows, i), size = size_of(&c.rows, i);
         for (int64_t r = 0; r < size; r++) t.w[r] = w + element[q + r];
@@ -669,30 +784,28 @@ static void add_row(const plan *p, const real *copies, real bias, real *dx) {
   }
 }
 
-enum { TOGETHER = 4 };
+enum { TOGETHER = 8 };
 
-/* So many lanes of TOGETHER rows of dx from column x on, where the stride is 1. */
-static void add_vectors(const plan *p, const real *const row[TOGETHER], real bias, int64_t x,
+/* Where the stride is 1: vector j of TOGETHER rows of dx, of which the first `count` lanes are. */
+static void add_vectors(const plan *p, const real *const row[TOGETHER], real bias, int64_t j,
                         int64_t count, real *const dx[TOGETHER]) {
   const geometry *g = &p->g;
+  const int64_t x = column_of(g, j);
   mw_vector sum[TOGETHER];
   MW_UNROLL for (int i = 0; i < TOGETHER; i++) sum[i] = (mw_vector){0} + bias;
   for (int64_t kx = 0; kx < g->kw; kx++) {
     const int64_t at = x + g->left - kx * g->dw; /* in the copy's rows */
     if (at <= -MW_LANES || at >= g->ow) continue;
-    const lanes kept = lanes_between(-at, g->ow - at);
-    MW_UNROLL for (int i = 0; i < TOGETHER; i++) sum[i] +=
-        keep(mw_load(row[i] + kx * p->image.pitch + at), kept);
+    const lanes kept = (lanes)mw_load(p->reached + (j * g->kw + kx) * MW_LANES);
+    const int64_t offset = kx * p->image.pitch + at;
+    MW_UNROLL for (int i = 0; i < TOGETHER; i++) sum[i] += keep(mw_load(row[i] + offset), kept);
   }
-  for (int i = 0; i < TOGETHER; i++) {
-    if (count == MW_LANES) {
-      mw_store(dx[i] + x, sum[i]);
-      continue;
-    }
-    real lane[MW_LANES];
-    mw_store(lane, sum[i]);
-    for (int64_t l = 0; l < count; l++) dx[i][x + l] = lane[l];
+  if (count == MW_LANES) {
+    MW_UNROLL for (int i = 0; i < TOGETHER; i++) mw_store(dx[i] + x, sum[i]);
+    return;
   }
+  for (int i = 0; i < TOGETHER; i++)
+    for (int64_t l = 0; l < count; l++) dx[i][x + l] = sum[i][l];
 }
 
 /* A plane of dx from the gradient of its copies. */
@@ -703,15 +816,13 @@ static void add_copies(const plan *p, const real *copies, real bias, real *dx) {
     const real *row[TOGETHER];
     real *to[TOGETHER];
     for (int64_t i = 0; i < TOGETHER; i++) { /* the last ones may be the same row */
-      const int64_t at = least(y + i, reached - 1), r = at + g->top;
-      row[i] = copies + r % g->sh * p->image.part + r / g->sh * g->ow;
+      const int64_t at = least(y + i, reached - 1);
+      row[i] = copies + place_of(g, &p->image, at + g->top);
       to[i] = dx + at * g->w;
       if (g->sw > 1) add_row(p, row[i], bias, to[i]);
     }
-    for (int64_t x = 0; x < g->w && g->sw == 1; x += MW_LANES) {
-      const int64_t from = g->w < MW_LANES ? 0 : least(x, g->w - MW_LANES);
-      add_vectors(p, row, bias, from, least(MW_LANES, g->w), to);
-    }
+    for (int64_t j = 0; j < columns_of(g); j++)
+      add_vectors(p, row, bias, j, least(MW_LANES, g->w), to);
   }
   for (int64_t i = reached * g->w; i < g->h * g->w; i++) dx[i] = bias;
 }
@@ -757,37 +868,49 @@ static void compute_b(const plan *p, int64_t n, real *db) {
   }
 }
 
+/* Adds what images n .. n+images-1 bring to dw. */
+static void sum_block(const plan *p, int64_t n, int64_t images, real *copies, real *dw) {
+  const geometry *g = &p->g;
+  real *turned = copies + copies_of(g, &p->image, p->channels) + MW_LANES;
+  for (int64_t group = 0; group < g->groups; group++) {
+    if (p->turned) turn(p, p->y + (n * g->o + group * g->og) * p->plane, turned);
+    for (int64_t first = 0; first < g->cg; first += p->channels) {
+      const int64_t channels = least(p->channels, g->cg - first);
+      for (int64_t m = 0; m < images; m++)
+        copy_channels(p, &p->image, n + m, group * g->cg + first, channels, 0,
+                      copies + m * copies_of(g, &p->image, channels));
+      if (p->turned) compute_turned(p, group, first, channels, copies, turned, dw);
+      else compute_w(p, n, images, group, first, channels, copies, dw);
+    }
+  }
+}
+
 /* A few images: their dx, and their sum of dw and db into the chunk's place in call scratch. */
 static void sum_chunk(void *arg, int64_t chunk, int worker) {
   const plan *p = arg;
   const geometry *g = &p->g;
   real *copies = (real *)mw_worker_scratch(p->call, worker) + MW_LANES;
-  real *dw = (real *)p->call->scratch + chunk * p->partial, *db = dw + g->o * p->k;
+  real *dw = (real *)p->call->scratch + chunk * p->partial, *db = dw + p->sums;
   const int64_t end = mw_chunk_end(g->n, p->images, chunk);
   memset(dw, 0, (size_t)p->partial * sizeof(real));
-  for (int64_t n = chunk * p->images; n < end && p->to_w; n += p->block) {
-    const int64_t images = least(p->block, end - n);
-    for (int64_t group = 0; group < g->groups; group++)
-      for (int64_t first = 0; first < g->cg; first += p->channels) {
-        const int64_t channels = least(p->channels, g->cg - first);
-        for (int64_t m = 0; m < images; m++)
-          copy_channels(p, &p->image, n + m, group * g->cg + first, channels, 0,
-                        copies + m * copies_of(g, &p->image, channels));
-        compute_w(p, n, images, group, first, channels, copies, dw);
-      }
-  }
+  for (int64_t n = chunk * p->images; n < end && p->to_w; n += p->block)
+    sum_block(p, n, least(p->block, end - n), copies, dw);
   for (int64_t n = chunk * p->images; n < end; n++) {
     for (int64_t group = 0; group < g->groups && p->to_x; group++) compute_x(p, n, group, copies);
     if (p->to_b) compute_b(p, n, db);
   }
 }
 
-/* Adds the chunks' sums, always in the same order. */
-static void add_partials(const plan *p, real *to, int64_t offset, int64_t count) {
-  const real *from = (const real *)p->call->scratch + offset;
-  memcpy(to, from, (size_t)count * sizeof(real));
-  for (int64_t chunk = 1; chunk < mw_chunks(p->g.n, p->images); chunk++)
-    for (int64_t i = 0; i < count; i++) to[i] += from[chunk * p->partial + i];
+/* Adds the chunks' sums to those of the first, always in the same order. */
+static void add_partials(const plan *p) {
+  real *to = p->call->scratch;
+  for (int64_t chunk = 1; chunk < mw_chunks(p->g.n, p->images); chunk++) {
+    const real *from = to + chunk * p->partial;
+    for (int64_t i = 0; i < p->partial; i++) to[i] += from[i];
+  }
+  if (p->to_w && p->turned) turn_back(p, to, p->to_w);
+  else if (p->to_w) memcpy(p->to_w, to, (size_t)p->sums * sizeof(real));
+  if (p->to_b) memcpy(p->to_b, to + p->sums, (size_t)p->out_channels * sizeof(real));
 }
 
 /* ---- the kernels -------------------------------------------------------------------------- */
@@ -813,24 +936,32 @@ static void workspace(const mw_call *call, mw_workspace *need, const roles *r) {
   const plan p = plan_of(call, r);
   const int64_t band = copies_of(&p.g, &p.band, p.g.cg);
   const int64_t block = p.block * copies_of(&p.g, &p.image, p.channels);
-  need->worker = (size_t)(most(band, block) + 2 * MW_LANES) * sizeof(real);
-  need->call = (size_t)partials_of(&p, r) * sizeof(real) + 3 * (size_t)p.k * sizeof(int32_t);
+  const int64_t turned = p.turned ? p.plane * p.lanes : 0;
+  need->worker = (size_t)(most(band, block + turned) + 3 * MW_LANES) * sizeof(real);
+  need->call = (size_t)(partials_of(&p, r) + columns_of(&p.g) * p.g.kw * MW_LANES) * sizeof(real) +
+               3 * (size_t)p.k * sizeof(int32_t);
 }
 
-/* Where an element of a filter is seen in the copies, and which it is. */
+/* Where an element of a filter is seen in the copies, and which it is; what lanes are reached. */
 static void make_tables(plan *p, const roles *r) {
   const geometry *g = &p->g;
-  p->at_band = (void *)((real *)p->call->scratch + partials_of(p, r));
+  p->reached = (real *)p->call->scratch + partials_of(p, r);
+  p->at_band = (void *)(p->reached + columns_of(g) * g->kw * MW_LANES);
   p->at_image = p->at_band + p->k;
   p->row = p->at_image + p->k;
   for (int64_t c = 0; c < g->cg; c++)
     for (int64_t ky = 0; ky < g->kh; ky++)
       for (int64_t kx = 0; kx < g->kw; kx++) {
         const int64_t e = element_of(g, c, ky, kx), copy = c * g->kw + kx;
-        p->at_band[e] = (int32_t)(copy * p->band.pitch + row_offset(g, &p->band, ky));
-        p->at_image[e] = (int32_t)(copy * p->image.pitch + row_offset(g, &p->image, ky));
+        p->at_band[e] = (int32_t)(copy * p->band.pitch + place_of(g, &p->band, ky * g->dh));
+        p->at_image[e] = (int32_t)(copy * p->image.pitch + place_of(g, &p->image, ky * g->dh));
         p->row[ky * g->cg * g->kw + copy] = (int32_t)e;
       }
+  for (int64_t j = 0; j < columns_of(g) && p->to_x; j++)
+    for (int64_t kx = 0; kx < g->kw; kx++) {
+      const int64_t at = column_of(g, j) + g->left - kx * g->dw;
+      mw_store(p->reached + (j * g->kw + kx) * MW_LANES, (mw_vector)lanes_between(-at, g->ow - at));
+    }
 }
 
 static void clear(const mw_array *a) {
@@ -846,10 +977,12 @@ static mw_status run(const mw_call *call, const roles *r) {
   }
   make_tables(&p, r);
   if (p.to_y) mw_parallel(call, p.g.n * p.bands, y_chunk, &p);
-  if (p.to_w || p.to_b) mw_parallel(call, mw_chunks(p.g.n, p.images), sum_chunk, &p);
-  else if (p.to_x) mw_parallel(call, p.g.n * p.g.groups, x_chunk, &p);
-  if (p.to_w) add_partials(&p, p.to_w, 0, p.g.o * p.k);
-  if (p.to_b) add_partials(&p, p.to_b, p.g.o * p.k, p.out_channels);
+  if (p.to_w || p.to_b) {
+    mw_parallel(call, mw_chunks(p.g.n, p.images), sum_chunk, &p);
+    add_partials(&p);
+  } else if (p.to_x) {
+    mw_parallel(call, p.g.n * p.g.groups, x_chunk, &p);
+  }
   return MW_OK;
 }
 
