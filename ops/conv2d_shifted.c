@@ -293,7 +293,10 @@ static reach reach_of(const geometry *g, int64_t kx) {
 
 static void copy_row(const geometry *g, const reach *r, const real *row, real *to) {
   for (int64_t i = 0; i < r->first; i++) to[i] = 0;
-  for (int64_t i = r->first; i < r->end; i++) to[i] = row[r->x + i * g->sw];
+  if (g->sw == 2) /* mostly; the compiler knows how to load every second element */
+    for (int64_t i = r->first; i < r->end; i++) to[i] = row[r->x + i * 2];
+  else
+    for (int64_t i = r->first; i < r->end; i++) to[i] = row[r->x + i * g->sw];
   for (int64_t i = r->end; i < g->ow; i++) to[i] = 0;
 }
 
@@ -605,17 +608,16 @@ typedef struct turned_tiles {
 
 /* rows and vectors are constants where this is inlined. */
 MW_INLINE void compute_turned_tiles(int rows, int vectors, const turned_tiles *t) {
-  const int64_t lanes = t->lanes, pixels = t->pixels;
+  const int64_t step = t->lanes, pixels = t->pixels;
   real *to = t->to;
   for (int64_t n = 0; n < t->count; n++) {
     mw_vector sum[ROWS][VECTORS];
     const real *from[ROWS], *y = t->y;
     MW_UNROLL for (int i = 0; i < rows; i++) {
       from[i] = t->from + t->at[n * rows + i];
-      MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
-          mw_load(to + i * lanes + j * MW_LANES);
+      MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = mw_load(to + i * step + j * MW_LANES);
     }
-    for (int64_t p = 0; p < pixels; p++, y += lanes) {
+    for (int64_t p = 0; p < pixels; p++, y += step) {
       mw_vector dy[VECTORS];
       MW_UNROLL for (int j = 0; j < vectors; j++) dy[j] = mw_load(y + j * MW_LANES);
       MW_UNROLL for (int i = 0; i < rows; i++) {
@@ -623,8 +625,8 @@ MW_INLINE void compute_turned_tiles(int rows, int vectors, const turned_tiles *t
         MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += x * dy[j];
       }
     }
-    MW_UNROLL for (int i = 0; i < rows; i++, to += lanes)
-        MW_UNROLL for (int j = 0; j < vectors; j++) mw_store(to + j * MW_LANES, sum[i][j]);
+    MW_UNROLL for (int i = 0; i < rows; i++, to += step) MW_UNROLL for (int j = 0; j < vectors; j++)
+        mw_store(to + j * MW_LANES, sum[i][j]);
   }
 }
 
@@ -921,15 +923,26 @@ static int64_t partials_of(const plan *p, const roles *r) {
   return sums(p->call, r) ? mw_chunks(p->g.n, p->images) * p->partial : 0;
 }
 
-/* Where this is fast: few channels, kernels of more than one element, planes that fill vectors (a
- * few, for the sums of dw to pay), and copies that stay in the second-level cache. */
+/* Whether the plan's numbers are far from overflowing, however large the tensors are. */
+static bool countable(const mw_call *call, const roles *r) {
+  const geometry g = geometry_of(call, r);
+  const double touched = (double)(g.oh * g.sh + g.kh * g.dh), plane = (double)(g.oh * g.ow);
+  const double filter = (double)g.cg * (double)g.kh * (double)g.kw;
+  return filter * (double)g.o * plane < 1e15 && filter * touched * (double)g.ow < 1e15;
+}
+
+/* Where this is fast: few channels, kernels of more than one element, planes that fill vectors, and
+ * copies, or for dw and dx planes of y, that stay in the second-level cache. */
 static bool supports(const mw_call *call, const roles *r) {
+  if (!countable(call, r)) return false;
   const plan p = plan_of(call, r);
   const geometry *g = &p.g;
   if (g->n == 0 || p.k == 0 || g->o == 0 || g->h * g->w == 0) return false;
-  return g->cg <= CHANNELS && g->kh * g->kw > 1 &&
-         p.plane >= (sums(call, r) ? 4 * MW_LANES : MW_LANES) &&
-         copies_of(g, &p.image, 1) <= LARGEST && copies_of(g, &p.band, g->cg) <= LARGEST;
+  if (g->cg > CHANNELS || g->kh * g->kw == 1 || p.plane < MW_LANES) return false;
+  const bool image = sums(call, r) || r->x == OUT;
+  if (copies_of(g, &p.band, g->cg) > LARGEST) return false;
+  return !image || (p.plane >= 4 * MW_LANES && g->og * p.plane <= LARGEST &&
+                    copies_of(g, &p.image, 1) <= LARGEST);
 }
 
 static void workspace(const mw_call *call, mw_workspace *need, const roles *r) {
