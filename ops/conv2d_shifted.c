@@ -931,18 +931,29 @@ static bool countable(const mw_call *call, const roles *r) {
   return filter * (double)g.o * plane < 1e15 && filter * touched * (double)g.ow < 1e15;
 }
 
-/* Where this is fast: few channels, kernels of more than one element, planes that fill vectors, and
- * copies, or for dw and dx planes of y, that stay in the second-level cache. */
 static bool supports(const mw_call *call, const roles *r) {
   if (!countable(call, r)) return false;
   const plan p = plan_of(call, r);
   const geometry *g = &p.g;
-  if (g->n == 0 || p.k == 0 || g->o == 0 || g->h * g->w == 0) return false;
-  if (g->cg > CHANNELS || g->kh * g->kw == 1 || p.plane < MW_LANES) return false;
-  const bool image = sums(call, r) || r->x == OUT;
-  if (copies_of(g, &p.band, g->cg) > LARGEST) return false;
-  return !image || (p.plane >= 4 * MW_LANES && g->og * p.plane <= LARGEST &&
-                    copies_of(g, &p.image, 1) <= LARGEST);
+  if (g->n == 0 || p.k == 0 || g->o == 0 || g->h * g->w == 0 || p.plane < MW_LANES) return false;
+  return copies_of(g, &p.band, g->cg) <= LARGEST && copies_of(g, &p.image, 1) <= LARGEST;
+}
+
+/* Where this is fast: with few channels, which fill no vector. Those of y are no hindrance to y and
+ * dw, nor those of x to dx; and few of x make y cheap to compute, whose copies are few then. Planes
+ * must fill vectors, and those of y stay in the second-level cache for dw and dx. */
+static bool suits(const mw_call *call, const roles *r) {
+  enum { FEW = 8, COLORS = 4, SMALL = 16, SMALL_PLANE = 1024 };
+  if (!supports(call, r)) return false;
+  const geometry g = geometry_of(call, r);
+  const int64_t plane = g.oh * g.ow;
+  const bool x = call->backward == (r->x != OUT), w = call->backward == (r->w != OUT);
+  if (g.cg > CHANNELS || g.kh * g.kw == 1) return false;
+  if ((x || w) && (plane < 4 * MW_LANES || g.og * plane > LARGEST)) return false;
+  if (g.og < FEW) return true;
+  if (x) return g.cg < FEW && (g.sw == 1 || g.cg > COLORS);
+  const bool small = g.kw <= 3 && g.cg <= SMALL && g.og <= SMALL && plane <= SMALL_PLANE;
+  return !w && g.sw == 1 && (g.cg <= COLORS || small);
 }
 
 static void workspace(const mw_call *call, mw_workspace *need, const roles *r) {
@@ -1016,6 +1027,12 @@ static bool supports_transpose(const mw_call *call) { return supports(call, &of_
 
 static bool supports_weight(const mw_call *call) { return supports(call, &of_weight); }
 
+static bool suits_conv(const mw_call *call) { return suits(call, &of_conv); }
+
+static bool suits_transpose(const mw_call *call) { return suits(call, &of_transpose); }
+
+static bool suits_weight(const mw_call *call) { return suits(call, &of_weight); }
+
 static void conv_workspace(const mw_call *call, mw_workspace *need) {
   workspace(call, need, &of_conv);
 }
@@ -1028,34 +1045,17 @@ static void weight_workspace(const mw_call *call, mw_workspace *need) {
   workspace(call, need, &of_weight);
 }
 
-static const mw_kernel conv2d = {
-    .op = "conv2d",
-    .name = "shifted",
-    .priority = 50,
-    .supports = supports_conv,
-    .forward = run_conv,
-    .backward = run_conv,
-    .workspace = conv_workspace,
-};
+/* Taken where it suits; elsewhere, as the one with "any" in its name, only when it is asked for. */
+#define SHIFTED(of, which) .op = of, .name = "shifted", .priority = 50, .supports = suits_##which
+#define ANY(of, which) .op = of, .name = "shifted_any", .priority = 5, .supports = supports_##which
+#define RUNS(which) .forward = run_##which, .backward = run_##which, .workspace = which##_workspace
 
-static const mw_kernel conv_transpose2d = {
-    .op = "conv_transpose2d",
-    .name = "shifted",
-    .priority = 50,
-    .supports = supports_transpose,
-    .forward = run_transpose,
-    .backward = run_transpose,
-    .workspace = transpose_workspace,
-};
+static const mw_kernel conv2d = {SHIFTED("conv2d", conv), RUNS(conv)};
+static const mw_kernel conv2d_any = {ANY("conv2d", conv), RUNS(conv)};
+static const mw_kernel transposed = {SHIFTED("conv_transpose2d", transpose), RUNS(transpose)};
+static const mw_kernel transposed_any = {ANY("conv_transpose2d", transpose), RUNS(transpose)};
+static const mw_kernel weights = {SHIFTED("conv2d_weight_gradient", weight), RUNS(weight)};
+static const mw_kernel weights_any = {ANY("conv2d_weight_gradient", weight), RUNS(weight)};
 
-static const mw_kernel conv2d_weight_gradient = {
-    .op = "conv2d_weight_gradient",
-    .name = "shifted",
-    .priority = 50,
-    .supports = supports_weight,
-    .forward = run_weight,
-    .backward = run_weight,
-    .workspace = weight_workspace,
-};
-
-MW_PLUGIN_WITH_KERNELS((NULL), (&conv2d, &conv_transpose2d, &conv2d_weight_gradient))
+MW_PLUGIN_WITH_KERNELS((NULL),
+                       (&conv2d, &conv2d_any, &transposed, &transposed_any, &weights, &weights_any))
