@@ -10,10 +10,11 @@
  *         for each kernel row p that sees it: sum[r - p] += weight[p] * v
  *
  * With 3 x 3 that is 10 loads for 24 multiply-adds, and takes 8 sums, 3 weights, v and a mask of 16
- * registers, so that multiply-adds set the rate while the planes are in a cache. The mask makes
- * zeros of the lanes in the padding; rows in the padding are zeros of their own. dx of a stride of 1
- * is the same with dy as the image, the kernel turned and another padding. dw keeps the sums of a
- * few columns of the kernel in registers while it goes down a column of vectors.
+ * registers. The mask makes zeros of the lanes in the padding; rows in the padding are zeros of
+ * their own. dx of a stride of 1 is the same with dy as the image, the kernel turned and another
+ * padding. dw keeps the sums of a few columns of the kernel in registers while it goes down a
+ * column of vectors. Measured on a core with AVX2, in f32, 3 x 3 on planes of 32 x 32: 32 GFLOP/s
+ * for y and 31 for dx, a third of the peak, and 24 for dw.
  *
  * With a column stride the columns of x are dealt out first to as many planes. The first and the
  * last plane of a tensor are copied, too, because vectors are loaded beyond the ends of rows.
@@ -219,7 +220,7 @@ enum { DENSE = 7 }; /* rows and columns of a filter, at most, for the fastest ti
 /* Rows of an image that the rows of a plane see. */
 static int64_t table_rows(int64_t h) { return most(h, ROWS) + DENSE - 1; }
 
-/* A plane that is the sum of those of `sources` images, each correlated with a filter of its own. */
+/* A plane that is the sum of `sources` images, each correlated with a filter of its own. */
 typedef struct correlation {
   int sources;
   image from[MULTIPLIER];
@@ -311,7 +312,7 @@ static void fill_table(const correlation *t, const real **table, const real *zer
     }
 }
 
-/* The columns' offsets of one vector of outputs; what sees nothing but padding may look anywhere. */
+/* The columns' offsets for one vector of outputs; what sees only padding may look anywhere. */
 static void fill_columns(const correlation *t, int64_t x0, views *c) {
   const int64_t width = t->from[0].w;
   for (int64_t q = 0; q < t->kw; q++) {

@@ -26,8 +26,13 @@
  *     32          8 x 3                                        4 x 6
  *
  * With 16 registers a step of 12 multiply-adds has 8 (6 x 2) or 7 loads; two of either start in a
- * cycle, so multiply-adds set the rate. Of dw a tile sums the lanes at its end, over as many images
- * as their copies fit into the second-level cache.
+ * cycle, so multiply-adds set the rate. Of dw a tile sums the lanes at its end. Where the output
+ * channels fill vectors, dy is turned to [pixel][channel], they are the lanes of dw, and it is the
+ * copies' pixels that are broadcast: nothing is left to sum, however small the plane.
+ *
+ * Expected, and measured on a core with AVX2, of the peak of multiply-adds in f32: LeNet-5's two
+ * convolutions at 76 and 77 % in y and 74 and 75 % in dw, and the second at 58 % in dx, where a tile
+ * lasts for no more steps than there are output channels.
  *
  * Products with the padding's zeros are computed like all others in y and dw, and there are none in
  * dx, as in the plain kernel.
@@ -270,7 +275,7 @@ MW_INLINE lanes lanes_between(int64_t first, int64_t end) {
 
 MW_INLINE mw_vector keep(mw_vector v, lanes kept) { return (mw_vector)((lanes)v & kept); }
 
-/* Vectors in a row of dx, where the stride is 1, and where they start: the last ends with the row. */
+/* Vectors in a row of dx, where the stride is 1, and their columns: the last ends with the row. */
 static int64_t columns_of(const geometry *g) { return g->sw == 1 ? mw_chunks(g->w, MW_LANES) : 0; }
 
 static int64_t column_of(const geometry *g, int64_t j) {
