@@ -944,21 +944,15 @@ static bool supports(const mw_call *call, const roles *r) {
   return copies_of(g, &p.band, g->cg) <= LARGEST && copies_of(g, &p.image, 1) <= LARGEST;
 }
 
-/* Where this is fast: with few channels, which fill no vector. Those of y are no hindrance to y and
- * dw, nor those of x to dx; and few of x make y cheap to compute, whose copies are few then. Planes
- * must fill vectors, and those of y stay in the second-level cache for dw and dx. */
+/* Where this is fast: with few channels, and planes that fill vectors, of which those of y stay in
+ * the second-level cache for dw and dx. conv2d_implicit.c comes first where it fills vectors too. */
 static bool suits(const mw_call *call, const roles *r) {
-  enum { FEW = 8, COLORS = 4, SMALL = 16, SMALL_PLANE = 1024 };
   if (!supports(call, r)) return false;
   const geometry g = geometry_of(call, r);
   const int64_t plane = g.oh * g.ow;
-  const bool x = call->backward == (r->x != OUT), w = call->backward == (r->w != OUT);
-  if (g.cg > CHANNELS || g.kh * g.kw == 1) return false;
-  if ((x || w) && (plane < 4 * MW_LANES || g.og * plane > LARGEST)) return false;
-  if (g.og < FEW) return true;
-  if (x) return g.cg < FEW && (g.sw == 1 || g.cg > COLORS);
-  const bool small = g.kw <= 3 && g.cg <= SMALL && g.og <= SMALL && plane <= SMALL_PLANE;
-  return !w && g.sw == 1 && (g.cg <= COLORS || small);
+  const bool forward_only = !sums(call, r) && r->x != OUT;
+  return g.cg <= CHANNELS && g.kh * g.kw > 1 &&
+         (forward_only || (plane >= 4 * MW_LANES && g.og * plane <= LARGEST));
 }
 
 static void workspace(const mw_call *call, mw_workspace *need, const roles *r) {
