@@ -38,18 +38,32 @@ int mw_threads(const mw_context *ctx) { return ctx->threads; }
 enum { NONE = -1 };
 static _Thread_local int here = NONE;
 
+/* A loop's chunks are cut into as many runs as threads take part, and each thread begins with its
+ * own: what it wrote in the loop before, of as many chunks, is still in its cache. Then it helps
+ * with the runs of those that came late. */
+enum { MOST_RUNS = 32 };
 typedef struct loop {
   int64_t chunks;
   mw_chunk run;
   void *arg;
-  alignas(64) atomic_llong next; /* apart from what all threads only read */
+  int runs;
+  struct {
+    alignas(64) atomic_llong next; /* apart from what all threads only read */
+  } own[MOST_RUNS];
 } loop;
+
+static int64_t first_of(const loop *l, int r) { return l->chunks * r / l->runs; }
 
 static void run_chunks(void *arg, int worker) {
   loop *l = arg;
   here = worker;
-  for (int64_t c; (c = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->chunks;)
-    l->run(l->arg, c, worker);
+  for (int i = 0; i < l->runs; i++) {
+    const int r = (worker + i) % l->runs;
+    const int64_t end = first_of(l, r + 1);
+    for (int64_t c;
+         (c = atomic_fetch_add_explicit(&l->own[r].next, 1, memory_order_relaxed)) < end;)
+      l->run(l->arg, c, worker);
+  }
   here = NONE;
 }
 
@@ -60,6 +74,8 @@ void mw_host_parallel(mw_context *ctx, int64_t chunks, mw_chunk run, void *arg) 
     return;
   }
   loop l = {.chunks = chunks, .run = run, .arg = arg};
+  l.runs = threads < MOST_RUNS ? threads : MOST_RUNS;
+  for (int r = 0; r < l.runs; r++) atomic_init(&l.own[r].next, first_of(&l, r));
   mw_pool_run(ctx->pool, threads - 1, run_chunks, &l);
 }
 
