@@ -30,9 +30,9 @@
  * channels fill vectors, dy is turned to [pixel][channel], they are the lanes of dw, and it is the
  * copies' pixels that are broadcast: nothing is left to sum, however small the plane.
  *
- * Expected, and measured on a core with AVX2, of the peak of multiply-adds in f32: LeNet-5's two
- * convolutions at 76 and 77 % in y and 74 and 75 % in dw, and the second at 58 % in dx, where a tile
- * lasts for no more steps than there are output channels.
+ * Expected, and measured on a core with AVX2, of the peak of multiply-adds in f32: 70 to 75 % in y
+ * and dw of LeNet-5's two convolutions, and 52 to 57 % in dx of the second, where a tile lasts for no
+ * more steps than there are output channels.
  *
  * Products with the padding's zeros are computed like all others in y and dw, and there are none in
  * dx, as in the plain kernel.
