@@ -438,9 +438,12 @@ struct mw_context {
   char *arena;
   size_t arena_bytes;
   volatile sig_atomic_t interrupted;
-  int depth;     /* of runs: a hook may start one inside another */
-  uint64_t born; /* nodes made so far */
-  bool watching;
+  int depth;         /* of runs: a hook may start one inside another */
+  uint64_t born;     /* nodes made so far */
+  bool watching;     /* for any of these: */
+  bool watches_nans; /* watch.c */
+  mw_look look;
+  void *look_state;
   mw_slicing slicing;
   struct mw_recorder *recorder; /* profile.c; NULL: no profile is taken */
   uint64_t profiles;            /* started so far */

@@ -436,6 +436,14 @@ typedef struct mw_array {
   mw_spec spec;
 } mw_array;
 
+/* Has look() called after each step of a run, with the n arrays that it has written, until look is
+ * NULL: steps are computed as always, but one after the other. A step that runs in slices is told
+ * of once for each of them. op is "conv2d" or "conv2d.backward", origin as mw_tensor_origin() gives
+ * it; run counts runs, and step is the step's number in that one. */
+typedef void (*mw_look)(void *state, const char *op, const char *origin, int64_t run, int step,
+                        int n, const mw_array *written);
+MW_EXPORT void mw_observe(mw_context *ctx, mw_look look, void *state);
+
 /* What infer reads and fills. infer and gradient serve every element type, whichever they were
  * compiled for: they go by the specs' dtypes (and mw_element_size()) and never by `real`. */
 typedef struct mw_infer {

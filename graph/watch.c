@@ -1,4 +1,5 @@
-/* watch.c: runs that look at every value: which step made the first NaN or infinity. */
+/* watch.c: runs that look at every value: which step made the first NaN or infinity, and what others
+ * want to see of them. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,9 +8,16 @@
 #include "internal.h"
 
 bool mw_watch(mw_context *ctx, bool on) {
-  bool before = ctx->watching;
-  ctx->watching = on;
+  bool before = ctx->watches_nans;
+  ctx->watches_nans = on;
+  ctx->watching = on || ctx->look;
   return before;
+}
+
+void mw_observe(mw_context *ctx, mw_look look, void *state) {
+  ctx->look = look;
+  ctx->look_state = state;
+  ctx->watching = look || ctx->watches_nans;
 }
 
 /* ---- looking at one value ------------------------------------------------------------------ */
@@ -111,9 +119,8 @@ static mw_status blame(const mw_step *step, const char *origin, int output, cons
 /* ---- the step ------------------------------------------------------------------------------ */
 
 /* Inputs are looked at before the kernel runs, which may write over them. */
-mw_status mw_watch_step(mw_step *step, const char *origin) {
+static mw_status run_for_nans(mw_step *step, const char *origin, int n_read) {
   const mw_call *call = &step->call;
-  int n_read = call->backward ? call->n_in + 2 * call->n_out : call->n_in;
   range *inputs = malloc(((size_t)n_read + 1) * sizeof *inputs);
   if (!inputs) return mw_no_memory(call->context);
   bool innocent = false; /* what was odd before is not of its making */
@@ -127,5 +134,17 @@ mw_status mw_watch_step(mw_step *step, const char *origin) {
     if (is_odd(&made)) status = blame(step, origin, a, &made, inputs, n_read);
   }
   free(inputs);
+  return status;
+}
+
+mw_status mw_watch_step(mw_step *step, const char *origin) {
+  const mw_call *call = &step->call;
+  mw_context *ctx = call->context;
+  int n_read = call->backward ? call->n_in + 2 * call->n_out : call->n_in;
+  mw_status status = ctx->watches_nans ? run_for_nans(step, origin, n_read) : mw_step_run(step);
+  if (ctx->look && !status)
+    ctx->look(ctx->look_state, call->backward ? step->entry->backward_name : step->entry->op.name,
+              origin ? origin : "", ctx->stats.programs_run, step->node, step->n_arrays - n_read,
+              step->arrays + n_read);
   return status;
 }

@@ -14,6 +14,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local checkpoint = require "moonwalk.trainer.checkpoint"
+local fingerprint = require "moonwalk.trainer.fingerprint"
 local log = require "moonwalk.trainer.log"
 local metrics = require "moonwalk.metrics"
 local read_options = require "moonwalk.trainer.options"
@@ -228,6 +229,12 @@ local function train_on(self, batch)
   return loss:item()
 end
 
+-- The digests of the step's nodes where they are wanted, and the loss.
+local function train_noted(self, batch)
+  if self.options.fingerprint == "nodes" then return fingerprint.nodes(train_on, self, batch) end
+  return nil, train_on(self, batch)
+end
+
 local function rate_of(self)
   return self.optimizer.rate and self.optimizer:rate() or self.optimizer.lr
 end
@@ -327,12 +334,14 @@ function Trainer:step()
   local batch = next_batch(self)
   call_back(self, "batch", batch)
   local samples, lr = batch.x.shape[1], rate_of(self)
-  local value = train_on(self, batch)
+  local nodes, value = train_noted(self, batch)
   self.steps, self.in_epoch = self.steps + 1, self.in_epoch + 1
   self.position = self.position + samples
   check_loss(self, value)
   self.loss_sum = self.loss_sum + value * samples
-  self.log:step {step = self.steps, epoch = self.epoch, loss = value, lr = lr}
+  local row = {step = self.steps, epoch = self.epoch, loss = value, lr = lr}
+  if self.options.fingerprint then fingerprint.add(row, self.net, nodes) end
+  self.log:step(row, self.options.fingerprint)
   self.log:advance(samples, value)
   call_back(self, "step", value)
   if self.in_epoch >= self.steps_in_epoch then
