@@ -207,9 +207,9 @@ static void add_sums(void *arg, int64_t chunk, int worker) {
   const int64_t n = mw_chunk_end(t->array->count, SUM_GRAIN, chunk) - first;
   const bool wide = t->array->spec.dtype == MW_F64;
   const size_t size = wide ? sizeof(double) : sizeof(float);
-  char *to = (char *)t->to + (size_t)first * size;
+  void *to = (char *)t->to + (size_t)first * size;
   for (int64_t s = 0; s < slices; s++) {
-    const char *from = sums_of(t->r, s) + t->offset + (size_t)first * size;
+    const void *from = sums_of(t->r, s) + t->offset + (size_t)first * size;
     if (s == 0) memcpy(to, from, (size_t)n * size);
     else if (wide)
       for (int64_t i = 0; i < n; i++) ((double *)to)[i] += ((const double *)from)[i];

@@ -50,7 +50,7 @@ typedef struct loader {
   pthread_t workers[MOST_WORKERS];
   int started;
   pid_t process; /* in which they are: a process that was forked has none of them */
-  int oldest; /* the slot that is handed out next */
+  int oldest;    /* the slot that is handed out next */
   slot slots[MOST_AHEAD];
 
   bool has_lock;

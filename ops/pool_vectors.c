@@ -99,7 +99,7 @@ MW_INLINE found block_of(const geometry *g, bool mean, bool inside, int stride, 
       const mw_vector v =
           stride == 1 ? mw_load(from) : mw_evens(mw_load(from), mw_load(from + MW_LANES));
       const mw_mask columns = lanes + (mw_integer)column;
-      mw_mask valid = columns == columns;
+      mw_mask valid = ~(mw_mask){0};
       if (!inside) valid = (columns >= 0) & (columns < (mw_integer)g->w.in);
       take(&f, mean, v, columns + (mw_integer)(row * g->w.in), valid);
     }
