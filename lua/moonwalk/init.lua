@@ -63,6 +63,11 @@ local updates = require "moonwalk.updates"
 ---@field profile fun(fn: function, ...): moonwalk.Profile, ...  where the time goes: profile.lua
 ---@field flops fun(...: mw.tensor): number, number, table[]  operations and bytes, before a run
 ---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
+---@field fit fun(net: moonwalk.Module, train: moonwalk.Dataset, options?: moonwalk.TrainerOptions):
+---  table, moonwalk.Trainer  trains; gives the history: trainer.lua
+---@field trainer fun(net: moonwalk.Module, train: moonwalk.Dataset,
+---  options?: moonwalk.TrainerOptions): moonwalk.Trainer
+---@field load_checkpoint fun(path: string): moonwalk.Checkpoint?, string?
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn
 ---@field optim moonwalk.optim

@@ -24,7 +24,8 @@ local read_options = require "moonwalk.trainer.options"
 ---@field train moonwalk.Dataset
 ---@field optimizer moonwalk.Optimizer
 ---@field history table[] a row for each epoch: epoch, step, loss, lr, valid_loss, and the metrics;
----  history.confusion is that of the last epoch, history.stopped why the run ended
+---  history.confusion is that of the last epoch, history.best the number of the best one, and
+---  history.stopped why the run ended
 ---@field epoch integer the one that is under way, from 1
 ---@field steps integer that have been made
 ---@field options table
@@ -96,6 +97,14 @@ local function run_of(self)
   }
 end
 
+-- Writes a checkpoint: true, or nil and why.
+local function write(self, path)
+  self.log:flush() -- the log is never behind the checkpoint
+  local parts = {model = self.net:state(), optimizer = self.optimizer:state(),
+    best = self.best and self.best.state}
+  return checkpoint.write(path, parts, run_of(self), self.about)
+end
+
 ---Writes a checkpoint now: to the path that the options have, or another one. Raises when it cannot
 ---be written; what was there is still there then.
 ---@param path string?
@@ -103,15 +112,19 @@ end
 function Trainer:save(path)
   path = path or self.options.checkpoint
   if not path then core.error "save: the trainer has no checkpoint's path, and none was given" end
-  self.log:flush() -- the log is never behind the checkpoint
-  local parts = {model = self.net:state(), optimizer = self.optimizer:state(),
-    best = self.best and self.best.state}
-  local written, why = checkpoint.write(path, parts, run_of(self), self.about)
+  local written, why = write(self, path)
   if not written then core.error("save: " .. why) end
-  self.saved = {clock = core.clock(), step = self.steps, epoch = self.epoch}
   return self
 end
 Trainer.save = core.entry(Trainer.save)
+
+-- Writes the run's checkpoint. A disk that is full for a while ends no run: run() raises only when
+-- the last one could not be written.
+local function save_run(self)
+  local written, why = write(self, self.options.checkpoint)
+  self.saved = {clock = core.clock(), step = self.steps, epoch = self.epoch, problem = why}
+  if not written then self.log:say("no checkpoint was written: " .. why) end
+end
 
 -- Whether a checkpoint is due; at the end of an epoch, or within one.
 local function is_due(self, epoch_ended)
@@ -193,7 +206,8 @@ local function resume(self, where, path)
   self.seed, self.epoch, self.position = at.seed, at.epoch, at.position
   self.steps, self.in_epoch, self.loss_sum = at.step, at.step_in_epoch, run.loss_sum + 0.0
   for i, row in ipairs(run.history) do self.history[i] = log.numbers(row) end
-  self.history.confusion, self.stopped_early = run.confusion, run.stopped_early
+  self.history.confusion = run.confusion
+  self.stopped_early = self.options.early_stop and run.stopped_early -- else it is told to go on
   if run.best then
     self.best = log.numbers(run.best)
     self.best.state = there.best
@@ -312,7 +326,7 @@ local function end_epoch(self)
   self.log:note(self.options.valid and ("%s %.4g  "):format(self.options.monitor,
     row[self.options.monitor]) or "")
   call_back(self, "epoch", row)
-  if is_due(self, true) then self:save() end
+  if is_due(self, true) then save_run(self) end
   self.began = core.clock()
 end
 
@@ -347,7 +361,7 @@ function Trainer:step()
   if self.in_epoch >= self.steps_in_epoch then
     end_epoch(self)
   elseif is_due(self, false) then
-    self:save()
+    save_run(self)
   end
   return self.reason == nil
 end
@@ -376,8 +390,10 @@ local function loop(self)
     if core.interrupted() then self:stop "interrupted" break end
   end
   if self.reason == "interrupted" or self.reason == "stopped" then
-    if self.options.checkpoint and self.saved.step < self.steps then self:save() end
+    if self.options.checkpoint and self.saved.step < self.steps then save_run(self) end
   end
+  local problem = self.saved.problem
+  if problem then core.error("fit: no checkpoint was written: " .. problem) end
   if self.reason == "interrupted" then tell_interrupted(self) end
 end
 
@@ -395,7 +411,7 @@ function Trainer:run()
   self.log:line {kind = "end", step = self.steps, reason = good and self.reason or "error"}
   self.log:pause()
   if not good then error(why, 0) end
-  self.history.stopped = self.reason
+  self.history.stopped, self.history.best = self.reason, self.best and self.best.epoch
   return self.history
 end
 Trainer.run = core.entry(Trainer.run)
@@ -439,13 +455,17 @@ local function new(where, net, train, given)
   self.seed = o.batches.seed or core.random_seed()
   local there = goes_on and resume(self, where, o.checkpoint)
   self.log = log.open(where, o, there and self.steps)
-  if there then warn_of_versions(self, o.checkpoint, there.ops) end
   if self.stopped_early then self.reason = "early stop"
   elseif self.epoch > o.epochs then self.reason = "done" end
+  if there then
+    warn_of_versions(self, o.checkpoint, there.ops)
+    self.log:say(("%s: %s, %s"):format(o.checkpoint, tostring(self),
+      self.reason and "the run is over (" .. self.reason .. ")" or "goes on from there"))
+  end
   self.saved.step, self.saved.epoch = self.steps, self.epoch
   self.log:line {kind = "start", step = self.steps, epochs = o.epochs, batch = o.batch,
     samples = #train, optimizer = tostring(self.optimizer), version = core.version}
-  if o.checkpoint and not there then self:save() end
+  if o.checkpoint and not there then self:save() end -- raises where there is no way to write
   return self
 end
 

@@ -163,6 +163,26 @@ do
     "a place that cannot be written")
 end
 
+-- A disk that takes nothing, for a while or to the end --------------------------------------------
+
+do
+  local path = place "moved/run.safetensors"
+  assert(os.execute(("mkdir '%s'"):format(place "moved")))
+  local function fit(back)
+    return mw.fit(network(), digits, options {checkpoint = path, resume = false, callbacks = {
+      epoch = function(trainer)
+        if trainer.epoch == 2 then os.rename(place "moved", place "away") end
+        if trainer.epoch == back then os.rename(place "away", place "moved") end
+      end,
+    }})
+  end
+  t.is(fit(3).stopped, "done", "a checkpoint that could not be written for a while")
+  t.is(mw.load_checkpoint(path).run.step, 21, "the last one is there")
+  t.refuses("fit: no checkpoint was written: " .. path, fit)
+  os.rename(place "away", place "moved")
+  t.is(mw.load_checkpoint(path).run.step, 0, "the one before is there still")
+end
+
 -- Ctrl-C -----------------------------------------------------------------------------------------
 
 do
