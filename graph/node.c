@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "prepared.h"
 
 /* ---- making and freeing ------------------------------------------------------------------- */
 
@@ -329,50 +330,63 @@ static void finish_key(mw_node *node, const mw_spec *out) {
   }
 }
 
-/* A node with its inputs and attributes, not yet inferred. One more output than declared has room
- * for the saved bytes. */
+/* A node with its inputs and the attributes that it begins with, not yet inferred. One more output
+ * than declared has room for the saved bytes. */
 static mw_node *node_with_inputs(mw_context *ctx, mw_op_entry *entry, int n_inputs,
-                                 mw_tensor *const *inputs, int n_settings,
-                                 const mw_setting *settings) {
+                                 mw_tensor *const *inputs, const void *attrs) {
   const mw_op *op = &entry->op;
   if (check_inputs(ctx, entry, n_inputs, inputs)) return NULL;
   int n_in = n_inputs > entry->n_in ? n_inputs : entry->n_in;
   mw_node *node = node_new(ctx, MW_FORWARD, entry, n_in, entry->n_out + 1);
   if (!node) return NULL;
   node->n_out = entry->n_out;
-  if (op->attrs_size) memcpy(node->attrs, entry->defaults, op->attrs_size);
+  if (op->attrs_size) memcpy(node->attrs, attrs, op->attrs_size);
   for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
+  return node;
+}
+
+/* The same with settings, and with a key if it takes one. */
+static mw_node *node_with_settings(mw_context *ctx, mw_op_entry *entry, int n_inputs,
+                                   mw_tensor *const *inputs, int n_settings,
+                                   const mw_setting *settings) {
+  mw_node *node = node_with_inputs(ctx, entry, n_inputs, inputs, entry->defaults);
+  if (!node) return NULL;
   if (!mw_attrs_set(ctx, entry, node->attrs, n_settings, settings) && !draw_key(node)) return node;
   mw_release(&node->out[0]);
   return NULL;
 }
 
-mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
-                         mw_tensor *const *inputs, int n_settings, const mw_setting *settings) {
-  const mw_op *op = &entry->op;
-  mw_node *node = node_with_inputs(ctx, entry, n_inputs, inputs, n_settings, settings);
-  size_t saved = 0;
-  /* Without that input it is infer that says the dtype. */
-  bool known = node && op->dtype_of < node->n_in && node->in[op->dtype_of];
-  if (!node || (known && check_served(node)) || run_infer(node, &saved) ||
-      (!known && check_served(node))) {
-    if (node) mw_release(&node->out[0]);
-    mw_prefix_error(ctx, op->name);
-    return NULL;
-  }
-  if (saved) {
-    node->saves = true;
-    node->out[node->n_out].spec = mw_spec_of(MW_U8, 1, (int64_t[]){(int64_t)saved});
-  }
-  finish_key(node, &node->out[0].spec);
-  return node;
+static void set_saved(mw_node *node, size_t saved) {
+  if (!saved) return;
+  node->saves = true;
+  node->out[node->n_out].spec = mw_spec_of(MW_U8, 1, (int64_t[]){(int64_t)saved});
 }
 
-/* The node of a composition holds its inputs and attributes while it is built, and is dropped. */
-static int apply_composed(mw_context *ctx, mw_op_entry *entry, int n_inputs,
-                          mw_tensor *const *inputs, int n_settings, const mw_setting *settings,
-                          mw_tensor **outputs) {
-  mw_node *node = node_with_inputs(ctx, entry, n_inputs, inputs, n_settings, settings);
+/* Gives the node its outputs' specs. */
+static mw_status infer_outputs(mw_node *node, size_t *saved) {
+  /* Without that input it is infer that says the dtype. */
+  const int of = node->entry->op.dtype_of;
+  const bool known = of < node->n_in && node->in[of];
+  if ((known && check_served(node)) || run_infer(node, saved) || (!known && check_served(node)))
+    return MW_FAILED;
+  set_saved(node, *saved);
+  finish_key(node, &node->out[0].spec);
+  return MW_OK;
+}
+
+mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
+                         mw_tensor *const *inputs, int n_settings, const mw_setting *settings) {
+  mw_node *node = node_with_settings(ctx, entry, n_inputs, inputs, n_settings, settings);
+  size_t saved = 0;
+  if (node && !infer_outputs(node, &saved)) return node;
+  if (node) mw_release(&node->out[0]);
+  mw_prefix_error(ctx, entry->op.name);
+  return NULL;
+}
+
+/* The node of a composition, NULL after a failure, holds its inputs and attributes while it is
+ * built, and is dropped. */
+static int build_composed(mw_context *ctx, mw_op_entry *entry, mw_node *node, mw_tensor **outputs) {
   size_t saved;
   bool built =
       node && !(entry->op.infer && run_infer(node, &saved)) && !mw_build_outputs(node, outputs);
@@ -380,6 +394,13 @@ static int apply_composed(mw_context *ctx, mw_op_entry *entry, int n_inputs,
   if (node) mw_release(&node->out[0]);
   if (!built) mw_prefix_error(ctx, entry->op.name);
   return built ? entry->n_out : 0;
+}
+
+/* One reference for each output. */
+static int hand_out(mw_node *node, mw_tensor **outputs) {
+  for (int i = 0; i < node->n_out; i++) outputs[i] = &node->out[i];
+  node->refs += node->n_out - 1;
+  return node->n_out;
 }
 
 mw_node *mw_node_like(const mw_node *like, mw_tensor *const *inputs) {
@@ -420,22 +441,26 @@ mw_node *mw_node_backward(mw_node *forward, mw_tensor *const *dout, const bool *
   return node;
 }
 
+/* NULL + error when there is none of that name. */
+static mw_op_entry *find_entry(mw_context *ctx, const char *op) {
+  mw_op_entry *entry = mw_registry_find(ctx, op);
+  if (entry) return entry;
+  const char *near = mw_op_near(ctx, op);
+  mw_set_error(ctx, near ? "no op is named '%s'; did you mean '%s'?" : "no op is named '%s'", op,
+               near);
+  return NULL;
+}
+
 int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
                  int n_settings, const mw_setting *settings, mw_tensor **outputs) {
-  mw_op_entry *entry = mw_registry_find(ctx, op);
-  if (!entry) {
-    const char *near = mw_op_near(ctx, op);
-    mw_set_error(ctx, near ? "no op is named '%s'; did you mean '%s'?" : "no op is named '%s'", op,
-                 near);
-    return 0;
-  }
+  mw_op_entry *entry = find_entry(ctx, op);
+  if (!entry) return 0;
   if (mw_is_composed(&entry->op))
-    return apply_composed(ctx, entry, n_inputs, inputs, n_settings, settings, outputs);
+    return build_composed(ctx, entry,
+                          node_with_settings(ctx, entry, n_inputs, inputs, n_settings, settings),
+                          outputs);
   mw_node *node = mw_node_forward(ctx, entry, n_inputs, inputs, n_settings, settings);
-  if (!node) return 0;
-  for (int i = 0; i < node->n_out; i++) outputs[i] = &node->out[i];
-  node->refs += node->n_out - 1; /* one reference for each */
-  return node->n_out;
+  return node ? hand_out(node, outputs) : 0;
 }
 
 mw_tensor *mw_apply(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
@@ -444,4 +469,96 @@ mw_tensor *mw_apply(mw_context *ctx, const char *op, int n_inputs, mw_tensor *co
   int n = mw_apply_all(ctx, op, n_inputs, inputs, n_settings, settings, outputs);
   for (int i = 1; i < n; i++) mw_release(outputs[i]);
   return n ? outputs[0] : NULL;
+}
+
+/* ---- prepared ops -------------------------------------------------------------------------- */
+
+enum { MOST_KNOWN = 8 }; /* inputs of a call that is remembered */
+
+struct mw_prepared {
+  mw_context *ctx;
+  mw_op_entry *entry;
+  void *attrs;    /* as they were set, */
+  void *inferred; /* and as infer of the last call left them */
+  int n_in;       /* of the last call; -1: none yet */
+  mw_spec in[MOST_KNOWN], out[MW_MAX_ARGS];
+  size_t saved;
+};
+
+mw_prepared *mw_prepare(mw_context *ctx, const char *op, int n_settings,
+                        const mw_setting *settings) {
+  mw_op_entry *entry = find_entry(ctx, op);
+  if (!entry) return NULL;
+  const size_t size = mw_aligned(entry->op.attrs_size), head = mw_aligned(sizeof(mw_prepared));
+  mw_prepared *p = calloc(1, head + 2 * size);
+  if (!p) return mw_no_memory(ctx), NULL;
+  *p = (mw_prepared){.ctx = ctx, .entry = entry, .n_in = -1};
+  p->attrs = (char *)p + head;
+  p->inferred = (char *)p->attrs + size;
+  if (entry->op.attrs_size) memcpy(p->attrs, entry->defaults, entry->op.attrs_size);
+  if (mw_attrs_set(ctx, entry, p->attrs, n_settings, settings)) {
+    free(p);
+    mw_prefix_error(ctx, entry->op.name);
+    return NULL;
+  }
+  entry->refs++;
+  ctx->refs++;
+  return p;
+}
+
+void mw_prepared_free(mw_prepared *p) {
+  if (!p) return;
+  mw_context *ctx = p->ctx;
+  p->entry->refs--;
+  free(p);
+  if (ctx->refs > 1) ctx->refs--;
+  else mw_context_free(ctx); /* it was the last to hold a context that its user has freed */
+}
+
+const mw_op *mw_prepared_op(const mw_prepared *p) { return &p->entry->op; }
+bool mw_prepared_stale(const mw_prepared *p) { return p->entry->retired; }
+
+static bool same_inputs(const mw_prepared *p, const mw_node *node) {
+  if (p->n_in != node->n_in) return false;
+  for (int i = 0; i < p->n_in; i++) {
+    const mw_tensor *t = node->in[i];
+    if (t ? !mw_spec_equal(&t->spec, &p->in[i]) : p->in[i].dtype != MW_NONE) return false;
+  }
+  return true;
+}
+
+static void remember(mw_prepared *p, const mw_node *node, size_t saved) {
+  if (node->n_in > MOST_KNOWN || (p->entry->op.flags & MW_VARIES)) return;
+  p->n_in = node->n_in;
+  p->saved = saved;
+  for (int i = 0; i < node->n_in; i++)
+    p->in[i] = node->in[i] ? node->in[i]->spec : (mw_spec){.dtype = MW_NONE};
+  for (int i = 0; i < node->n_out; i++) p->out[i] = node->out[i].spec;
+  if (p->entry->op.attrs_size) memcpy(p->inferred, node->attrs, p->entry->op.attrs_size);
+}
+
+static void recall(const mw_prepared *p, mw_node *node) {
+  for (int i = 0; i < node->n_out; i++) node->out[i].spec = p->out[i];
+  if (p->entry->op.attrs_size) memcpy(node->attrs, p->inferred, p->entry->op.attrs_size);
+  set_saved(node, p->saved);
+  finish_key(node, &node->out[0].spec);
+}
+
+int mw_apply_prepared(mw_prepared *p, int n_inputs, mw_tensor *const *inputs, mw_tensor **outputs) {
+  size_t saved = 0;
+  mw_node *node = node_with_inputs(p->ctx, p->entry, n_inputs, inputs, p->attrs);
+  bool built = node && !draw_key(node);
+  if (built && same_inputs(p, node)) {
+    recall(p, node);
+    return hand_out(node, outputs);
+  }
+  if (built && mw_is_composed(&p->entry->op))
+    return build_composed(p->ctx, p->entry, node, outputs);
+  if (built && !infer_outputs(node, &saved)) {
+    remember(p, node, saved);
+    return hand_out(node, outputs);
+  }
+  if (node) mw_release(&node->out[0]);
+  mw_prefix_error(p->ctx, p->entry->op.name);
+  return 0;
 }

@@ -393,6 +393,19 @@ static int apply(lua_State *L, face_state *state, const char *name, int first) {
   return n_out;
 }
 
+mw_prepared *face_prepare(lua_State *L, const char *name, int table) {
+  mw_context *ctx = face_context(L);
+  call c;
+  c.L = L, c.ctx = ctx, c.op = find_op(L, ctx, name), c.table = table;
+  c.n_in = face_declared(c.op->inputs);
+  c.values = c.n_values = c.n_settings = 0;
+  luaL_checkstack(L, MW_MAX_INTS + 8, NULL);
+  if (table) read_table(&c);
+  mw_prepared *prepared = mw_prepare(ctx, name, c.n_settings, c.settings);
+  if (!prepared) face_raise(L);
+  return prepared;
+}
+
 int face_apply(lua_State *L, const char *op, int first) {
   return apply(L, face_state_of(L), op, first);
 }

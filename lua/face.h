@@ -8,6 +8,7 @@
 
 #define MW_NO_REAL
 #include "../graph/moonwalk.h"
+#include "../graph/prepared.h"
 
 #define FACE_TENSOR "moonwalk.tensor" /* metatable name of a tensor */
 #define FACE_CHUNK "=moonwalk/"       /* how the chunk names of Moonwalk's own modules begin */
@@ -98,6 +99,8 @@ int face_declared(const mw_arg *args); /* how many there are */
 /* Applies an op to the arguments from stack index `first` up. Returns how many results it
  * pushed. */
 int face_apply(lua_State *L, const char *op, int first);
+/* An op with the attributes in the table at an index, 0 for none; for the caller to free. */
+mw_prepared *face_prepare(lua_State *L, const char *op, int table);
 /* Pushes a function that applies the op of that name to its arguments. */
 void face_push_op(lua_State *L, const char *name);
 
@@ -109,6 +112,7 @@ void face_open_layer(lua_State *L);        /* layer.c: origins of what layers bu
 void face_open_tensor(lua_State *L);       /* tensor.c: the type */
 void face_open_constructors(lua_State *L); /* constructors.c */
 void face_open_call(lua_State *L);         /* call.c: ops, grad, programs */
+void face_open_prepared(lua_State *L);     /* prepared.c: ops with attributes, of layers */
 void face_open_registry(lua_State *L);     /* registry.c: what ops there are */
 void face_open_format(lua_State *L);       /* format.c: printing, totable */
 void face_open_json(lua_State *L);         /* json.c */

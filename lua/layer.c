@@ -112,24 +112,41 @@ static int core_layer(lua_State *L) {
 
 /* ---- modules ----------------------------------------------------------------------------- */
 
-/* Writes the shape of the tensor at index, or nothing where it is none, to the field output of the
- * table at own: into the table that is there already where that has as many sizes. */
+/* Where a module's own table keeps the spec of its last output: a userdata, written to again. */
+enum { OUTPUT = 1 };
+
+/* Keeps the spec of the tensor at index, or none where it is none, in the table at own. */
 static void note_output(lua_State *L, int own, int index) {
   const mw_tensor *t = lua_gettop(L) >= index ? face_test(L, index) : NULL;
-  const int rank = t ? mw_tensor_spec(t)->rank : -1;
-  lua_getfield(L, own, "output");
-  if (rank < 0 || !lua_istable(L, -1) || (int)lua_rawlen(L, -1) != rank) {
-    lua_pop(L, 1);
-    if (t) lua_createtable(L, rank, 0);
-    else lua_pushnil(L);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, own, "output");
+  lua_rawgeti(L, own, OUTPUT);
+  mw_spec *noted = lua_touserdata(L, -1);
+  if (!noted) {
+    noted = lua_newuserdatauv(L, sizeof *noted, 0);
+    lua_rawseti(L, own, OUTPUT);
   }
-  for (int i = 0; i < rank; i++) {
-    lua_pushinteger(L, mw_tensor_spec(t)->shape[i]);
+  *noted = t ? *mw_tensor_spec(t) : (mw_spec){.dtype = MW_NONE};
+  lua_pop(L, 1);
+}
+
+/* core.note_output(own, y): what a call of a module does with its first result. */
+static int core_note_output(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  note_output(L, 1, 2);
+  return 0;
+}
+
+/* core.noted_output(own): its shape, or nil. */
+static int core_noted_output(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_rawgeti(L, 1, OUTPUT);
+  const mw_spec *noted = lua_touserdata(L, -1);
+  if (!noted || noted->dtype == MW_NONE) return lua_pushnil(L), 1;
+  lua_createtable(L, noted->rank, 0);
+  for (int i = 0; i < noted->rank; i++) {
+    lua_pushinteger(L, noted->shape[i]);
     lua_rawseti(L, -2, i + 1);
   }
-  lua_pop(L, 1);
+  return 1;
 }
 
 /* The results of forward lie above base, where the module's own table is. */
@@ -139,15 +156,24 @@ static int module_done(lua_State *L, int status, lua_KContext base) {
   return lua_gettop(L) - (int)base;
 }
 
+/* Upvalues of call_module; from CALL on they are the names of fields. */
+enum { ORIGINS = 1, PRIVATE, CLOSE, OBSERVER, CALL, OPEN, FORWARD, FIELDS };
+
+/* Pushes what the table at index has by the name that is an upvalue. */
+static int push_named(lua_State *L, int table, int name) {
+  lua_pushvalue(L, lua_upvalueindex(name));
+  return lua_rawget(L, table);
+}
+
 /* Pushes the method forward of the module at 1, whose own table is on top: what was put into the
  * module itself, past its fields, or else the field, or that of the class. */
 static void push_forward(lua_State *L) {
-  int base = lua_gettop(L);
-  lua_pushliteral(L, "forward");
-  if (lua_rawget(L, 1) != LUA_TNIL) return;
-  lua_getfield(L, base, "fields");
-  if (lua_getfield(L, -1, "forward") == LUA_TNIL && lua_getmetatable(L, 1))
-    lua_getfield(L, -1, "forward");
+  const int base = lua_gettop(L);
+  if (push_named(L, 1, FORWARD) != LUA_TNIL) return;
+  push_named(L, base, FIELDS);
+  if (push_named(L, base + 2, FORWARD) == LUA_TNIL && lua_getmetatable(L, 1) &&
+      push_named(L, -2, FORWARD) == LUA_TNIL)
+    lua_getfield(L, -2, "forward"); /* inherited */
   lua_replace(L, base + 1);
   lua_settop(L, base + 1);
 }
@@ -156,20 +182,20 @@ static void push_forward(lua_State *L) {
 static int call_module(lua_State *L) {
   int n = lua_gettop(L), own = n + 2;
   luaL_checkstack(L, n + 12, "too many arguments");
-  enter_layer(L, lua_upvalueindex(1));
+  enter_layer(L, lua_upvalueindex(ORIGINS));
   lua_pushvalue(L, 1);
-  if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TTABLE)
+  if (lua_rawget(L, lua_upvalueindex(PRIVATE)) != LUA_TTABLE)
     return face_error(L, "what is called is %s, expected a module", face_describe(L, 1));
-  lua_getfield(L, own, "open");
+  push_named(L, own, OPEN);
   if (lua_toboolean(L, -1)) {
-    lua_pushvalue(L, lua_upvalueindex(3));
+    lua_pushvalue(L, lua_upvalueindex(CLOSE));
     lua_pushvalue(L, 1);
     lua_pushvalue(L, own);
     for (int i = 2; i <= n; i++) lua_pushvalue(L, i);
     lua_call(L, n + 1, 0);
   }
   lua_settop(L, own);
-  if (lua_getfield(L, lua_upvalueindex(4), "call") == LUA_TNIL) {
+  if (push_named(L, lua_upvalueindex(OBSERVER), CALL) == LUA_TNIL) {
     lua_settop(L, own);
     push_forward(L);
   }
@@ -178,23 +204,75 @@ static int call_module(lua_State *L) {
   return module_done(L, LUA_OK, own);
 }
 
-/* core.module_call(origins, private, close, observer): the function that calls a module: its method forward,
- * while what is built has the module's origin, after close(module, own, ...) where own.open says so.
- * own is what the table private has for the module; the shape of the first result is own.output.
- * While observer.call is set, it is called in place of forward. */
+/* core.module_call(origins, private, close, observer): the function that calls a module: its method
+ * forward, while what is built has the module's origin, after close(module, own, ...) where own.open
+ * says so. own is what the table private has for the module; see core.noted_output. While
+ * observer.call is set, it is called in place of forward. */
 static int core_module_call(lua_State *L) {
+  luaL_checktype(L, ORIGINS, LUA_TTABLE);
+  luaL_checktype(L, PRIVATE, LUA_TTABLE);
+  luaL_checktype(L, CLOSE, LUA_TFUNCTION);
+  luaL_checktype(L, OBSERVER, LUA_TTABLE);
+  lua_settop(L, OBSERVER);
+  static const char *const names[] = {"call", "open", "forward", "fields"};
+  for (int i = 0; i < 4; i++) lua_pushstring(L, names[i]);
+  lua_pushcclosure(L, call_module, FIELDS);
+  return 1;
+}
+
+/* ---- lists of modules ---------------------------------------------------------------------- */
+
+/* The message on top, of item i of the list at 3, as the function that is the second upvalue says
+ * it. */
+static int fail_item(lua_State *L, lua_Integer i) {
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_insert(L, -2);
+  lua_rawgeti(L, 3, i);
+  lua_pushinteger(L, i);
+  lua_call(L, 3, 1);
+  return lua_error(L);
+}
+
+/* After item i was called, or 0: its result is what the next one is called with. */
+static int pass_on(lua_State *L, int status, lua_KContext i) {
+  for (;;) {
+    if (status != LUA_OK && status != LUA_YIELD) return fail_item(L, i);
+    if (i > 0) lua_replace(L, 2);
+    if (lua_rawgeti(L, 3, ++i) == LUA_TNIL) break;
+    lua_pushvalue(L, 2);
+    status = lua_pcallk(L, 1, 1, 0, i, pass_on);
+  }
+  lua_settop(L, 2);
+  return 1;
+}
+
+static int run_sequence(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TTABLE)
+    return face_error(L, "forward: its first argument is %s, expected a module",
+                      face_describe(L, 1));
+  return pass_on(L, LUA_OK, 0);
+}
+
+/* core.sequence(fields, rename): a method forward(module, x) that calls the first item of the
+ * module's list with x, each further one with what the one before has made, and returns what the
+ * last one makes. fields has the fields of each module; an error of an item is raised as
+ * rename(message, item, its number). */
+static int core_sequence(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
-  luaL_checktype(L, 4, LUA_TTABLE);
-  lua_settop(L, 4);
-  lua_pushcclosure(L, call_module, 4);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_settop(L, 2);
+  lua_pushcclosure(L, run_sequence, 2);
   return 1;
 }
 
 static const luaL_Reg functions[] = {
     {"layer", core_layer},
     {"module_call", core_module_call},
+    {"note_output", core_note_output},
+    {"noted_output", core_noted_output},
+    {"sequence", core_sequence},
     {NULL, NULL},
 };
 

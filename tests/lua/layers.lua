@@ -342,5 +342,36 @@ do
     "Embedding counts from 0")
 end
 
+-- What a layer's op came to with one shape is not what it comes to with another.
+do
+  local pool, conv = nn.MaxPool {2}, nn.Conv2d {1, 2, kernel = 3, bias = false}
+  for _, size in ipairs {4, 6, 6, 4} do
+    local x = mw.arange(2 * size * size):reshape {2, 1, size, size}
+    t.is({pool(x).shape, conv(x).shape, pool(x)[2][1][1][1]:item()},
+      {{2, 1, size // 2, size // 2}, {2, 2, size - 2, size - 2}, size * size + size + 1.0},
+      ("images of %d x %d"):format(size, size))
+  end
+  t.is({nn.ReLU {}(mw.ones {2}).dtype, nn.ReLU {}(mw.ones({2}, "f64")).dtype}, {"f32", "f64"},
+    "nor with another dtype")
+  local relu = nn.ReLU {}
+  t.is({relu(mw.ones {2}).dtype, relu(mw.ones({2}, "f64")).dtype, relu(-2):item()},
+    {"f32", "f64", 0.0}, "in one layer, which takes a number, too")
+  conv.bias = mw.param(mw.ones {2})
+  t.is(conv(mw.zeros {1, 1, 3, 3}):totable(), {{{{1}}, {{1}}}}, "a bias that is set later counts")
+  t.error(function() pool(mw.ones {4}) end, "layers.lua:%d+: maxpool: ", "an error has its line")
+  t.error(function() pool "x" end, "layers.lua:%d+: maxpool: x is 'x'", "an argument of no use")
+  t.error(function() nn.Sequential {pool, nn.Sequential {pool}}(mw.ones {1, 1, 2, 2}) end,
+    "layers.lua:%d+: Sequential %(layer 2%): MaxPool %(layer 1%): maxpool: ", "and its layers")
+  local Own = nn.MaxPool:extend "Own"
+  function Own.init() end
+  t.error(function() Own()(mw.ones {1, 1, 2, 2}) end, "the module has no field 'applied'",
+    "a class whose init calls not that of its parent")
+  local thread = coroutine.wrap(function()
+    return nn.Sequential {nn.Lambda {function(x) return coroutine.yield(x) end}, pool} (pool)
+  end)
+  t.ok(thread() == pool, "a layer may yield within a list")
+  t.is(thread(mw.ones {1, 1, 2, 2}).shape, {1, 1, 1, 1}, "and goes on there")
+end
+
 folder.remove()
 t.done()

@@ -446,6 +446,23 @@ mw.plugin.unload "r_kernel"
 library("r_op.so", with(4, op_text))
 mw.plugin.reload("r_op", UNTESTED)
 t.is({mw.r_op(one):item()}, {4.0}, "and a good one is taken")
+
+-- A layer has its op with attributes that were checked once; that op is replaced, and goes.
+do
+  local Layer = mw.nn.Module:extend "Layer"
+  function Layer:init(attributes) self.applied = mw.core.prepare("r_op", attributes) end
+  Layer.forward = mw.nn.Module.applying()
+  local layer, twin, wrong = Layer(), Layer():copy(), Layer {n = 3}
+  t.is({layer(one):item(), twin(one):item()}, {4.0, 4.0}, "a layer of an op")
+  t.error(function() wrong(one) end, "unknown attribute 'n'", "it checks attributes when called")
+  library("r_op.so", with(6, op_text,
+    ".attrs_size = 8, .attrs = (const mw_attr[]){{\"n\", MW_INT, .initial = \"1\"}, {0}}"))
+  mw.plugin.reload("r_op", UNTESTED)
+  t.is({layer(one):item(), twin(one):item(), wrong(one):item()}, {6.0, 6.0, 6.0},
+    "it applies the op that is there now, whose attributes are others")
+  mw.plugin.unload "r_op"
+  t.error(function() layer(one) end, "there is no op 'r_op'", "or says that there is none")
+end
 folder.remove()
 
 t.done()

@@ -39,24 +39,20 @@ local function apply(class, op)
     for i, attr in ipairs(schema) do known[i] = attr.name end
     local main = main_of(schema)
     options.table(where, given, main and 1 or 0, known)
-    self.attributes = options.pick(given, known)
-    if main then self.attributes[main] = options.first(where, given, main) end -- LeakyReLU {0.2}
+    local attributes = options.pick(given, known)
+    if main then attributes[main] = options.first(where, given, main) end -- LeakyReLU {0.2}
     for _, attr in ipairs(schema) do
-      local value = self.attributes[attr.name]
+      local value = attributes[attr.name]
       if value == nil and attr.default == nil then
         check.fail(where, attr.name, value, ("a value: %s"):format(attr.doc))
       end
       check_option(where, attr, value)
     end
-    if next(self.attributes) == nil then self.attributes = false end
+    self.applied = core.prepare(op, next(attributes) and attributes)
     self.description = next(given) and options.describe(class, given, known)
   end
 
-  function Layer:forward(x)
-    local attributes = self.attributes
-    if not attributes then return core.call(op, x) end
-    return core.call(op, x, attributes)
-  end
+  Layer.forward = Module.applying()
 
   return Layer
 end

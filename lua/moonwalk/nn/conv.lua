@@ -50,7 +50,7 @@ local function convolution(class, op, rank, further, transposed)
     options.dtype(where, given)
     self.options = options.copy(given)
     self.initialiser = init.check(where, given.init, init.he())
-    self.attributes = options.pick(given, attributes)
+    self.applied = core.prepare(op, options.pick(given, attributes))
     self.description = options.describe(class, given, known)
     if not given[2] then return self:lazy() end
     self:make(given[1], given.dtype or "f32")
@@ -78,9 +78,7 @@ local function convolution(class, op, rank, further, transposed)
     if given.bias ~= false then self.bias = core.param(core.full({filters}, 0, dtype)) end
   end
 
-  function Conv:forward(x)
-    return core.call(op, x, self.weight, self.bias, self.attributes)
-  end
+  Conv.forward = Module.applying("weight", "bias")
 
   return Conv
 end

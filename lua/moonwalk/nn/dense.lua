@@ -30,6 +30,7 @@ function Dense:init(given)
   self.options = options.copy(given)
   self.initialiser = init.check(where, given.init, init.he())
   self.description = options.describe("Dense", given, KNOWN)
+  self.applied = core.prepare "dense"
   if not given[2] then return self:lazy() end
   self:make(given[1], given.dtype or "f32")
 end
@@ -46,8 +47,6 @@ function Dense:make(inputs, dtype)
   if self.options.bias ~= false then self.bias = core.param(core.full({outputs}, 0, dtype)) end
 end
 
-function Dense:forward(x)
-  return core.call("dense", x, self.weight, self.bias)
-end
+Dense.forward = Module.applying("weight", "bias")
 
 return Dense

@@ -27,7 +27,7 @@ local Module = {class = "Module", training = true}
 
 -- What a module has, but for what is in its class: its fields, in a table that is looked up at each
 -- access; and with that what is asked for less often: `fields` again, their `order`, in which
--- they were first set; `labels`, further keys of items of its list; the shape of its last `output`;
+-- they were first set; `labels`, further keys of items of its list; the shape of its last output;
 -- whether its sizes are still `open`, and then what its `path` is in the network that it is part
 -- of. The module itself stays empty, so that each field that is set goes through set_field.
 local fields_of = setmetatable({}, {__mode = "k"})
@@ -116,7 +116,7 @@ end
 -- What forward does; who looks at calls may ask for the shape of its output at once.
 local function forward(module, ...)
   local results = table.pack(module:forward(...))
-  private[module].output = core.is_tensor(results[1]) and results[1].shape or nil
+  core.note_output(private[module], results[1])
   return table.unpack(results, 1, results.n)
 end
 
@@ -205,6 +205,21 @@ end
 ---@return table
 function Module.fields(module)
   return fields_of[module]
+end
+
+---A method forward(x) that applies the prepared op self.applied (see core.prepare) to x and to the
+---fields of these names.
+---@param ... string
+---@return fun(self: moonwalk.Module, x: moonwalk.Tensor): moonwalk.Tensor
+function Module.applying(...)
+  return core.forward(fields_of, ...)
+end
+
+---A method forward(x) that passes x through the items of the module's list, one after the other.
+---@param rename fun(message: any, layer: moonwalk.Module, i: integer): any of an item's error
+---@return fun(self: moonwalk.Module, x: any): any
+function Module.passing(rename)
+  return core.sequence(fields_of, rename)
 end
 
 ---Sets a new module up; classes give their own.
@@ -499,8 +514,7 @@ end
 ---The shape of its last output; nil before the first call.
 ---@return integer[]?
 function Module:output_shape()
-  local output = private[self].output
-  return output and {table.unpack(output)} -- the next call writes to it
+  return core.noted_output(private[self])
 end
 
 return Module

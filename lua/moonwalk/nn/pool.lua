@@ -21,14 +21,13 @@ local function pooling(class, op, rank, known)
     options.sizes(where, "dilation", given.dilation, 1, sizes, 1)
     check.boolean(where, "ceil_mode", given.ceil_mode, false)
     check.boolean(where, "count_include_pad", given.count_include_pad, true)
-    self.attributes = options.pick(given, known)
-    self.attributes.kernel = kernel
+    local attributes = options.pick(given, known)
+    attributes.kernel = kernel
+    self.applied = core.prepare(op, attributes)
     self.description = options.describe(class, given, known)
   end
 
-  function Pool:forward(x)
-    return core.call(op, x, self.attributes)
-  end
+  Pool.forward = Module.applying()
 
   return Pool
 end
@@ -37,13 +36,12 @@ end
 local function global_pooling(class, op)
   local Pool = Module:extend(class)
 
-  function Pool.init(_, given)
+  function Pool:init(given)
     options.table("nn." .. class, given, 0, {})
+    self.applied = core.prepare(op)
   end
 
-  function Pool.forward(_, x)
-    return core.call(op, x)
-  end
+  Pool.forward = Module.applying()
 
   return Pool
 end
@@ -56,13 +54,12 @@ local function adaptive_pooling(class, op)
   function Pool:init(given)
     options.table(where, given, 1, known)
     local size = options.first(where, given, "size")
-    self.attributes = {size = options.sizes(where, "size", size, 1, options.SIZES[2])}
+    options.sizes(where, "size", size, 1, options.SIZES[2])
+    self.applied = core.prepare(op, {size = size})
     self.description = options.describe(class, given, known)
   end
 
-  function Pool:forward(x)
-    return core.call(op, x, self.attributes)
-  end
+  Pool.forward = Module.applying()
 
   return Pool
 end
@@ -81,13 +78,11 @@ function Upsample:init(given)
   end
   check.choice(where, "mode", given.mode, {"nearest", "bilinear"}, "nearest")
   check.boolean(where, "align_corners", given.align_corners, false)
-  self.attributes = options.pick(given, known)
+  self.applied = core.prepare("upsample", options.pick(given, known))
   self.description = options.describe("Upsample", given, known)
 end
 
-function Upsample:forward(x)
-  return core.call("upsample", x, self.attributes)
-end
+Upsample.forward = Module.applying()
 
 ---@class moonwalk.PoolOptions
 ---@field [1] integer|integer[] the window, a number or {height, width}

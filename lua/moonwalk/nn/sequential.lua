@@ -86,14 +86,7 @@ local function pass(layer, x, i)
   return y
 end
 
-function Sequential:forward(x)
-  for i, layer in ipairs(Module.fields(self)) do
-    local succeeded, y = pcall(layer, x)
-    if not succeeded then error(name_layer(y, layer, i), 0) end
-    x = y
-  end
-  return x
-end
+Sequential.forward = Module.passing(name_layer)
 
 ---y = x + f(x), where f are the layers of the list (He, Zhang, Ren and Sun, "Deep residual learning
 ---for image recognition", 2016). With a `shortcut`, y = shortcut(x) + f(x), for an f that changes

@@ -8,13 +8,12 @@ local options = require "moonwalk.nn.options"
 
 local Flatten = Module:extend "Flatten"
 
-function Flatten.init(_, given)
+function Flatten:init(given)
   options.table("nn.Flatten", given, 0, {})
+  self.applied = core.prepare "flatten"
 end
 
-function Flatten.forward(_, x)
-  return core.call("flatten", x)
-end
+Flatten.forward = Module.applying()
 
 local Reshape = Module:extend "Reshape"
 

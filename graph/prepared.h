@@ -1,0 +1,22 @@
+/* prepared.h: an op with its attributes, which are set and checked once, for many calls. */
+#ifndef MW_PREPARED_H
+#define MW_PREPARED_H
+
+#include "moonwalk.h"
+
+/* What a call's infer came to is kept, and comes to the same where the next one's inputs have equal
+ * specs: infer is a function of these and of the attributes, but for ops of MW_VARIES. */
+typedef struct mw_prepared mw_prepared;
+
+/* NULL on failure. It holds the context, which its user may free before. */
+mw_prepared *mw_prepare(mw_context *ctx, const char *op, int n_settings,
+                        const mw_setting *settings);
+const mw_op *mw_prepared_op(const mw_prepared *prepared);
+/* Whether the op was replaced meanwhile: then prepare it again. */
+bool mw_prepared_stale(const mw_prepared *prepared);
+/* As mw_apply_all. */
+int mw_apply_prepared(mw_prepared *prepared, int n_inputs, mw_tensor *const *inputs,
+                      mw_tensor **outputs);
+void mw_prepared_free(mw_prepared *prepared); /* NULL is fine */
+
+#endif
