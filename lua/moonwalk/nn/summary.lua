@@ -127,7 +127,7 @@ local function training_memory(net, inputs)
     held = held + bytes
     if not frozen.is(parameter) then
       trained[#trained + 1] = parameter
-      held = held + bytes -- its gradient
+      held = held + bytes -- its next value
     end
   end
   if #trained == 0 then return held, 0 end
@@ -140,14 +140,18 @@ local function training_memory(net, inputs)
       end
     end
     if not loss or not core.reaches(loss, trained) then return 0 end
-    return core.program_memory(core.program(core.grad(loss, trained)))
+    local next_values = core.grad(loss, trained)
+    for i, parameter in ipairs(trained) do
+      next_values[i] = core.call("sub", parameter, next_values[i])
+    end
+    return core.program_memory(core.program(next_values))
   end)
   return held, between
 end
 
 local function memory_line(net, inputs, batch)
   local held, between = training_memory(net, inputs)
-  return ("training%s: %s, %s of it for parameters and gradients"):format(
+  return ("training%s: %s, %s of it for parameters and their next values"):format(
     batch and (", %d at a time"):format(batch) or "", bytes_text(held + between), bytes_text(held))
 end
 
