@@ -288,9 +288,9 @@ typedef struct mw_step {
   int block; /* the slot of the region that begins here, or began here before; -1: none */
 } mw_step;
 
-/* region.c, region_run.c: consecutive steps that are run slice by slice: all of them on some entries of a batch,
- * or on a strip of the elements, then all of them on the next. Values that only these steps need
- * exist as one slice for each worker, in its block. */
+/* region.c, region_run.c: consecutive steps that are run slice by slice: all of them on some entries
+ * of a batch, or on a strip of the elements, then all of them on the next. Values that only these
+ * steps need exist as one slice for each worker, in its block. */
 #define MW_MAX_CUT 32   /* arrays of a step that takes part */
 typedef struct mw_cut { /* of an array of a step in a region */
   enum { MW_WHOLE, MW_SLICED, MW_SUMMED } role;

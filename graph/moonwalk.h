@@ -571,10 +571,10 @@ struct mw_op {
    * array of the call, as elementwise functions and reductions have it, and none for an op of
    * MW_ANY_DTYPE, which moves bytes. */
   double (*flops)(const mw_call *call);
-  /* Inputs whose axis 0 is a batch, if they have further axes: MW_IN(0) | MW_IN(1). Entry k of each output then depends on
-   * entry k of these and on the other inputs as a whole; backward likewise, in which the gradients
-   * of the other inputs are sums over the batch. Saved bytes are equal parts, one for each entry.
-   * Steps with such ops may be cut into slices of the batch, each of which is a call. */
+  /* Inputs whose axis 0 is a batch, if they have further axes: MW_IN(0) | MW_IN(1). Entry k of each
+   * output then depends on entry k of these and on the other inputs as a whole; backward likewise,
+   * in which the gradients of the other inputs are sums over the batch. Saved bytes are equal parts,
+   * one for each entry. Steps with such ops may be cut into slices of the batch, each a call. */
   unsigned batched;
 };
 #define MW_IN(i) (1u << (i))
