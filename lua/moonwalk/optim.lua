@@ -13,9 +13,11 @@ local base = require "moonwalk.optim.optimizer"
 
 local optimizer, option = base.optimizer, base.option
 
+-- x:axpy(y, a) is a x + y, in one pass.
+
 -- g + weight_decay p
 local function decayed(how, p, g, s)
-  return how.decay and g + p * s.weight_decay or g
+  return how.decay and p:axpy(g, s.weight_decay) or g
 end
 
 ---@class moonwalk.optim
@@ -41,15 +43,15 @@ optim.SGD = optimizer("SGD", {
   end,
   slots = function(how) return how.momentum and {"momentum"} or {} end,
   scalars = function(opt)
-    return {lr = opt.lr, momentum = opt.momentum, weight_decay = opt.weight_decay}
+    return {step = -opt.lr, momentum = opt.momentum, weight_decay = opt.weight_decay}
   end,
   update = function(how, p, g, slots, s)
     g = decayed(how, p, g, s)
-    if not how.momentum then return p - g * s.lr end
-    slots.momentum = slots.momentum * s.momentum + g
+    if not how.momentum then return g:axpy(p, s.step) end
+    slots.momentum = slots.momentum:axpy(g, s.momentum)
     local direction = slots.momentum
-    if how.nesterov then direction = g + direction * s.momentum end
-    return p - direction * s.lr
+    if how.nesterov then direction = direction:axpy(g, s.momentum) end
+    return direction:axpy(p, s.step)
   end,
 })
 
@@ -68,8 +70,8 @@ end
 
 -- Adam's step without weight decay: m / (1 - beta1^t) over sqrt(v / (1 - beta2^t)) + eps.
 local function adam(p, g, slots, s)
-  local m = slots.mean * s.beta1 + g * s.rest1
-  local v = slots.square * s.beta2 + g * g * s.rest2
+  local m = slots.mean:axpy(g * s.rest1, s.beta1)
+  local v = slots.square:axpy(g * g * s.rest2, s.beta2)
   slots.mean, slots.square = m, v
   return p - m * s.rate / (v:sqrt() * s.scale + s.eps)
 end
@@ -126,20 +128,20 @@ optim.RMSprop = optimizer("RMSprop", {
   slots = function(how) return how.momentum and {"square", "momentum"} or {"square"} end,
   scalars = function(opt)
     return {
-      lr = opt.lr, alpha = opt.alpha, rest = 1 - opt.alpha, eps = opt.eps,
+      step = -opt.lr, alpha = opt.alpha, rest = 1 - opt.alpha, eps = opt.eps,
       momentum = opt.momentum, weight_decay = opt.weight_decay,
     }
   end,
   update = function(how, p, g, slots, s)
     g = decayed(how, p, g, s)
-    local v = slots.square * s.alpha + g * g * s.rest
+    local v = slots.square:axpy(g * g * s.rest, s.alpha)
     slots.square = v
     local direction = g / (v:sqrt() + s.eps)
     if how.momentum then
-      direction = slots.momentum * s.momentum + direction
+      direction = slots.momentum:axpy(direction, s.momentum)
       slots.momentum = direction
     end
-    return p - direction * s.lr
+    return direction:axpy(p, s.step)
   end,
 })
 

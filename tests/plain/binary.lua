@@ -44,4 +44,10 @@ local plain = {}
 for name, fn in pairs(functions) do
   plain[name] = function(args) return nd.zip(fn, table.unpack(args)) end
 end
+
+function plain.axpy(args)
+  local a = args[3][1]
+  return nd.zip(function(x, y) return a * x + y end, args[1], args[2])
+end
+
 return plain
