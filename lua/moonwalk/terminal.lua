@@ -1,6 +1,7 @@
 -- terminal.lua: what is shown in a terminal: progress, digits, tables.
 
 local core = require "moonwalk.core"
+local check = require "moonwalk.check"
 
 local terminal = {}
 
@@ -87,6 +88,35 @@ local function image_line(bytes, width, i, shaded)
   return table.concat(parts) .. (shaded and "\27[0m" or "")
 end
 
+---Images side by side as text, in shades of grey on a terminal and in black and white elsewhere.
+---@param images moonwalk.Tensor [n,1,height,width], u8 or from 0 to 1
+---@param captions string[]? what to write below them
+---@return string
+function terminal.images(images, captions)
+  if not core.is_tensor(images) or #images.shape ~= 4 or images.shape[2] ~= 1 then
+    check.fail("terminal.images", "images", images, "a tensor [n,1,height,width]")
+  end
+  if images.dtype ~= "u8" then
+    images = core.call("cast", core.call("clip", images * 255 + 0.5, {min = 0, max = 255}), "u8")
+  end
+  local count, _, height, width = table.unpack(images.shape)
+  local columns, across = core.terminal "stdout", width - 2 * MARGIN
+  local shaded = columns ~= nil and not os.getenv "NO_COLOR"
+  count = math.min(count, math.max(((columns or 80) + 2) // (across + 2), 1))
+  local bytes, names, lines = {}, {}, {}
+  for k = 1, count do
+    bytes[k] = core.bytes(core.rows(images, nil, k, 1))
+    names[k] = captions and ("%-" .. across .. "s"):format(captions[k] or "")
+  end
+  for i = MARGIN // 2, (height - MARGIN) // 2 - 1 do
+    local parts = {}
+    for k = 1, count do parts[k] = image_line(bytes[k], width, i, shaded) end
+    lines[#lines + 1] = table.concat(parts, "  ")
+  end
+  if captions then lines[#lines + 1] = table.concat(names, "  ") end
+  return (table.concat(lines, "\n"):gsub(" +\n", "\n"):gsub(" +$", ""))
+end
+
 ---Draws some of the images that a network takes for something else, side by side with what they
 ---are and what they are taken for.
 ---@param set moonwalk.Dataset of images u8 [n,1,height,width]
@@ -95,25 +125,12 @@ end
 ---@return string
 function terminal.mistakes(set, wrong, most)
   if #wrong == 0 then return "nothing was taken for something else" end
-  local columns = core.terminal "stdout"
-  local shaded = columns ~= nil and not os.getenv "NO_COLOR"
-  local height, width = set.x.shape[3], set.x.shape[4]
-  local across = width - 2 * MARGIN
-  local count = math.min(#wrong, most or 3, math.max(((columns or 80) + 2) // (across + 2), 1))
-  local captions, images, lines = {}, {}, {}
-  for k = 1, count do
-    local mistake = wrong[k]
-    captions[k] = ("%-" .. across .. "s"):format(
-      ("a %d, taken for %d"):format(mistake.label, mistake.predicted))
-    images[k] = core.bytes(core.rows(set.x, nil, mistake.index, 1))
+  local captions, rows = {}, {}
+  for k = 1, math.min(#wrong, most or 3) do
+    captions[k] = ("a %d, taken for %d"):format(wrong[k].label, wrong[k].predicted)
+    rows[k] = wrong[k].index
   end
-  for i = MARGIN // 2, (height - MARGIN) // 2 - 1 do
-    local parts = {}
-    for k = 1, count do parts[k] = image_line(images[k], width, i, shaded) end
-    lines[#lines + 1] = table.concat(parts, "  ")
-  end
-  lines[#lines + 1] = table.concat(captions, "  ")
-  return (table.concat(lines, "\n"):gsub(" +\n", "\n"):gsub(" +$", ""))
+  return terminal.images(set:subset(rows).x, captions)
 end
 
 -- ---- tables ---------------------------------------------------------------------------------
