@@ -50,7 +50,8 @@ do
     local run = shell("%s '%s' %s --epochs 1 --threads %d --save '%s'", NOWHERE, MOONWALK, EXAMPLE,
       threads, saved[threads])
     t.is(run.status, 0, ("it trains on drawn digits with %d threads"):format(threads))
-    t.is(run.errors, "", "nothing is written to standard error when it is no terminal")
+    t.ok(run.errors:find "^epoch 1/1  loss [^\n]*\n$",
+      "one line for the epoch on standard error when it is no terminal")
     t.ok(run.output:find("drawn digits", 1, true), "it says what it learns from")
     t.ok(not run.output:find "[\27\r]", "no control characters when output is no terminal")
     local share = tonumber(last_line(run.output):match "^test error: (%d+%.%d%d) %%$")
@@ -70,6 +71,16 @@ do
     "1 and 2 threads give the same weights, bit for bit")
   local state = mw.load(saved[1])
   t.is(state and state["1.weight"].shape, {6, 1, 5, 5}, "the weights can be loaded")
+end
+
+do -- A run that goes on, to longer settings.
+  local path = FOLDER .. "/run.safetensors"
+  local command = ("%s '%s' %s --n 500 --run '%s'"):format(NOWHERE, MOONWALK, EXAMPLE, path)
+  local run = shell("%s --epochs 1", command)
+  t.ok(run.status == 0 and run.errors:find "^epoch 1/1 ", "--run begins a run")
+  run = shell("%s --epochs 2", command)
+  t.ok(run.status == 0 and run.errors:find "^epoch 2/2 ", "and goes on with it")
+  t.ok(run.output:find "\nepochs: 2, minutes: %d+%.%d\n", "it tells how long it took")
 end
 
 do
@@ -106,7 +117,7 @@ local mnist = os.getenv "MOONWALK_DATA" and mw.data.mnist_folder()
 local sanitized = (os.getenv "SANITIZE" or "") ~= ""
 if mnist and not sanitized then
   local run = shell("'%s' %s --epochs 1 --threads 1", MOONWALK, EXAMPLE)
-  t.is({run.errors, run.status}, {"", 0}, "it trains on MNIST")
+  t.ok(run.status == 0 and run.errors:find "^epoch 1/1  loss [^\n]*\n$", "it trains on MNIST")
   t.ok(run.output:find "60000 images to learn from, 10000 to test with %(MNIST%)", "as it says")
   local share = tonumber(last_line(run.output):match "^test error: (%d+%.%d%d) %%$")
   t.ok(share and share <= 2.5, "after one epoch: " .. last_line(run.output))
