@@ -398,6 +398,47 @@ static void test_watch(mw_context *ctx) {
   release_all(7, (mw_tensor *[]){x, odd, a, y, z, again, result});
 }
 
+typedef struct sights {
+  int n;
+  char ops[3][32];
+  double sums[3];
+  int64_t run;
+} sights;
+
+static void note_step(void *state, const char *op, const char *origin, int64_t run, int step, int n,
+                      const mw_array *written) {
+  sights *s = state;
+  (void)origin, (void)step;
+  if (s->n < 3) {
+    snprintf(s->ops[s->n], sizeof s->ops[0], "%s", op);
+    for (int64_t i = 0; n == 1 && i < written->count; i++)
+      s->sums[s->n] += ((const double *)written->data)[i];
+  }
+  s->run = run;
+  s->n++;
+}
+
+static void test_observe(mw_context *ctx) {
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 2});
+  mw_tensor *a = apply1(ctx, "t_twice", x), *y = apply1(ctx, "t_cube", a),
+            *z = apply1(ctx, "t_cube", y);
+  sights seen = {.n = 0};
+  mw_observe(ctx, note_step, &seen);
+  ok(!mw_eval(ctx, 1, &y), "an observed run");
+  ok(seen.n == 2 && strcmp(seen.ops[0], "t_twice") == 0 && strcmp(seen.ops[1], "t_cube") == 0,
+     "tells of each step, %d", seen.n);
+  near(seen.sums[0], 2 + 4, 0, "with what it has written");
+  near(seen.sums[1], 8 + 64, 0, "and the next one");
+  ok(!mw_watch(ctx, true) && mw_watch(ctx, false), "it is not watched for NaN");
+  const int64_t run = seen.run;
+  ok(!mw_eval(ctx, 1, &z) && seen.run == run + 1, "runs are told apart");
+  mw_observe(ctx, NULL, NULL);
+  const int n = seen.n;
+  mw_tensor *other = apply1(ctx, "t_twice", z);
+  ok(!mw_eval(ctx, 1, &other) && seen.n == n, "it ends");
+  release_all(5, (mw_tensor *[]){x, a, y, z, other});
+}
+
 static mw_context *to_interrupt;
 static mw_status interrupting_forward(const mw_call *call) {
   mw_interrupt(to_interrupt);
@@ -531,6 +572,7 @@ int main(void) {
   test_checkpoint(ctx);
   test_hook(ctx);
   test_watch(ctx);
+  test_observe(ctx);
   test_interrupt(ctx);
   test_abort(ctx);
   test_recipes(ctx);
