@@ -321,7 +321,7 @@ local function end_epoch(self)
   close_batches(self)
   look_for_best(self, row)
   self.epoch, self.position, self.in_epoch, self.loss_sum = self.epoch + 1, 0, 0, 0.0
-  if self.epoch > self.options.epochs then self.reason = self.reason or "done" end
+  if self.epoch > self.options.epochs and not self.stopped_early then self.reason = "done" end
   self.log:epoch(row, {seconds = seconds, confusion = confusion}, self.options.epochs)
   self.log:note(self.options.valid and ("%s %.4g  "):format(self.options.monitor,
     row[self.options.monitor]) or "")
@@ -343,7 +343,7 @@ end
 ---judges by the validation set, tells, saves.
 ---@return boolean more false when the run is over
 function Trainer:step()
-  if self.reason == "done" or self.stopped_early then return false end
+  if self.epoch > self.options.epochs or self.stopped_early then return false end
   self.reason = nil
   local batch = next_batch(self)
   call_back(self, "batch", batch)

@@ -249,6 +249,13 @@ do
   t.is({#history, history.stopped}, {2, "stopped"}, "a callback's false stops it")
 end
 
+do -- stopped by the last step of all
+  local history, trainer = mw.fit(network(), digits, options {epochs = 1, callbacks = {
+    step = function(trainer) if trainer.steps == 7 then trainer:stop() end end}})
+  t.is({#history, history.stopped, trainer:step()}, {1, "done", false}, "the last step ends it")
+  t.is(#mw.fit(network(), digits, options {epochs = 0}), 0, "a run of no epochs")
+end
+
 -- What a user may get wrong ----------------------------------------------------------------------
 
 do
