@@ -132,19 +132,14 @@ end
 ---@param more table seconds, confusion
 ---@param epochs integer
 function Log:epoch(row, more, epochs)
-  local line = {kind = "epoch"}
-  for name, value in pairs(row) do line[name] = value end
-  if self.events then self.events:scalars(row.step, {
-    ["epoch/loss"] = row.loss, ["epoch/seconds"] = more.seconds}) end
-  if self.events then
-    for name, value in pairs(row) do
-      if name ~= "epoch" and name ~= "step" and name ~= "loss" then
-        self.events:scalars(row.step, {["epoch/" .. name] = value})
-      end
-    end
+  local line, curves = {kind = "epoch"}, {["epoch/seconds"] = more.seconds}
+  for name, value in pairs(row) do
+    line[name] = value
+    if name ~= "epoch" and name ~= "step" then curves["epoch/" .. name] = value end
   end
   for name, value in pairs(more) do line[name] = value end
   self:line(line)
+  if self.events then self.events:scalars(row.step, curves) end
   self:flush()
   self:say(("%s  (%.1f s)"):format(log.text(row, epochs), more.seconds))
 end

@@ -48,6 +48,7 @@ local KNOWN = {
   "valid_augment", "prefetch", "workers", "dtype",
 }
 
+local LOSSES = {"cross_entropy", "mse", "bce_with_logits", "nll"} -- to guess from
 local WHOLE = {i64 = true, i32 = true, u8 = true}
 
 local function is_set(value)
@@ -59,16 +60,17 @@ local function loss_of(where, loss, train)
   if type(loss) == "function" then return loss, false end
   local y = train.y
   if loss == nil then
-    if not y then core.error(where .. ": the data has no y; it takes a loss = function(output, y, "
-      .. "batch), such as one of batch.x") end
+    if not y then
+      core.error(where .. ": the data has no y; it takes a loss = function(output, y, batch), such "
+        .. "as one of batch.x")
+    end
     loss = WHOLE[y.dtype] and "cross_entropy" or "mse"
   end
   check.text(where, "loss", loss)
   if not core.op_info(loss) then
+    local near = check.near(loss, LOSSES)
     core.error(("%s: there is no op %q for a loss%s"):format(where, loss,
-      check.near(loss, {"cross_entropy", "mse", "bce_with_logits", "nll"})
-      and "; did you mean " .. check.near(loss, {"cross_entropy", "mse", "bce_with_logits", "nll"})
-      .. "?" or ""))
+      near and ("; did you mean %s?"):format(near) or ""))
   end
   return function(output, target) return core.call(loss, output, target) end,
     loss == "cross_entropy"
@@ -98,8 +100,9 @@ end
 local function check_every(where, every)
   if every == nil then return {epochs = 1} end
   every = check.options(where .. ": every", every, {"steps", "seconds", "epochs"})
-  if next(every) == nil then core.error(where .. ": every is empty, expected {steps = 100}, "
-    .. "{seconds = 60} or {epochs = 1}") end
+  if next(every) == nil then
+    core.error(where .. ": every is empty, expected {steps = 100}, {seconds = 60} or {epochs = 1}")
+  end
   return {
     steps = every.steps and check.integer(where, "every.steps", every.steps, 1),
     seconds = every.seconds and check.number(where, "every.seconds", every.seconds, 0, math.huge),
@@ -132,11 +135,12 @@ function options.read(where, net, train, given)
   if valid ~= nil and not is_set(valid) then check.fail(where, "valid", valid, "a data set") end
   local loss, is_class = loss_of(where, given.loss, train)
   local monitor = check.text(where, "monitor", given.monitor, valid and "valid_loss" or "loss")
+  local batch = check.integer(where, "batch", given.batch, 1, 64)
   local o = {
     epochs = check.integer(where, "epochs", given.epochs, 0, 10),
-    batch = check.integer(where, "batch", given.batch, 1, 64),
+    batch = batch,
     valid = valid, loss = loss,
-    forward = given.forward or function(module, batch) return module(batch.x) end,
+    forward = given.forward or function(module, item) return module(item.x) end,
     metrics = given.metrics or (is_class and {"accuracy"} or {}),
     monitor = monitor,
     mode = check.choice(where, "mode", given.mode, {"min", "max"},
@@ -152,12 +156,12 @@ function options.read(where, net, train, given)
     fingerprint = given.fingerprint or false,
     quiet = check.boolean(where, "quiet", given.quiet, false),
     batches = {
-      size = given.batch or 64, shuffle = check.boolean(where, "shuffle", given.shuffle, true),
+      size = batch, shuffle = check.boolean(where, "shuffle", given.shuffle, true),
       seed = given.seed, drop_last = given.drop_last, augment = given.augment,
       prefetch = given.prefetch, workers = given.workers, dtype = given.dtype,
     },
     valid_batches = {
-      size = given.batch or 64, shuffle = false, seed = 0, augment = given.valid_augment,
+      size = batch, shuffle = false, seed = 0, augment = given.valid_augment,
       prefetch = given.valid_augment and given.prefetch, workers = given.workers,
       dtype = given.dtype,
     },
