@@ -147,6 +147,14 @@ do
 
   assert(mw.save(path, {x = mw.ones {2}}))
   t.refuses("not a checkpoint of a training run", fit)
+  local checkpoint = require "moonwalk.trainer.checkpoint"
+  for name, value in pairs {history = "x", random = mw.json.null, loss_sum = "1", seed = 5} do
+    folder.put("run.safetensors", good)
+    local one = mw.load_checkpoint(path)
+    one.run[name] = value
+    assert(checkpoint.write(path, {model = one.model, optimizer = one.optimizer}, one.run, one))
+    t.refuses(("run.safetensors: its run's %s is "):format(name), fit)
+  end
   folder.put("run.safetensors", good)
   t.is(#fit(), 1, "the good one is read")
   t.is({mw.load_checkpoint(place "none")}, {nil, place "none" .. ": No such file or directory"},

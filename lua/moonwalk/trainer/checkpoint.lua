@@ -97,6 +97,26 @@ local function decode(metadata, key)
   return value
 end
 
+local FIELDS = { -- of `run`, see run_of() in trainer.lua
+  network = "string", optimizer = "string", data = "string", samples = "number", batch = "number",
+  shuffle = "boolean", drop_last = "boolean", epochs = "number", seed = "string", random = "table",
+  epoch = "number", position = "number", step = "number", step_in_epoch = "number",
+  loss_sum = "number", history = "table",
+}
+
+-- What is wrong with a run, or nil.
+local function problem_of(run)
+  for name, kind in pairs(FIELDS) do
+    if type(run[name]) ~= kind then
+      return ("its run's %s is %s, expected a %s"):format(name, check.show(run[name]), kind)
+    end
+  end
+  if run.best ~= nil and type(run.best) ~= "table" then return "its run's best is no table" end
+  for i, row in ipairs(run.history) do
+    if type(row) ~= "table" then return ("row %d of its history is no table"):format(i) end
+  end
+end
+
 local function parse(tensors, metadata)
   local form = (metadata.moonwalk or ""):match "^checkpoint (%d+)$"
   if not form then
@@ -114,6 +134,8 @@ local function parse(tensors, metadata)
     result[key], why = decode(metadata, key)
     if why then return nil, why end
   end
+  why = problem_of(result.run)
+  if why then return nil, why end
   for name, t in pairs(tensors) do
     local part, rest = name:match "^(%l+)%.(.+)$"
     if not PARTS[part] then return nil, ("it has an unknown tensor %q"):format(name) end
