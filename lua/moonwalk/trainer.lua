@@ -47,16 +47,18 @@ local function open_batches(self)
   return self.train:batches(options)
 end
 
+local function close_batches(self)
+  if self.batches then self.batches:close() end
+  self.batches = nil
+end
+
 local function next_batch(self)
+  local at = self.batches and self.batches.at
+  if at and at.position ~= self.position then close_batches(self) end -- a step failed
   self.batches = self.batches or open_batches(self)
   local batch = self.batches()
   if not batch then core.error "trainer: the data set has become smaller" end
   return batch
-end
-
-local function close_batches(self)
-  if self.batches then self.batches:close() end
-  self.batches = nil
 end
 
 local function steps_in_epoch(train, o)
@@ -339,12 +341,7 @@ local function check_loss(self, value)
     log.plain(value), path and (", %s is of step %d"):format(path, self.saved.step) or ""))
 end
 
----Makes one step: takes a batch, updates the network, and ends the epoch with its last batch:
----judges by the validation set, tells, saves.
----@return boolean more false when the run is over
-function Trainer:step()
-  if self.epoch > self.options.epochs or self.stopped_early then return false end
-  self.reason = nil
+local function make_step(self)
   local batch = next_batch(self)
   call_back(self, "batch", batch)
   local samples, lr = batch.x.shape[1], rate_of(self)
@@ -358,6 +355,15 @@ function Trainer:step()
   self.log:step(row, self.options.fingerprint)
   self.log:advance(samples, value)
   call_back(self, "step", value)
+end
+
+---Makes one step: takes a batch, updates the network, and ends the epoch with its last batch:
+---judges by the validation set, tells, saves. After an error the next one goes on from there.
+---@return boolean more false when the run is over
+function Trainer:step()
+  if self.epoch > self.options.epochs or self.stopped_early then return false end
+  self.reason = nil
+  if self.in_epoch < self.steps_in_epoch then make_step(self) end -- else the end failed before
   if self.in_epoch >= self.steps_in_epoch then
     end_epoch(self)
   elseif is_due(self, false) then

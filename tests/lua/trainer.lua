@@ -208,6 +208,21 @@ do
   t.is(mw.load_checkpoint(path).run.step, 9, "the checkpoint is of it")
   t.is({tostring(trainer), trainer:run().stopped}, {"trainer: epoch 2 of 3, step 9", "done"},
     "the trainer goes on")
+  for _, when in ipairs {"batch", "step", "epoch"} do -- a second Ctrl-C, or any error
+    mw.seed(6)
+    local once, net = true, network()
+    local run = mw.trainer(net, digits, options {valid = test, callbacks = {
+      [when] = function(it)
+        if it.steps >= 7 and once then
+          once = false
+          press_ctrl_c()
+          press_ctrl_c()
+          for _ = 1, 1e6 do math.abs(1) end
+        end
+      end}})
+    t.refuses("interrupted", run.run, run)
+    t.is({#run:run(), run.steps}, {3, 21}, "after two, while a " .. when .. " is told, it goes on")
+  end
   local _, again = fit()
   t.is({#again, again.stopped}, {3, "done"}, "what is finished stays so")
   t.error(function()
