@@ -54,6 +54,8 @@ void face_push_marked(lua_State *L, mw_tensor *t);
 /* Pushes a tensor that has no mw_tensor yet, for the caller to fill in: the way to take several
  * references without losing one when Lua's memory is short. */
 mw_tensor **face_push_empty(lua_State *L);
+/* The same, in less time, where the tensor at an index tells what a tensor is. */
+mw_tensor **face_push_empty_like(lua_State *L, int index);
 /* The bytes of t, which are computed first. Raises when they cannot be; NULL when t is empty. */
 const void *face_data(lua_State *L, mw_tensor *t);
 /* Collects garbage if tensors hold much more than after the last collection; see module.c. */
@@ -101,6 +103,10 @@ int face_declared(const mw_arg *args); /* how many there are */
 int face_apply(lua_State *L, const char *op, int first);
 /* An op with the attributes in the table at an index, 0 for none; for the caller to free. */
 mw_prepared *face_prepare(lua_State *L, const char *op, int table);
+/* Whether the value at an index is a function that core.forward has made; and what that does for x
+ * and the fields of a module, all at these indices. Function 0 is the one that runs. */
+bool face_is_forward(lua_State *L, int index);
+int face_run_forward(lua_State *L, int function, int fields, int x);
 /* Pushes a function that applies the op of that name to its arguments. */
 void face_push_op(lua_State *L, const char *name);
 

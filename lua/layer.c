@@ -15,6 +15,15 @@ typedef struct scope {
 
 static const char scopes_key = 0, scope_metatable = 0;
 
+/* The first upvalues of functions that enter layers: the table of scopes, and where the layer that
+ * runs is noted. */
+enum { SCOPES = 1, LAYER, FURTHER };
+
+static void push_entering(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &scopes_key);
+  lua_pushlightuserdata(L, face_layer_of(face_state_of(L)));
+}
+
 static int scope_close(lua_State *L) {
   scope *s = lua_touserdata(L, 1);
   face_layer *layer = s->layer;
@@ -27,8 +36,7 @@ static int scope_close(lua_State *L) {
 
 static void push_scope(lua_State *L, face_layer *layer) {
   int number = layer->free_scope;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &scopes_key);
-  if (number) lua_rawgeti(L, -1, number);
+  if (number) lua_rawgeti(L, lua_upvalueindex(SCOPES), number);
   else lua_pushnil(L);
   scope *s = lua_touserdata(L, -1);
   if (!s) { /* none is free, or those were collected */
@@ -39,9 +47,8 @@ static void push_scope(lua_State *L, face_layer *layer) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &scope_metatable);
     lua_setmetatable(L, -2);
     lua_pushvalue(L, -1);
-    lua_rawseti(L, -3, number);
+    lua_rawseti(L, lua_upvalueindex(SCOPES), number);
   }
-  lua_remove(L, -2);
   layer->free_scope = s->next_free;
   s->next_free = 0;
   s->origin = layer->origin;
@@ -69,14 +76,10 @@ static void open_scopes(lua_State *L) {
 
 /* ---- layers ------------------------------------------------------------------------------ */
 
-/* From here to the end of the frame what is built has the origin that the table at index has for the
- * module at 1. */
-static void enter_layer(lua_State *L, int origins) {
-  face_layer *layer = face_layer_of(face_state_of(L));
-  lua_pushvalue(L, 1);
-  lua_rawget(L, origins);
-  const char *origin = lua_islightuserdata(L, -1) ? lua_touserdata(L, -1) : NULL;
-  lua_pop(L, 1);
+/* From here to the end of the frame what is built has the origin at index, if it is one. */
+static void enter_layer(lua_State *L, int index) {
+  const char *origin = lua_islightuserdata(L, index) ? lua_touserdata(L, index) : NULL;
+  face_layer *layer = lua_touserdata(L, lua_upvalueindex(LAYER));
   push_scope(L, layer);
   layer->origin = origin;
   layer->in = L;
@@ -88,16 +91,18 @@ static int results(lua_State *L, int status, lua_KContext base) {
   return lua_gettop(L) - (int)base;
 }
 
-/* What core.layer makes: upvalues are the function and the table of origins by module. An entry,
- * see core.entry, too, for `return net(x)`. */
+/* What core.layer makes: further upvalues are the function and the table of origins by module. An
+ * entry, see core.entry, too, for `return net(x)`. */
 static int run_layer(lua_State *L) {
   int n = lua_gettop(L);
   luaL_checkstack(L, n + 8, "too many arguments");
-  enter_layer(L, lua_upvalueindex(2));
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushvalue(L, 1);
+  lua_rawget(L, lua_upvalueindex(FURTHER + 1));
+  enter_layer(L, n + 1);
+  lua_pushvalue(L, lua_upvalueindex(FURTHER));
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
-  lua_callk(L, n, LUA_MULTRET, n + 1, results);
-  return results(L, LUA_OK, n + 1);
+  lua_callk(L, n, LUA_MULTRET, n + 2, results);
+  return results(L, LUA_OK, n + 2);
 }
 
 /* core.layer(fn, origins): a function that calls fn(module, ...); meanwhile what is built has the
@@ -106,14 +111,17 @@ static int core_layer(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
-  lua_pushcclosure(L, run_layer, 2);
+  push_entering(L);
+  lua_rotate(L, 1, 2);
+  lua_pushcclosure(L, run_layer, 4);
   return 1;
 }
 
 /* ---- modules ----------------------------------------------------------------------------- */
 
-/* Where a module's own table keeps the spec of its last output: a userdata, written to again. */
-enum { OUTPUT = 1 };
+/* What a module's own table keeps by number: the spec of its last output, in a userdata that is
+ * written to again; and its origin. */
+enum { OUTPUT = 1, ORIGIN };
 
 /* Keeps the spec of the tensor at index, or none where it is none, in the table at own. */
 static void note_output(lua_State *L, int own, int index) {
@@ -149,15 +157,15 @@ static int core_noted_output(lua_State *L) {
   return 1;
 }
 
-/* The results of forward lie above base, where the module's own table is. */
+/* The results of forward lie above base; two places below it is the module's own table. */
 static int module_done(lua_State *L, int status, lua_KContext base) {
   (void)status;
-  note_output(L, (int)base, (int)base + 1);
+  note_output(L, (int)base - 2, (int)base + 1);
   return lua_gettop(L) - (int)base;
 }
 
-/* Upvalues of call_module; from CALL on they are the names of fields. */
-enum { ORIGINS = 1, PRIVATE, CLOSE, OBSERVER, CALL, OPEN, FORWARD, FIELDS };
+/* Further upvalues of call_module; from CALL on they are the names of fields. */
+enum { PRIVATE = FURTHER, CLOSE, OBSERVER, CALL, OPEN, FORWARD, FIELDS };
 
 /* Pushes what the table at index has by the name that is an upvalue. */
 static int push_named(lua_State *L, int table, int name) {
@@ -165,27 +173,27 @@ static int push_named(lua_State *L, int table, int name) {
   return lua_rawget(L, table);
 }
 
-/* Pushes the method forward of the module at 1, whose own table is on top: what was put into the
+/* Pushes the method forward of the module at 1, whose fields are on top: what was put into the
  * module itself, past its fields, or else the field, or that of the class. */
 static void push_forward(lua_State *L) {
-  const int base = lua_gettop(L);
+  const int fields = lua_gettop(L);
   if (push_named(L, 1, FORWARD) != LUA_TNIL) return;
-  push_named(L, base, FIELDS);
-  if (push_named(L, base + 2, FORWARD) == LUA_TNIL && lua_getmetatable(L, 1) &&
+  if (push_named(L, fields, FORWARD) == LUA_TNIL && lua_getmetatable(L, 1) &&
       push_named(L, -2, FORWARD) == LUA_TNIL)
     lua_getfield(L, -2, "forward"); /* inherited */
-  lua_replace(L, base + 1);
-  lua_settop(L, base + 1);
+  lua_replace(L, fields + 1);
+  lua_settop(L, fields + 1);
 }
 
 /* module(...), what core.module_call makes; see there. */
 static int call_module(lua_State *L) {
-  int n = lua_gettop(L), own = n + 2;
-  luaL_checkstack(L, n + 12, "too many arguments");
-  enter_layer(L, lua_upvalueindex(ORIGINS));
+  int n = lua_gettop(L), own = n + 1, base = n + 3;
+  luaL_checkstack(L, n + 16, "too many arguments");
   lua_pushvalue(L, 1);
   if (lua_rawget(L, lua_upvalueindex(PRIVATE)) != LUA_TTABLE)
     return face_error(L, "what is called is %s, expected a module", face_describe(L, 1));
+  lua_rawgeti(L, own, ORIGIN);
+  enter_layer(L, own + 1);
   push_named(L, own, OPEN);
   if (lua_toboolean(L, -1)) {
     lua_pushvalue(L, lua_upvalueindex(CLOSE));
@@ -194,26 +202,34 @@ static int call_module(lua_State *L) {
     for (int i = 2; i <= n; i++) lua_pushvalue(L, i);
     lua_call(L, n + 1, 0);
   }
-  lua_settop(L, own);
+  lua_settop(L, base);
   if (push_named(L, lua_upvalueindex(OBSERVER), CALL) == LUA_TNIL) {
-    lua_settop(L, own);
+    lua_settop(L, base);
+    push_named(L, own, FIELDS);
     push_forward(L);
+    if (n > 1 && face_is_forward(L, base + 2)) { /* what it does, without the call */
+      n = face_run_forward(L, base + 2, base + 1, 2);
+      note_output(L, own, lua_gettop(L) - n + 1);
+      return n;
+    }
+    lua_replace(L, base + 1);
   }
   for (int i = 1; i <= n; i++) lua_pushvalue(L, i);
-  lua_callk(L, n, LUA_MULTRET, own, module_done);
-  return module_done(L, LUA_OK, own);
+  lua_callk(L, n, LUA_MULTRET, base, module_done);
+  return module_done(L, LUA_OK, base);
 }
 
-/* core.module_call(origins, private, close, observer): the function that calls a module: its method
- * forward, while what is built has the module's origin, after close(module, own, ...) where own.open
- * says so. own is what the table private has for the module; see core.noted_output. While
- * observer.call is set, it is called in place of forward. */
+/* core.module_call(private, close, observer): the function that calls a module: its method forward,
+ * while what is built has the module's origin, after close(module, own, ...) where own.open says
+ * so. own is what the table private has for the module, where own[2] is its origin; see also
+ * core.noted_output. While observer.call is set, it is called in place of forward. */
 static int core_module_call(lua_State *L) {
-  luaL_checktype(L, ORIGINS, LUA_TTABLE);
-  luaL_checktype(L, PRIVATE, LUA_TTABLE);
-  luaL_checktype(L, CLOSE, LUA_TFUNCTION);
-  luaL_checktype(L, OBSERVER, LUA_TTABLE);
-  lua_settop(L, OBSERVER);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 3);
+  push_entering(L);
+  lua_rotate(L, 1, 2);
   static const char *const names[] = {"call", "open", "forward", "fields"};
   for (int i = 0; i < 4; i++) lua_pushstring(L, names[i]);
   lua_pushcclosure(L, call_module, FIELDS);

@@ -74,7 +74,8 @@ static int apply(lua_State *L, face_state *state, prepared *p, int index) {
   while (n > 0 && !in[n - 1]) n--;
   make_ready(L, p, index);
   const int n_out = face_declared(mw_prepared_op(p->it)->outputs);
-  for (int i = 0; i < n_out; i++) slots[i] = face_push_empty(L);
+  for (int i = 0; i < n_out; i++)
+    slots[i] = n > 0 && in[0] ? face_push_empty_like(L, index + 1) : face_push_empty(L);
   if (mw_apply_prepared(p->it, n, in, outputs) != n_out) return face_raise(L);
   for (int i = 0; i < n_out; i++) *slots[i] = outputs[i];
   face_settle_state(L, state);
@@ -85,26 +86,39 @@ static int apply(lua_State *L, face_state *state, prepared *p, int index) {
  * the parameters. */
 enum { STATE = 1, FIELDS, APPLIED, NAMES };
 
+/* Upvalue i of the function at an index, or of the one that runs, 0; false: there is none. */
+static bool push_upvalue(lua_State *L, int function, int i) {
+  if (function) return lua_getupvalue(L, function, i) != NULL;
+  if (lua_type(L, lua_upvalueindex(i)) == LUA_TNONE) return false;
+  lua_pushvalue(L, lua_upvalueindex(i));
+  return true;
+}
+
+int face_run_forward(lua_State *L, int function, int fields, int x) {
+  const int index = lua_gettop(L) + 2;
+  push_upvalue(L, function, STATE);
+  push_upvalue(L, function, APPLIED);
+  lua_rawget(L, fields);
+  prepared *p = test_prepared(L, index);
+  if (!p)
+    return face_error(L,
+                      "forward: the module has no field 'applied': is its class's method init "
+                      "replaced by one that does not call it?");
+  lua_pushvalue(L, x);
+  for (int i = NAMES; push_upvalue(L, function, i); i++) lua_rawget(L, fields);
+  return apply(L, lua_touserdata(L, index - 1), p, index);
+}
+
 static int forward(lua_State *L) {
   lua_settop(L, 2);
   lua_pushvalue(L, 1);
   if (lua_rawget(L, lua_upvalueindex(FIELDS)) != LUA_TTABLE)
     return face_error(L, "forward: its first argument is %s, expected a module",
                       face_describe(L, 1));
-  lua_pushvalue(L, lua_upvalueindex(APPLIED));
-  lua_rawget(L, 3);
-  prepared *p = test_prepared(L, 4);
-  if (!p)
-    return face_error(L,
-                      "forward: the module has no field 'applied': is its class's method init "
-                      "replaced by one that does not call it?");
-  lua_pushvalue(L, 2);
-  for (int i = NAMES; lua_type(L, lua_upvalueindex(i)) == LUA_TSTRING; i++) {
-    lua_pushvalue(L, lua_upvalueindex(i));
-    lua_rawget(L, 3);
-  }
-  return apply(L, lua_touserdata(L, lua_upvalueindex(STATE)), p, 4);
+  return face_run_forward(L, 0, 3, 2);
 }
+
+bool face_is_forward(lua_State *L, int index) { return lua_tocfunction(L, index) == forward; }
 
 /* core.forward(fields, name ...): a method forward(module, x) that applies the prepared op
  * module.applied to x and the module's fields of these names; fields has the fields of each

@@ -29,6 +29,14 @@ mw_tensor **face_push_empty(lua_State *L) {
   return &b->tensor;
 }
 
+mw_tensor **face_push_empty_like(lua_State *L, int index) {
+  box *b = lua_newuserdatauv(L, sizeof *b, 0);
+  *b = (box){.tag = &tag};
+  lua_getmetatable(L, index);
+  lua_setmetatable(L, -2);
+  return &b->tensor;
+}
+
 mw_tensor *face_test(lua_State *L, int index) {
   const box *b = to_box(L, index);
   return b ? b->tensor : NULL;

@@ -38,6 +38,10 @@ local private = setmetatable({}, {__mode = "k"})
 local origins = setmetatable({}, {__mode = "k"})
 local places = setmetatable({}, {__mode = "k"}) -- the same as texts
 
+local function set_origin(module, place, origin)
+  places[module], origins[module], private[module][2] = place, origin, origin
+end
+
 local init = core.layer(function(module, ...) module:init(...) end, origins)
 
 local function new(class)
@@ -53,7 +57,7 @@ local name_all
 -- A class has no origin: its call is a layer's only so that it keeps the frame of who calls it.
 local construct = core.layer(function(class, ...)
   local module = new(class)
-  places[module], origins[module] = core.origin(class.class)
+  set_origin(module, core.origin(class.class))
   init(module, ...)
   name_all(module, "", {})
   return module
@@ -122,7 +126,7 @@ end
 
 -- Its field `call` is what a call of a module calls in place of its forward, while somebody looks.
 local observer = {}
-local call = core.module_call(origins, private, close, observer)
+local call = core.module_call(private, close, observer)
 
 ---Calls fn(...) while each call of a module goes through see(module, forward, ...), which returns
 ---what forward(module, ...) does.
@@ -490,7 +494,8 @@ local function copy_of(value, copies)
   elseif Module.is(value) then
     local own = private[value]
     copy = new(getmetatable(value))
-    copies[value], places[copy], origins[copy] = copy, places[value], origins[value]
+    copies[value] = copy
+    set_origin(copy, places[value], origins[value])
     private[copy].open, private[copy].path = own.open, own.path
     for label, key in pairs(own.labels) do private[copy].labels[label] = key end
     for key, field in each_field(value) do copy[key] = copy_of(field, copies) end
