@@ -63,8 +63,9 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes \
   -Wno-missing-field-initializers $(if $(WERROR),-Werror)
 SHARED := -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) -Igraph -I.
 C_FLAGS = $(SHARED) $(OPTIMIZE) $(CFLAGS)
+# clang warns of loops that it was asked to vectorise and did not: all of them, with -O1.
 KERNEL_FLAGS = $(SHARED) $(OPTIMIZE_KERNELS) -fopenmp-simd -ffp-contract=fast -fno-math-errno \
-  -fno-trapping-math $(CFLAGS)
+  -fno-trapping-math $(if $(findstring clang,$(CC)),-Wno-pass-failed) $(CFLAGS)
 LINK_FLAGS = $(if $(SANITIZE),$(OPTIMIZE)) -Wl,--as-needed $(CFLAGS) $(LDFLAGS)
 DEPENDENCIES = -MMD -MP
 
@@ -124,7 +125,8 @@ help:
 	@echo 'make debug      build without optimisation into build/debug/'
 	@echo 'make deps       install what building, testing and linting need (Debian, Ubuntu)'
 	@echo 'make plugins    build the example plugins, and that for oneDNN, into $(BUILD)/plugins/'
-	@echo 'make docs       write a page for each op, and an index, into $(BUILD)/docs/ops/'
+	@echo 'make docs       write a page for each op, and an index, into $(BUILD)/docs/ops/, and LuaCATS'
+	@echo '                definitions of them for editors into $(BUILD)/docs/annotations/moonwalk.lua'
 	@echo 'make lint       clang-format, luacheck, cppcheck'
 	@echo 'make format     let clang-format write'
 	@echo 'make install    into PREFIX=$(PREFIX), below DESTDIR when that is set'
@@ -140,6 +142,8 @@ plugins: $(EXAMPLES) $(ONEDNN)
 # From what each op says of itself; the examples on the pages are run.
 docs: $(BUILD)/moonwalk
 	@$(BUILD)/moonwalk help --pages $(BUILD)/docs/ops
+	@mkdir -p $(BUILD)/docs/annotations
+	@$(BUILD)/moonwalk help --annotations $(BUILD)/docs/annotations/moonwalk.lua
 
 # ---- stamps: files that change only when what they say changes ----------------------------
 
@@ -419,6 +423,8 @@ install: all
 	ln -sf libmoonwalk.so.$(MAJOR) $(lib)/libmoonwalk.so
 	install -m 644 $(HEADERS) $(DESTDIR)$(PREFIX)/include/
 	cp -R lua/moonwalk lua/examples $(share)/lua/
+	install -d $(share)/annotations
+	$(BUILD)/moonwalk help --annotations $(share)/annotations/moonwalk.lua
 	install -m 644 $(wildcard plugins/template/*) $(share)/template/
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	  'Name: moonwalk' 'Description: Computation graphs with automatic differentiation' \

@@ -68,6 +68,7 @@ local updates = require "moonwalk.updates"
 ---@field trainer fun(net: moonwalk.Module, train: moonwalk.Dataset,
 ---  options?: moonwalk.TrainerOptions): moonwalk.Trainer
 ---@field load_checkpoint fun(path: string): moonwalk.Checkpoint?, string?
+---@field json {encode: function, decode: fun(text: string): any, null: any}
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn
 ---@field optim moonwalk.optim
@@ -84,6 +85,9 @@ end
 mw.json = {encode = core.json_encode, decode = core.json_decode, null = core.null}
 
 ---The op einsum, whose equation may also stand in front: mw.einsum("ij,jk->ik", a, b).
+---@param first string|mw.tensor|mw.tensor[]
+---@param ... mw.tensor|{equation: string}
+---@return mw.tensor
 local function einsum(first, ...)
   if type(first) ~= "string" then return core.call("einsum", first, ...) end
   local tensors = {...}
@@ -96,6 +100,9 @@ for name, fn in pairs {slice = slice, split = split.split, chunk = split.chunk} 
 end
 mw.einsum = core.entry(einsum)
 core.methods.hook = core.hook
+
+-- What is an op's name too, and is annotated here.
+core.written = {slice = true, split = true, chunk = true, einsum = true}
 
 -- A view of the registry: it changes when a plugin is loaded.
 mw.ops = setmetatable({}, {

@@ -8,6 +8,7 @@ local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 
 ---@class moonwalk.nn
+---@field init moonwalk.initialisers
 ---@field Conv1d fun(options: moonwalk.ConvOptions): moonwalk.Conv
 ---@field Conv2d fun(options: moonwalk.ConvOptions): moonwalk.Conv
 ---@field Conv3d fun(options: moonwalk.ConvOptions): moonwalk.Conv

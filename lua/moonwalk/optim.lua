@@ -21,6 +21,7 @@ local function decayed(how, p, g, s)
 end
 
 ---@class moonwalk.optim
+---@field schedule moonwalk.schedules
 local optim = {
   LBFGS = require "moonwalk.optim.lbfgs",
   schedule = require "moonwalk.optim.schedule",

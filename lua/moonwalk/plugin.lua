@@ -350,7 +350,9 @@ end
 
 ---- Commands -----------------------------------------------------------------------------------
 
--- For the command `moonwalk`: what `moonwalk NAME ...` calls, when a plugin NAME brings it.
+---For the command `moonwalk`: what `moonwalk NAME ...` calls, when a plugin NAME brings it.
+---@param name string
+---@return function?
 function plugin.find_command(name)
   if name:find "[^%w_-]" then return nil end
   local path = search(name)

@@ -11,7 +11,8 @@ root=$stage$prefix
 check "make install PREFIX=... DESTDIR=..." \
   make --no-print-directory BUILD="$MOONWALK_BUILD" PREFIX=$prefix DESTDIR="$stage" install
 for file in bin/moonwalk include/moonwalk.h include/vector.h include/vector_math.h \
-  lib/libmoonwalk.a lib/libmoonwalk.so lib/lua/5.4/moonwalk.so lib/pkgconfig/moonwalk.pc; do
+  lib/libmoonwalk.a lib/libmoonwalk.so lib/lua/5.4/moonwalk.so lib/pkgconfig/moonwalk.pc \
+  share/moonwalk/lua/moonwalk/init.lua share/moonwalk/annotations/moonwalk.lua; do
   check "$file is there" test -e "$root/$file"
 done
 nothing "nothing was written outside of PREFIX" \

@@ -1,8 +1,9 @@
 -- commands/help.lua: `moonwalk help`: what there is to know of the ops, out of the registry.
 --
---   moonwalk help                   lists them
---   moonwalk help conv2d            explains one
---   moonwalk help --pages FOLDER    writes a page of Markdown for each op, and an index
+--   moonwalk help                      lists them
+--   moonwalk help conv2d               explains one
+--   moonwalk help --pages FOLDER       writes a page of Markdown for each op, and an index
+--   moonwalk help --annotations FILE   writes LuaCATS definitions of them, for editors
 
 local mw = require "moonwalk"
 local core = mw.core
@@ -193,18 +194,28 @@ local function write_pages(folder)
   print(("%d pages and an index are in %s"):format(count, folder))
 end
 
+local function write_annotations(path)
+  local text, count = require("moonwalk.annotations").text()
+  write(path, text)
+  print(("annotations of %d ops are in %s"):format(count, path))
+end
+
 -- The command -------------------------------------------------------------------------------------
 
-local what, folder, extra = ...
-if extra or folder and what ~= "--pages" then
+local what, folder, extra = ... -- or a file
+if extra or folder and what ~= "--pages" and what ~= "--annotations" then
   fail("help: one op at a time; see moonwalk help --help")
 elseif what == "--help" or what == "-h" then
-  print("usage: moonwalk help                  lists the ops\n"
-    .. "       moonwalk help conv2d           explains one\n"
-    .. "       moonwalk help --pages FOLDER   writes a page of Markdown for each, and an index")
+  print("usage: moonwalk help                      lists the ops\n"
+    .. "       moonwalk help conv2d               explains one\n"
+    .. "       moonwalk help --pages FOLDER       writes a page of Markdown for each and an index\n"
+    .. "       moonwalk help --annotations FILE   writes LuaCATS definitions of them, for editors")
 elseif what == "--pages" then
   if not folder then fail("help: --pages wants a folder") end
   write_pages(folder)
+elseif what == "--annotations" then
+  if not folder then fail("help: --annotations wants a file") end
+  write_annotations(folder)
 else
   local succeeded, message = pcall(mw.help, what)
   if not succeeded then fail((tostring(message):gsub("^.-(help: )", "%1"))) end

@@ -9,6 +9,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 
+---@class moonwalk.initialisers
 local init = {}
 
 ---@alias moonwalk.Initialiser

@@ -12,6 +12,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 
+---@class moonwalk.schedules
 local schedule = {}
 
 local function number(where, name, value, low, high, fallback)
