@@ -12,10 +12,10 @@ local args = cli.parse(arg, [[
 resnet20.lua: learns to tell the ten classes of CIFAR-10, or of drawn shapes.
   --data DIR    the folder that has CIFAR-10
   --blocks N    residual blocks in a stage: 3 make ResNet-20, 5 ResNet-32, 9 ResNet-56 [3]
-  --epochs N    how often to go through the training pictures [2]
-  --batch N     pictures in a step [128]
-  --lr X        learning rate, divided by 10 after half and after three quarters of the steps [0.1]
-  --n N         learn from so many pictures only
+  --epochs N    how often to go through the training pictures [4]
+  --batch N     pictures in a step [32]
+  --lr X        learning rate at its highest [0.05]
+  --n N         learn from so many pictures only; of the drawn ones, 2000
   --seed N      of all that is random [1]
   --threads N   threads to compute with
   --run FILE    keep the run there after each epoch, and go on from it
@@ -25,7 +25,7 @@ mw.threads(args.threads)
 
 local cifar = args.data or data.cifar10_folder()
 local function load(split, n)
-  if not cifar then return data.shapes {split = split, n = n} end
+  if not cifar then return data.shapes {split = split, n = n or 2000} end
   return data.cifar10 {split = split, dir = cifar, n = n}
 end
 local train, test = load("train", args.n), load("test", args.n and math.min(args.n, 10000))
@@ -62,12 +62,11 @@ print(nn.summary(net, {3, 32, 32}, {batch = args.batch}))
 print(("\n%d pictures to learn from, %d to test with (%s)"):format(#train, #test, train.name))
 
 local moments = train:moments()
-local steps = args.epochs * math.ceil(#train / args.batch)
 local history = mw.fit(net, train, {
   valid = test, valid_augment = data.augment {normalise = moments},
   epochs = args.epochs, batch = args.batch,
-  optimizer = {"SGD", lr = args.lr, momentum = 0.9, weight_decay = 1e-4},
-  schedule = mw.optim.schedule.multistep {steps // 2, steps * 3 // 4},
+  optimizer = {"SGD", lr = args.lr, momentum = 0.9, nesterov = true, weight_decay = 1e-4},
+  schedule = "one_cycle",
   augment = data.augment {pad = 4, flip = true, normalise = moments},
   checkpoint = args.run, resume = args.run and true,
 })

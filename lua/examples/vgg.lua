@@ -11,10 +11,10 @@ local args = cli.parse(arg, [[
 vgg.lua: learns to tell the ten classes of CIFAR-10, or of drawn shapes.
   --data DIR    the folder that has CIFAR-10
   --width N     filters of the first two convolutions, which double from pair to pair [16]
-  --epochs N    how often to go through the training pictures [5]
+  --epochs N    how often to go through the training pictures [10]
   --batch N     pictures in a step [64]
   --lr X        learning rate at its highest [0.05]
-  --n N         learn from so many pictures only
+  --n N         learn from so many pictures only; of the drawn ones, 2000
   --seed N      of all that is random [1]
   --threads N   threads to compute with
 ]])
@@ -23,7 +23,7 @@ mw.threads(args.threads)
 
 local cifar = args.data or data.cifar10_folder()
 local function load(split, n)
-  if not cifar then return data.shapes {split = split, n = n} end
+  if not cifar then return data.shapes {split = split, n = n or 2000} end
   return data.cifar10 {split = split, dir = cifar, n = n}
 end
 local train, test = load("train", args.n), load("test", args.n and math.min(args.n, 10000))
