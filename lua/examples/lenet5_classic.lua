@@ -1,8 +1,8 @@
 -- lenet5_classic.lua: LeNet-5 as it was in 1998 (LeCun, Bottou, Bengio and Haffner, "Gradient-based
 -- learning applied to document recognition", section II.B): pictures of 32 x 32, mean pooling with
 -- a trainable scale and bias for each channel, a scaled tanh, and a second convolution whose maps
--- see some of the first one's each. Only the output differs: cross entropy on a dense layer. It learns
--- from digits that are moved and turned a little.
+-- see some of the first one's each. Only the output differs: cross entropy on a dense layer. It
+-- learns from digits that are moved and turned a little.
 local mw = require "moonwalk"
 local cli, metrics = require "moonwalk.cli", require "moonwalk.metrics"
 local nn, data = mw.nn, mw.data
