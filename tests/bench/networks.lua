@@ -63,7 +63,7 @@ networks.lenet5 = {
 }
 
 networks.vgg = {
-  title = "VGG-like", lr = 0.002, batches = noise, checked = 4,
+  title = "VGG-like", lr = 0.0005, batches = noise, checked = 4,
   flops = flops {conv(3, 32, 3, 32), conv(32, 32, 3, 32), conv(32, 64, 3, 16), conv(64, 64, 3, 16),
     dense(4096, 256), dense(256, 10)},
   new = function()
