@@ -93,5 +93,8 @@ local function write(count)
 end
 
 print("\n" .. write(args.write) .. "\n")
-print(("bits for a character of text that it has not read: %.3f"):format(
-  history[#history].valid_loss / math.log(2)))
+local last = history[#history] -- none after no epoch
+if last then
+  print(("bits for a character of text that it has not read: %.3f"):format(
+    last.valid_loss / math.log(2)))
+end

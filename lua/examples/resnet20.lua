@@ -70,4 +70,5 @@ local history = mw.fit(net, train, {
   augment = data.augment {pad = 4, flip = true, normalise = moments},
   checkpoint = args.run, resume = args.run and true,
 })
-print(("test error: %.2f %%"):format(100 * (1 - history[#history].accuracy)))
+local last = history[#history] -- none after no epoch
+if last then print(("test error: %.2f %%"):format(100 * (1 - last.accuracy))) end

@@ -64,4 +64,5 @@ local history = mw.fit(net, train, {
 
 print "digits that nobody wrote:\n"
 for _ = 1, 2 do print(terminal.images(net.decoder(mw.randn {3, args.code}):sigmoid())) end
-print(("\nthe bound on test images: %.1f nats"):format(history[#history].valid_loss))
+local last = history[#history] -- none after no epoch
+if last then print(("\nthe bound on test images: %.1f nats"):format(last.valid_loss)) end

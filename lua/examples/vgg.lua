@@ -44,4 +44,5 @@ local history = mw.fit(net, train, {
   optimizer = {"SGD", lr = args.lr, momentum = 0.9, nesterov = true, weight_decay = 5e-4},
   schedule = "one_cycle", augment = data.augment {pad = 4, flip = true, normalise = moments},
 })
-print(("test error: %.2f %%"):format(100 * (1 - history[#history].accuracy)))
+local last = history[#history] -- none after no epoch
+if last then print(("test error: %.2f %%"):format(100 * (1 - last.accuracy))) end
