@@ -283,12 +283,12 @@ $(BUILD)/alone/%.so: ops/%.c $(HEADERS) $(BUILD)/flags
 alone_reals = $(patsubst .%,%,$(suffix $(filter $<.%,$(REALS))))
 
 # Kernels with vectors as wide as AVX-512's, whatever this machine has, beside the shipped ones.
-$(BUILD)/wide/%.so: ops/%.c graph/moonwalk.h graph/vector.h $(BUILD)/flags
+$(BUILD)/wide/%.so: ops/%.c ops/conv2d.h graph/moonwalk.h graph/vector.h $(BUILD)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)sed 's/\.name = "/&wide_/' $< >$(@:.so=.c)
 	$(Q)$(foreach real,f32 f64,$(CC) $(KERNEL_FLAGS) -DMW_REAL_$(UPPER_$(real)) \
-	  -DMW_VECTOR_BYTES=64 -Wno-psabi -c $(@:.so=.c) -o $(@:.so=.$(real).o) &&) true
+	  -DMW_VECTOR_BYTES=64 -Iops -Wno-psabi -c $(@:.so=.c) -o $(@:.so=.$(real).o) &&) true
 	$(Q)$(CC) -shared $(LINK_FLAGS) $(@:.so=.f32.o) $(@:.so=.f64.o) -lm -o $@
 
 # ---- tests --------------------------------------------------------------------------------

@@ -41,6 +41,7 @@
 
 #include "../graph/moonwalk.h"
 #include "../graph/vector.h"
+#include "conv2d.h"
 
 enum {
   ROWS = 6,
@@ -80,19 +81,8 @@ typedef struct pass {
   int64_t images, slices, parts; /* of the batch in a slice; slices; parts of the panels */
 } pass;
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* An odd number of lines spreads the matrices over all the sets of a cache. */
 static int64_t odd_lines(int64_t elements) { return (mw_chunks(elements, LINE) | 1) * LINE; }
-
-/* An attribute of the op, which its own file keeps in a struct of its own. */
-static const void *attr(const mw_call *call, const char *name) {
-  const mw_attr *a = call->op->attrs;
-  while (strcmp(a->name, name) != 0) a++;
-  return (const char *)call->attrs + a->offset;
-}
 
 static pass pass_of(const mw_call *call, bool to_x) {
   const int64_t *x = call->in[0].spec.shape, *y = call->out[0].spec.shape;
