@@ -1,6 +1,7 @@
 /* main.c: the command `moonwalk`: scripts, code on the command line, commands that are written in
  * Lua, and the prompt. */
 #include <errno.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -371,6 +372,7 @@ int main(int argc, char **argv) {
   command_line line = {.argv = argv, .argc = argc, .word = argc};
   read_options(&line);
   if (line.finished) return line.failed;
+  setlocale(LC_CTYPE, ""); /* which characters a terminal shows; numbers stay as they are */
   lua_State *L = luaL_newstate();
   if (!L) return fprintf(stderr, "moonwalk: out of memory\n"), 1;
   lua_pushcfunction(L, protected_main);

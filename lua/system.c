@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,22 +32,6 @@ static int face_clock(lua_State *L) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   lua_pushnumber(L, (lua_Number)now.tv_sec + 1e-9 * (lua_Number)now.tv_nsec);
-  return 1;
-}
-
-/* core.terminal("stdout" | "stderr") -> its columns, or nil where it is no terminal */
-static int face_terminal(lua_State *L) {
-  const char *name = face_check_text(L, 1, "terminal", "the stream");
-  int handle = strcmp(name, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO;
-  struct winsize size;
-  if (handle == STDERR_FILENO && strcmp(name, "stderr") != 0)
-    return face_error(L, "terminal: the stream is '%.40s', expected 'stdout' or 'stderr'", name);
-  if (!isatty(handle)) {
-    luaL_pushfail(L);
-  } else {
-    int known = ioctl(handle, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-    lua_pushinteger(L, known ? size.ws_col : 80);
-  }
   return 1;
 }
 
@@ -116,7 +99,6 @@ static int face_interrupted(lua_State *L) {
 void face_open_system(lua_State *L) {
   static const luaL_Reg functions[] = {{"fsync", face_fsync},
                                        {"clock", face_clock},
-                                       {"terminal", face_terminal},
                                        {"folder", face_folder},
                                        {"listen", face_listen},
                                        {"interrupted", face_interrupted},
