@@ -40,6 +40,9 @@ check() { # fills missing, from what was asked for, and wanted: without it tests
     test)
       has prove || need perl
       has lua5.4 || need lua5.4
+      has tmux || need tmux # the tests of the prompt
+      shared libedit.so.2 || want libedit2
+      has dot || want graphviz
       shared liblbfgs.so.0 || want liblbfgs0
       shared libfftw3.so.3 || want libfftw3-double3
       ;;
