@@ -143,3 +143,9 @@ void mw_context_stats(const mw_context *ctx, mw_stats *stats) {
   *stats = ctx->stats;
   stats->programs_cached = ctx->n_cached;
 }
+
+size_t mw_context_peak(mw_context *ctx) {
+  const size_t peak = ctx->peak;
+  ctx->peak = ctx->stats.bytes_live;
+  return peak;
+}

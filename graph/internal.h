@@ -450,6 +450,7 @@ struct mw_context {
   struct mw_hook_place *hooks;  /* hook.c */
   int n_hooks;
   mw_stats stats;
+  size_t peak; /* see mw_context_peak() */
   mw_blocks blocks;
 };
 

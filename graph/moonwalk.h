@@ -237,6 +237,9 @@ typedef struct mw_stats {
       slices_last; /* in which the program that ran last ran some of its steps; see mw_slicing */
 } mw_stats;
 MW_EXPORT void mw_context_stats(const mw_context *ctx, mw_stats *stats);
+/* The most bytes that tensors and the intermediates of a program held at once since this was last
+ * called, or since the context was made. */
+MW_EXPORT size_t mw_context_peak(mw_context *ctx);
 
 /* How programs that are compiled from now on cut steps into slices, which run one after the other
  * through several steps while they are in a cache (see MW_ELEMENTWISE and `batched` of mw_op): as

@@ -160,6 +160,7 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   ctx->stats.slices_last = 0;
   ctx->stats.arena_unshared = p->arena_unshared;
   if (p->arena > ctx->stats.arena_peak) ctx->stats.arena_peak = p->arena;
+  if (ctx->stats.bytes_live + p->arena > ctx->peak) ctx->peak = ctx->stats.bytes_live + p->arena;
   if (!ctx->depth++) ctx->interrupted = 0;
   p->running = true;
   mw_status status = MW_OK;

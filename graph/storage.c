@@ -19,6 +19,7 @@ mw_storage *mw_storage_new(mw_context *ctx, size_t bytes) {
       .refs = 1, .bytes = bytes, .ctx = ctx, .data = (char *)storage + mw_aligned(sizeof *storage)};
   ctx->stats.bytes_live += bytes;
   if (ctx->stats.bytes_live > ctx->stats.bytes_peak) ctx->stats.bytes_peak = ctx->stats.bytes_live;
+  if (ctx->stats.bytes_live > ctx->peak) ctx->peak = ctx->stats.bytes_live;
   return storage;
 }
 

@@ -168,6 +168,12 @@ static int module_stats(lua_State *L) {
   return 1;
 }
 
+/* core.peak_bytes() -> the most bytes that tensors and intermediates held since the last call */
+static int module_peak(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)mw_context_peak(face_context(L)));
+  return 1;
+}
+
 /* ---- errors and origins ------------------------------------------------------------------ */
 
 /* The innermost frame, from a level on, that runs a line of the user's. */
@@ -457,6 +463,7 @@ static const luaL_Reg module_functions[] = {
     {"near", module_near},
     {"nearest", module_nearest},
     {"origin", module_origin},
+    {"peak_bytes", module_peak},
     {"random_restore", module_random_restore},
     {"random_state", module_random_state},
     {"seed", module_seed},

@@ -1,4 +1,5 @@
 /* screen.c: what a terminal is like: how large, which characters it shows, and how wide they are. */
+#define _GNU_SOURCE /* wcwidth */
 #include <langinfo.h>
 #include <stdlib.h>
 #include <string.h>

@@ -50,4 +50,21 @@ else
   t.skip("the process's memory", "a sanitizer keeps what is freed, or there is no /proc")
 end
 
+-- What was held at most in between.
+do
+  collectgarbage()
+  mw.core.peak_bytes()
+  local before = mw.stats().bytes_live
+  local x = mw.zeros {1000, 1000}
+  local held = mw.stats().bytes_live - before
+  t.is(held, 4000000, "a tensor of a million floats")
+  local sum = (x:exp() * x:cos() + x:sin()):matmul(mw.ones {1000, 1}):sum():item()
+  t.near(sum, 1e6, 0.1, "a sum over what is as large, and is no tensor")
+  x = nil
+  collectgarbage()
+  local peak = mw.core.peak_bytes() - before
+  t.ok(peak > held and peak < 4 * held, ("at most %d bytes were held at once"):format(peak))
+  t.ok(mw.core.peak_bytes() - before < 1e5, "and then no more: " .. tostring(x))
+end
+
 t.done()
