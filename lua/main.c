@@ -1,6 +1,5 @@
 /* main.c: the command `moonwalk`: scripts, code on the command line, commands that are written in
  * Lua, and the prompt. */
-#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "face.h"
+#include "interrupt.h"
 
 #define COMMANDS "moonwalk.commands." /* modules of this name are the command's subcommands */
 
@@ -20,37 +20,10 @@ static const char usage[] =
     "SCRIPT is a Lua file, or - for standard input; without one there is a prompt.\n"
     "\n"
     "  -e CODE        run CODE, in which `mw` is Moonwalk\n"
+    "  -i             stay at the prompt, with the script's variables\n"
     "  --threads N    use N threads; the results have the same bits whatever N is\n"
     "  --version      print the version\n"
     "  --help         print this\n";
-
-/* ---- Ctrl-C ------------------------------------------------------------------------------ */
-
-static lua_State *running; /* the state that a signal interrupts */
-static mw_context *running_context;
-
-static void raise_interrupt(lua_State *L, lua_Debug *frame) {
-  (void)frame;
-  lua_sethook(L, NULL, 0, 0);
-  face_error(L, "interrupted");
-}
-
-/* A second one ends the process, for code that does not listen to the first. */
-static void on_interrupt(int signal_number) {
-  signal(signal_number, SIG_DFL);
-  mw_interrupt(running_context);
-  lua_sethook(running, raise_interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT,
-              1);
-}
-
-/* At the prompt it only makes the read return. */
-static void on_interrupt_at_prompt(int signal_number) { (void)signal_number; }
-
-static void set_interrupt(void (*handler)(int)) {
-  struct sigaction action = {.sa_handler = handler};
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-}
 
 /* ---- running code ------------------------------------------------------------------------ */
 
@@ -77,14 +50,13 @@ static int on_error(lua_State *L) {
 }
 
 /* Calls the function below its n arguments. Reports what goes wrong and returns false. */
-static bool protected_call(lua_State *L, int n, int results) {
+static bool protected_call(lua_State *L, int n) {
   int function = lua_gettop(L) - n;
   lua_pushcfunction(L, on_error);
   lua_insert(L, function);
-  set_interrupt(on_interrupt);
-  int status = lua_pcall(L, n, results, function);
-  set_interrupt(SIG_DFL);
-  lua_sethook(L, NULL, 0, 0);
+  interrupt_begin(L, INTERRUPT_ENDS);
+  int status = lua_pcall(L, n, 0, function);
+  interrupt_end(L);
   lua_remove(L, function);
   if (status == LUA_OK) return true;
   fflush(stdout);
@@ -103,7 +75,7 @@ static bool run_chunk(lua_State *L, int status, char **argv, int n) {
   }
   luaL_checkstack(L, n + 4, "too many arguments");
   for (int i = 0; i < n; i++) lua_pushstring(L, argv[i]);
-  return protected_call(L, n, 0);
+  return protected_call(L, n);
 }
 
 /* The global table `arg`: the script at 0, its arguments from 1, what came before below 0. */
@@ -188,96 +160,23 @@ static bool run_word(lua_State *L, char **argv, int argc, int at) {
 
 /* ---- the prompt -------------------------------------------------------------------------- */
 
-typedef enum line_status { LINE_READ, LINE_END, LINE_INTERRUPTED } line_status;
-
-/* Pushes a line, without its end, when there is one. */
-static line_status read_line(lua_State *L, const char *prompt) {
-  char *line = NULL;
-  size_t room = 0;
-  fputs(prompt, stdout);
-  fflush(stdout);
-  set_interrupt(on_interrupt_at_prompt);
-  errno = 0;
-  ssize_t length = getline(&line, &room, stdin);
-  int error = errno;
-  set_interrupt(SIG_DFL);
-  if (length >= 0) {
-    if (length > 0 && line[length - 1] == '\n') length--;
-    lua_pushlstring(L, line, (size_t)length);
+/* require("moonwalk.prompt").run(script, ...), with the script's arguments; without a script none
+ * is run first. Ctrl-C ends lines and never the prompt, which listens to it where it wants to. */
+static bool run_prompt(lua_State *L, char **argv, int n) {
+  signal(SIGINT, SIG_IGN);
+  lua_pushcfunction(L, on_error);
+  const int handler = lua_gettop(L);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "moonwalk.prompt");
+  int status = lua_pcall(L, 1, 1, handler);
+  if (status == LUA_OK) {
+    lua_getfield(L, -1, "run");
+    luaL_checkstack(L, n + 4, "too many arguments");
+    for (int i = 0; i < n; i++) lua_pushstring(L, argv[i]);
+    status = lua_pcall(L, n, 0, handler);
   }
-  free(line);
-  if (length >= 0) return LINE_READ;
-  clearerr(stdin);
-  fputc('\n', stdout);
-  return error == EINTR ? LINE_INTERRUPTED : LINE_END;
-}
-
-/* Lua says of a chunk that could go on that its end came too soon. */
-static bool is_incomplete(lua_State *L, int status) {
-  static const char mark[] = "<eof>";
-  size_t length, n = sizeof mark - 1;
-  if (status != LUA_ERRSYNTAX) return false;
-  const char *message = lua_tolstring(L, -1, &length);
-  return length >= n && strcmp(message + length - n, mark) == 0;
-}
-
-/* Loads the text at the top of the stack, in its place: as an expression, or else as it stands. */
-static int load_text(lua_State *L) {
-  int top = lua_gettop(L);
-  const char *text = lua_tostring(L, top);
-  const char *expression = lua_pushfstring(L, "return %s", text);
-  int status = luaL_loadbufferx(L, expression, strlen(expression), "=stdin", "t");
-  if (status != LUA_OK) status = luaL_loadbufferx(L, text, strlen(text), "=stdin", "t");
-  lua_replace(L, top);
-  lua_settop(L, top);
-  return status;
-}
-
-/* Reads lines until they are a chunk, and pushes it, or the message of its error. */
-static line_status read_chunk(lua_State *L, int *status) {
-  line_status line = read_line(L, "> ");
-  if (line != LINE_READ) return line;
-  for (;;) {
-    lua_pushvalue(L, -1);
-    *status = load_text(L);
-    if (!is_incomplete(L, *status)) break;
-    lua_pop(L, 1);
-    lua_pushliteral(L, "\n");
-    line = read_line(L, ">> ");
-    if (line != LINE_READ) return line;
-    lua_concat(L, 3);
-  }
-  lua_remove(L, -2);
-  return LINE_READ;
-}
-
-static int print_values(lua_State *L) {
-  int n = lua_gettop(L);
-  for (int i = 1; i <= n; i++) {
-    fputs(luaL_tolstring(L, i, NULL), stdout);
-    fputs(i < n ? "\t" : "\n", stdout);
-    lua_pop(L, 1);
-  }
-  return 0;
-}
-
-static void run_prompt(lua_State *L) {
-  printf("Moonwalk %s, %s. mw.help() lists the ops; Ctrl-D leaves.\n", MW_VERSION, LUA_VERSION);
-  for (;;) {
-    int status;
-    lua_settop(L, 0);
-    line_status line = read_chunk(L, &status);
-    if (line == LINE_END) return;
-    if (line == LINE_INTERRUPTED) continue;
-    if (status != LUA_OK) {
-      fprintf(stderr, "moonwalk: %s\n", lua_tostring(L, -1));
-      continue;
-    }
-    if (!protected_call(L, 0, LUA_MULTRET) || lua_gettop(L) == 0) continue;
-    lua_pushcfunction(L, print_values);
-    lua_insert(L, 1);
-    protected_call(L, lua_gettop(L) - 1, 0);
-  }
+  if (status != LUA_OK) fprintf(stderr, "moonwalk: %s\n", lua_tostring(L, -1));
+  return status == LUA_OK;
 }
 
 /* ---- the command line -------------------------------------------------------------------- */
@@ -287,6 +186,7 @@ typedef struct command_line {
   int argc;
   int word; /* where the script or command is; argc when there is none */
   bool has_code;
+  bool stays;    /* at the prompt */
   int threads;   /* 0: as the context chooses */
   bool finished; /* nothing is left to do */
   bool failed;
@@ -323,6 +223,8 @@ static void read_options(command_line *line) {
     } else if (strcmp(option, "-e") == 0) {
       line->has_code = true;
       if (++i >= line->argc) refuse(line, "-e wants", "code");
+    } else if (strcmp(option, "-i") == 0) {
+      line->stays = true;
     } else if (is_option(option, "--threads")) {
       const char *value = option_value(line, &i, "--threads");
       char *end = NULL;
@@ -347,12 +249,11 @@ static bool run_line(lua_State *L, const command_line *line) {
     int status = luaL_loadbufferx(L, code, strlen(code), "=(command line)", "t");
     if (!run_chunk(L, status, NULL, 0)) return false;
   }
+  if (line->stays) return run_prompt(L, line->argv + line->word, line->argc - line->word);
   if (line->word < line->argc) return run_word(L, line->argv, line->argc, line->word);
   if (line->has_code) return true;
   if (!isatty(STDIN_FILENO)) return run_chunk(L, luaL_loadfile(L, NULL), NULL, 0);
-  set_global_mw(L);
-  run_prompt(L);
-  return true;
+  return run_prompt(L, NULL, 0);
 }
 
 /* In a protected call, because Lua's memory may be short anywhere. */
@@ -360,9 +261,7 @@ static int protected_main(lua_State *L) {
   const command_line *line = lua_touserdata(L, 1);
   luaL_openlibs(L);
   luaL_requiref(L, "moonwalk", luaopen_moonwalk, 0);
-  running = L;
-  running_context = face_context(L);
-  if (line->threads) mw_threads_set(running_context, line->threads);
+  if (line->threads) mw_threads_set(face_context(L), line->threads);
   lua_settop(L, 0);
   lua_pushboolean(L, run_line(L, line));
   return 1;

@@ -1,0 +1,60 @@
+-- prompt.lua: the prompt of the command `moonwalk`: lines are read, and run by the session.
+
+local core = require "moonwalk.core"
+local input = require "moonwalk.prompt.input"
+local session = require "moonwalk.prompt.session"
+local screen = require "moonwalk.look.screen"
+
+local prompt = {}
+
+local MARK, MORE = "> ", ">> "
+
+-- Where the history is kept, or nil when there is no home.
+local function history_path()
+  local state, home = os.getenv "XDG_STATE_HOME", os.getenv "HOME"
+  if not state or state:sub(1, 1) ~= "/" then
+    if not home or home == "" then return nil end
+    state = home .. "/.local/state"
+  end
+  return state .. "/moonwalk/history"
+end
+
+local function greet()
+  local line = ("Moonwalk %s, %s. :tour shows around, :help lists commands, Ctrl-D leaves.")
+    :format(core.version, _VERSION)
+  print(screen.paint(line, "dim"))
+  if input.kind() == "plain" and input.wanted() then
+    print(screen.paint("Lines can be edited, and Tab completes them, once libedit is installed "
+      .. "(Debian: libedit2).", "dim"))
+  end
+end
+
+-- Reads lines until they are a text that can be run. nil: none; "end": there will be no more.
+local function read(self)
+  local text, why = input.line(MARK, {idle = self:idle()})
+  while text and self:is_incomplete(text) do
+    local more
+    more, why = input.line(MORE, {idle = self:idle()})
+    text = more and text .. "\n" .. more
+  end
+  return text, why
+end
+
+---Runs the prompt until it is left.
+---@param script string? is run before the first line is read
+---@param ... string the script's arguments
+function prompt.run(script, ...)
+  local self = session.new()
+  input.open {history = history_path(), complete = function(line, cursor)
+    return require("moonwalk.prompt.complete").words(self, line, cursor)
+  end}
+  if script then self:run_script(script, ...) else greet() end
+  while not self.leaving do
+    local text, why = read(self)
+    if text then self:run(text)
+    elseif why == "end" then self:leave() end
+  end
+  input.close()
+end
+
+return prompt

@@ -1,0 +1,133 @@
+-- chunk.lua: what was typed as functions. Local variables of a chunk are there in the chunks that
+-- come after it: they are the same variables, also for functions that were made meanwhile.
+--
+-- A variable is kept as a closure that has it as an upvalue, and the upvalue's number. A chunk that
+-- names kept variables is compiled inside of a function which has locals of these names,
+--
+--     local __keep, net; return function(...) TEXT
+--     __keep(function() return opt, n end) end
+--
+-- and debug.upvaluejoin makes the variables one. The last line hands the chunk's own locals over.
+
+local lexer = require "moonwalk.prompt.lexer"
+
+local chunk = {}
+
+---@class moonwalk.Locals
+---@field cells table<string, {[1]: function, [2]: integer}>
+local Locals = {}
+Locals.__index = Locals
+
+---The local variables of a session, none at first.
+---@return moonwalk.Locals
+function chunk.locals() return setmetatable({cells = {}}, Locals) end
+
+---@param name string
+---@return any value
+function Locals:get(name)
+  local cell = self.cells[name]
+  if cell then return select(2, debug.getupvalue(cell[1], cell[2])) end
+end
+
+---Gives a variable a value; makes it when there is none of that name.
+---@param name string
+---@param value any
+function Locals:set(name, value)
+  local cell = self.cells[name]
+  if cell then debug.setupvalue(cell[1], cell[2], value)
+  else self.cells[name] = {function() return value end, 1} end
+end
+
+---Whether there is a variable of that name.
+function Locals:has(name) return self.cells[name] ~= nil end
+
+-- The function that a chunk calls at its end with its locals.
+local function keeper(self, names)
+  return function(closure)
+    local found, values = {}, table.pack(closure())
+    for i = 1, math.huge do
+      local name = debug.getupvalue(closure, i)
+      if not name then break end
+      self.cells[name], found[name] = {closure, i}, true
+    end
+    for i, name in ipairs(names) do -- a constant that is known when compiled is no variable
+      if not found[name] then
+        self.cells[name] = nil
+        self:set(name, values[i])
+      end
+    end
+  end
+end
+
+---Keeps what a chunk that failed had of its locals.
+---@param thread thread
+---@param fn function the chunk
+---@param names string[]
+function Locals:rescue(thread, fn, names)
+  local wanted, level = {}, 0
+  for _, name in ipairs(names) do wanted[name] = true end
+  while true do
+    local frame = debug.getinfo(thread, level, "f")
+    if not frame then return end
+    if frame.func == fn then break end
+    level = level + 1
+  end
+  for i = 1, math.huge do
+    local name, value = debug.getlocal(thread, level, i)
+    if not name then return end
+    if wanted[name] then
+      self.cells[name] = nil
+      self:set(name, value)
+    end
+  end
+end
+
+-- The text inside of a function that has the kept variables which it names.
+local function wrapped(self, text, name, env, names)
+  local outer = {"__keep"}
+  for used in pairs(lexer.names(text)) do
+    if self.cells[used] then outer[#outer + 1] = used end
+  end
+  table.sort(outer)
+  local last = #names > 0 and ("\n__keep(function() return %s end)"):format(table.concat(names, ","))
+  local head = ("local %s; return function(...) "):format(table.concat(outer, ","))
+  local maker = last and load(head .. text .. last .. " end", name, "t", env)
+    or load(head .. text .. "\nend", name, "t", env) -- a chunk that returns has no end to add to
+  if not maker then return nil end
+  local fn = maker()
+  for i = 1, math.huge do
+    local upvalue = debug.getupvalue(fn, i)
+    local cell = self.cells[upvalue]
+    if not upvalue then break end
+    if upvalue == "__keep" then debug.setupvalue(fn, i, keeper(self, names))
+    elseif cell then debug.upvaluejoin(fn, i, cell[1], cell[2]) end
+  end
+  return fn
+end
+
+---@class moonwalk.Chunk
+---@field fn function
+---@field names string[]  of its local variables
+---@field is_expression boolean
+
+---Compiles a text: as an expression, or else as it stands.
+---@param text string
+---@param name string  what messages call it, with Lua's mark in front: "=[3]", "@net.lua"
+---@param env table  its global variables
+---@param locals moonwalk.Locals
+---@return moonwalk.Chunk?
+---@return string? message
+---@return boolean? incomplete  the text could go on
+function chunk.compile(text, name, env, locals)
+  local as_expression = "return " .. text
+  local is_expression = load(as_expression, name, "t", env) ~= nil
+  if is_expression then text = as_expression end
+  local plain, message = load(text, name, "t", env)
+  if not plain then return nil, message, message:find "<eof>$" ~= nil end
+  local names = lexer.locals(text)
+  local fn = wrapped(locals, text, name, env, names)
+    or debug.setupvalue(plain, 1, env) and plain
+  return {fn = fn, names = names, is_expression = is_expression}
+end
+
+return chunk
