@@ -10,12 +10,15 @@
 #include <string.h>
 
 #include "internal.h"
+#include "trace.h"
 
 /* ---- the walk ------------------------------------------------------------------------------ */
 
 typedef struct part { /* one gradient that arrives at a tensor */
   mw_tensor *gradient;
-  int next; /* of the same tensor, or -1 */
+  const mw_node *from; /* that uses the tensor; NULL: none, it is y */
+  int input;           /* as which input; -1: see mw_traced_part */
+  int next;            /* of the same tensor, or -1 */
 } part;
 
 typedef struct arrival { /* at a checkpoint */
@@ -153,7 +156,8 @@ static mw_status mark_leading(walk *w) {
 }
 
 /* Adds a gradient (one reference of it is taken, also on failure) to those of t. */
-static mw_status arrive(walk *w, const mw_tensor *t, mw_tensor *gradient) {
+static mw_status arrive(walk *w, const mw_tensor *t, mw_tensor *gradient, const mw_node *from,
+                        int input) {
   if (w->n_parts == w->parts_room) {
     int room = w->parts_room ? 2 * w->parts_room : 64;
     part *grown = realloc(w->parts, (size_t)room * sizeof *grown);
@@ -164,7 +168,8 @@ static mw_status arrive(walk *w, const mw_tensor *t, mw_tensor *gradient) {
     w->parts = grown;
     w->parts_room = room;
   }
-  w->parts[w->n_parts] = (part){.gradient = gradient, .next = mw_table_get(&w->first, t)};
+  w->parts[w->n_parts] = (part){
+      .gradient = gradient, .from = from, .input = input, .next = mw_table_get(&w->first, t)};
   return mw_table_put(&w->first, w->ctx, t, w->n_parts++);
 }
 
@@ -229,7 +234,8 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
     status = mw_set_error(w->ctx, "%s: it has no derivative", op->name);
   }
   for (int i = 0; i < node->n_in && !status; i++)
-    if (fr->wanted[i] && fr->din[i]) status = arrive(w, node->in[i], mw_retain(fr->din[i]));
+    if (fr->wanted[i] && fr->din[i])
+      status = arrive(w, node->in[i], mw_retain(fr->din[i]), node, i);
   if (back) mw_release(&back->out[0]);
   mw_build_free(&made);
   return status;
@@ -238,8 +244,8 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
 /* Hands what arrived in an inner walk at x[i] on to to[i], each part for itself, so that the sums
  * are those of a walk without checkpoints. They come together, so that no step needs what was
  * computed again after a step that is nearer to the leaves has run. */
-static mw_status hand_on(walk *w, const walk *inner, int n, mw_tensor *const *x,
-                         mw_tensor *const *to) {
+static mw_status hand_on(walk *w, const walk *inner, const mw_node *checkpoint, int n,
+                         mw_tensor *const *x, mw_tensor *const *to) {
   mw_tensor **parts = calloc(2 * (size_t)inner->n_parts + 1, sizeof *parts), **owner;
   if (!parts) return mw_no_memory(w->ctx);
   owner = parts + inner->n_parts;
@@ -257,7 +263,7 @@ static mw_status hand_on(walk *w, const walk *inner, int n, mw_tensor *const *x,
   mw_status status = n_parts > 1 && !all ? MW_FAILED : MW_OK;
   for (int k = 0; k < n_parts && !status; k++) {
     mw_tensor *gradient = all ? mw_after(parts[k], 1, &all) : mw_retain(parts[k]);
-    status = gradient ? arrive(w, owner[k], gradient) : MW_FAILED;
+    status = gradient ? arrive(w, owner[k], gradient, checkpoint, -1) : MW_FAILED;
   }
   mw_release(all);
   free(parts);
@@ -285,7 +291,7 @@ static mw_status pass_call(walk *w, int n, mw_node *const *checkpoints, mw_tenso
       if (leads) leading = listed;
     }
     status = walk_back(&inner, n, again.y, dy, leading, stops, again.n);
-    if (!status) status = hand_on(w, &inner, leading, stops, to);
+    if (!status) status = hand_on(w, &inner, checkpoints[0], leading, stops, to);
   }
   walk_free(&inner);
   mw_again_free(&again);
@@ -368,7 +374,7 @@ static mw_status pass_linear_backward(walk *w, mw_node *node, mw_tensor *const *
   mw_node *again = status ? NULL : mw_node_like(f, in);
   if (!again) status = MW_FAILED;
   for (int j = 0; j < f->n_out && !status; j++)
-    if (dout[j]) status = arrive(w, dout[j], mw_retain(&again->out[j]));
+    if (dout[j]) status = arrive(w, dout[j], mw_retain(&again->out[j]), node, -1);
   if (again) mw_release(&again->out[0]);
   for (int i = 0; in && i < f->n_in; i++) mw_release(in[i]);
   free(in);
@@ -398,7 +404,7 @@ static mw_status pass_backward_node(walk *w, mw_node *node, mw_tensor *const *ar
   if (!status)
     status = derive(w->ctx, f->n_in, fr->din, arrived, n, fr->stops, fr->dstops, n_stops);
   for (int i = 0; i < n && !status; i++)
-    if (fr->dstops[i]) status = arrive(w, fr->stops[i], mw_retain(fr->dstops[i]));
+    if (fr->dstops[i]) status = arrive(w, fr->stops[i], mw_retain(fr->dstops[i]), node, -1);
   for (int i = 0; i < n; i++) mw_release(fr->dstops[i]);
   mw_build_free(&made);
   return status;
@@ -441,12 +447,19 @@ static mw_status walk_back(walk *w, int n_y, mw_tensor *const *y, mw_tensor *con
   for (int i = 0; i < n_y && !status; i++) {
     if (!y[i]) continue;
     if (mw_table_get(&w->stops, y[i]) < 0) status = list_nodes(w, y[i]);
-    if (!status) status = arrive(w, y[i], mw_retain(dy[i]));
+    if (!status) status = arrive(w, y[i], mw_retain(dy[i]), NULL, -1);
   }
   if (!status) status = mark_leading(w);
   for (int k = w->n - 1; k >= 0 && !status; k--)
     if (w->leads[k] && !mw_is_leaf(w->order[k])) status = pass(w, w->order[k]);
   return status;
+}
+
+static void release_all(int n, mw_tensor **list) {
+  for (int i = 0; i < n; i++) {
+    mw_release(list[i]);
+    list[i] = NULL;
+  }
 }
 
 /* The gradients that arrive so, NULL where there is none. A tensor that is there several times in a
@@ -458,11 +471,7 @@ static mw_status derive(mw_context *ctx, int n_y, mw_tensor *const *y, mw_tensor
   mw_status status = walk_back(&w, n_y, y, dy, n, x, n_stops);
   for (int i = 0; i < n && !status; i++)
     if (!n_stops || mw_table_get(&w.wanted, x[i]) == i) status = total(&w, x[i], &dx[i]);
-  if (status)
-    for (int i = 0; i < n; i++) {
-      mw_release(dx[i]);
-      dx[i] = NULL;
-    }
+  if (status) release_all(n, dx);
   walk_free(&w);
   return status;
 }
@@ -504,11 +513,7 @@ mw_status mw_grad(mw_context *ctx, mw_tensor *y, mw_tensor *dy, int n, mw_tensor
   for (int i = 0; i < n && !status; i++)
     if (!dx[i] && !(dx[i] = mw_constant_filled(ctx, &x[i]->spec, 0))) status = MW_FAILED;
   mw_release(seed);
-  if (status)
-    for (int i = 0; i < n; i++) {
-      mw_release(dx[i]);
-      dx[i] = NULL;
-    }
+  if (status) release_all(n, dx);
   return status;
 }
 
@@ -522,4 +527,73 @@ mw_status mw_grad_reaches(mw_context *ctx, mw_tensor *y, int n, mw_tensor *const
   *reaches = !status && tensor_leads(&w, y);
   walk_free(&w);
   return status;
+}
+
+/* ---- traces -------------------------------------------------------------------------------- */
+
+/* The position in the trace of an output of a node, which is there already. */
+static int traced_at(const mw_table *positions, const mw_node *node) {
+  int at = -1;
+  for (int j = 0; node && j < node->n_out && at < 0; j++)
+    at = mw_table_get(positions, &node->out[j]);
+  return at;
+}
+
+/* Adds t with its parts, which the walk has newest first. */
+static mw_status trace_tensor(walk *w, mw_tensor *t, mw_table *positions, mw_trace *trace) {
+  mw_traced *traced = &trace->tensors[trace->n];
+  int first = mw_table_get(&w->first, t);
+  *traced = (mw_traced){.first = trace->n_parts};
+  if (total(w, t, &traced->gradient)) return MW_FAILED;
+  traced->tensor = mw_retain(t);
+  for (int p = first; p >= 0; p = w->parts[p].next) traced->n_parts++;
+  trace->n_parts += traced->n_parts;
+  for (int p = first, k = trace->n_parts; p >= 0; p = w->parts[p].next)
+    trace->parts[--k] = (mw_traced_part){.user = traced_at(positions, w->parts[p].from),
+                                         .input = w->parts[p].input,
+                                         .gradient = mw_retain(w->parts[p].gradient)};
+  return mw_table_put(positions, w->ctx, t, trace->n++);
+}
+
+static mw_status trace_all(walk *w, mw_trace *trace) {
+  size_t room = (size_t)w->n_parts + 1; /* each tensor has a part */
+  trace->tensors = calloc(room, sizeof *trace->tensors);
+  trace->parts = calloc(room, sizeof *trace->parts);
+  if (!trace->tensors || !trace->parts) return mw_no_memory(w->ctx);
+  mw_table positions = {0};
+  mw_status status = MW_OK;
+  for (int k = w->n - 1; k >= 0 && !status; k--) {
+    mw_node *node = w->order[k];
+    for (int j = 0; j < node->n_out && !status; j++)
+      if (mw_table_get(&w->first, &node->out[j]) >= 0)
+        status = trace_tensor(w, &node->out[j], &positions, trace);
+  }
+  free(positions.keys);
+  free(positions.values);
+  return status;
+}
+
+mw_status mw_trace_new(mw_context *ctx, mw_tensor *y, int n, mw_tensor *const *x, mw_trace *trace) {
+  *trace = (mw_trace){0};
+  if (check_arguments(ctx, y, NULL, n, x)) return MW_FAILED;
+  mw_tensor *seed = mw_constant_filled(ctx, &y->spec, 1);
+  if (!seed) return MW_FAILED;
+  walk w = {.ctx = ctx};
+  mw_status status = walk_back(&w, 1, &y, &seed, n, x, 0);
+  if (!status && tensor_leads(&w, y)) status = trace_all(&w, trace);
+  if (status) mw_trace_free(trace);
+  walk_free(&w);
+  mw_release(seed);
+  return status;
+}
+
+void mw_trace_free(mw_trace *trace) {
+  for (int i = 0; i < trace->n_parts; i++) mw_release(trace->parts[i].gradient);
+  for (int i = 0; i < trace->n; i++) {
+    mw_release(trace->tensors[i].tensor);
+    mw_release(trace->tensors[i].gradient);
+  }
+  free(trace->tensors);
+  free(trace->parts);
+  *trace = (mw_trace){0};
 }

@@ -1,9 +1,71 @@
-/* autodiff.c: checkpoints, hooks, and watched runs from Lua. */
+/* autodiff.c: traces of gradients, checkpoints, hooks, and watched runs from Lua. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../graph/trace.h"
 #include "face.h"
+
+/* ---- traces ------------------------------------------------------------------------------ */
+
+static void push_part(lua_State *L, const mw_traced_part *part) {
+  lua_createtable(L, 0, 3);
+  if (part->user >= 0) {
+    lua_pushinteger(L, part->user + 1);
+    lua_setfield(L, -2, "user");
+  }
+  if (part->input >= 0) {
+    lua_pushinteger(L, part->input + 1);
+    lua_setfield(L, -2, "input");
+  }
+  face_push(L, mw_retain(part->gradient));
+  lua_setfield(L, -2, "gradient");
+}
+
+static int push_trace(lua_State *L) {
+  const mw_trace *trace = lua_touserdata(L, 1);
+  lua_createtable(L, trace->n, 0);
+  for (int i = 0; i < trace->n; i++) {
+    const mw_traced *traced = &trace->tensors[i];
+    lua_createtable(L, 0, 3);
+    face_push(L, mw_retain(traced->tensor));
+    lua_setfield(L, -2, "tensor");
+    face_push(L, mw_retain(traced->gradient));
+    lua_setfield(L, -2, "gradient");
+    lua_createtable(L, traced->n_parts, 0);
+    for (int k = 0; k < traced->n_parts; k++) {
+      push_part(L, &trace->parts[traced->first + k]);
+      lua_rawseti(L, -2, k + 1);
+    }
+    lua_setfield(L, -2, "parts");
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+/* core.trace(y, {x, ...}) -> {{tensor = y, gradient = t, parts = {{gradient = t}}},
+ * {tensor = t, gradient = t, parts = {{user = 1, input = 2, gradient = t}}}, ...}: see trace.h. */
+static int core_trace(lua_State *L) {
+  mw_tensor *y = face_check(L, 1, "trace");
+  luaL_checktype(L, 2, LUA_TTABLE);
+  int n = (int)lua_rawlen(L, 2);
+  mw_tensor **x = lua_newuserdatauv(L, (size_t)n * sizeof *x + 1, 0);
+  for (int i = 0; i < n; i++) {
+    lua_rawgeti(L, 2, i + 1);
+    x[i] = face_check(L, -1, "trace");
+    lua_pop(L, 1);
+  }
+  mw_trace trace;
+  lua_pushcfunction(L, push_trace);
+  lua_pushlightuserdata(L, &trace);
+  face_mark_origin(L);
+  if (mw_trace_new(face_context(L), y, n, x, &trace)) return face_raise(L);
+  int status = lua_pcall(L, 1, 1, 0);
+  mw_trace_free(&trace);
+  return status == LUA_OK ? 1 : lua_error(L);
+}
+
+/* ---- checkpoints, watched runs ----------------------------------------------------------- */
 
 /* core.checkpoint_begin(): what is made from now on is inside of a checkpoint made with it. */
 static int core_checkpoint_begin(lua_State *L) {
@@ -134,6 +196,7 @@ static const luaL_Reg functions[] = {
     {"checkpoint", core_checkpoint},
     {"checkpoint_begin", core_checkpoint_begin},
     {"hook", core_hook},
+    {"trace", core_trace},
     {"watch", core_watch},
     {NULL, NULL},
 };
