@@ -82,7 +82,10 @@ static mw_status add_more(mw_context *ctx, mw_collection *c, const mw_node *node
 }
 
 static mw_status add_step(mw_context *ctx, mw_collection *c, mw_node *node) {
-  if (mw_node_check_fresh(node)) return MW_FAILED;
+  if (mw_node_check_fresh(node)) {
+    mw_failure_note(ctx, node, false);
+    return MW_FAILED;
+  }
   size_t attrs = node->entry->op.attrs_size, attr_words = (attrs + 7) / 8;
   if (reserve(ctx, &c->steps, &c->steps_room, (size_t)c->n_steps + 1, sizeof *c->steps) ||
       key_words(ctx, c, 2 + attr_words + (size_t)node->n_in))

@@ -346,6 +346,8 @@ void mw_program_destroy(mw_program *p) {
   }
   for (int s = 0; s < p->n_slots; s++) mw_storage_release(p->slots[s].held);
   free(p->origins);
+  for (int k = 0; k < p->n_nodes; k++) mw_release(&p->nodes[k]->out[0]);
+  free(p->nodes);
   if (p->leaves)
     for (int i = 0; i < p->n_leaves; i++) mw_release(p->leaves[i]);
   free(p->leaves);

@@ -92,6 +92,7 @@ mw_context *mw_context_new(void) {
 void mw_context_free(mw_context *ctx) {
   if (!ctx) return;
   mw_cache_clear(ctx); /* cached programs hold memory that nobody will use again */
+  mw_failures_keep(ctx, false);
   if (--ctx->refs == 0) context_destroy(ctx);
 }
 

@@ -23,7 +23,7 @@ static mw_tensor *tensor_at(const mw_collection *c, mw_ref r) {
 
 mw_status mw_update_again(mw_context *ctx, const mw_recipe *recipe, bool *done) {
   mw_collection *c = &ctx->recipe;
-  *done = false;
+  *done = ctx->builds_again = ctx->failed_unseen = false;
   mw_program *p = ctx->watching || mw_collect_recipe(ctx, recipe, c) ? NULL : mw_cache_find(ctx, c);
   if (!p) {
     ctx->varied_before = ctx->varied;
@@ -32,7 +32,11 @@ mw_status mw_update_again(mw_context *ctx, const mw_recipe *recipe, bool *done) 
   for (int i = 0; i < p->n_leaves; i++)
     p->bound[i] = p->leaves[i] ? p->leaves[i] : tensor_at(c, p->sources[i]);
   *done = true;
-  return mw_run_request(p, p->bound, NULL, recipe->n, recipe->tensors);
+  mw_status status = mw_run_request(p, p->bound, NULL, recipe->n, recipe->tensors);
+  if (!ctx->keeps_failures || !ctx->failed_unseen) return status;
+  *done = false; /* it is built to fail again, with the node that does */
+  ctx->builds_again = true;
+  return MW_OK;
 }
 
 /* Where the recipe's collection has its tensors, by their addresses. */
@@ -107,7 +111,7 @@ mw_status mw_update_derived(mw_context *ctx, const mw_recipe *recipe, int n_upda
   mw_collection *c = &ctx->collection;
   mw_table at = {0};
   mw_ref *refs = NULL;
-  bool known = !ctx->watching && ctx->varied == ctx->varied_before &&
+  bool known = !ctx->watching && !ctx->builds_again && ctx->varied == ctx->varied_before &&
                !mw_collect_recipe(ctx, recipe, &ctx->recipe) &&
                !list_sources(ctx, &ctx->recipe, &at, &refs);
   mw_status status = known ? mw_collect(ctx, &request, c) : MW_OK;
@@ -116,6 +120,6 @@ mw_status mw_update_derived(mw_context *ctx, const mw_recipe *recipe, int n_upda
   free(at.values);
   free(refs);
   if (status) return MW_FAILED;
-  if (p) return mw_run_request(p, c->leaves, NULL, recipe->n, recipe->tensors);
+  if (p) return mw_run_request(p, c->leaves, c->steps, recipe->n, recipe->tensors);
   return mw_update(ctx, recipe->n, recipe->tensors, n_updates, targets, values);
 }

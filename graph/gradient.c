@@ -233,6 +233,7 @@ static mw_status pass_forward_node(walk *w, mw_node *node, mw_tensor *const *dou
   } else {
     status = mw_set_error(w->ctx, "%s: it has no derivative", op->name);
   }
+  if (status) mw_failure_note(w->ctx, node, true);
   for (int i = 0; i < node->n_in && !status; i++)
     if (fr->wanted[i] && fr->din[i])
       status = arrive(w, node->in[i], mw_retain(fr->din[i]), node, i);
@@ -388,17 +389,24 @@ static mw_status pass_backward_node(walk *w, mw_node *node, mw_tensor *const *ar
   mw_node *f = node->forward;
   if (!f->entry->op.gradient && (f->entry->op.flags & MW_LINEAR))
     return pass_linear_backward(w, node, arrived);
-  if (!f->entry->op.gradient)
-    return mw_set_error(w->ctx,
-                        "%s: it has no second derivative: its backward is a kernel, and it "
-                        "declares no gradient made of other ops",
-                        f->entry->op.name);
-  if (mw_node_check_fresh(f)) return MW_FAILED;
+  if (!f->entry->op.gradient) {
+    mw_set_error(w->ctx,
+                 "%s: it has no second derivative: its backward is a kernel, and it declares no "
+                 "gradient made of other ops",
+                 f->entry->op.name);
+    mw_failure_note(w->ctx, node, true);
+    return MW_FAILED;
+  }
+  if (mw_node_check_fresh(f)) {
+    mw_failure_note(w->ctx, f, true);
+    return MW_FAILED;
+  }
   mw_tensor *const *dout = node->in + f->n_in + f->n_out + 1;
   for (int i = 0; i < f->n_in; i++) fr->wanted[i] = arrived[i] != NULL;
   int n = 0, n_stops = sort_stops(w, f, dout, fr->stops, &n);
   mw_build made = {0};
   mw_status status = mw_build_gradient(f, dout, fr->wanted, fr->din, &made);
+  if (status) mw_failure_note(w->ctx, node, true);
   for (int i = 0; i < f->n_in; i++)
     if (!fr->wanted[i]) fr->din[i] = NULL;
   if (!status)
@@ -425,6 +433,7 @@ static mw_status pass(walk *w, mw_node *node) {
     status = pass_checkpoint(w, node, arrived[0]);
   } else if (!status && any) {
     status = mw_node_check_fresh(node);
+    if (status) mw_failure_note(ctx, node, true);
     if (!status) status = frame_new(&fr, ctx, n_in);
     if (!status)
       status = node->kind == MW_BACKWARD ? pass_backward_node(w, node, arrived, &fr)

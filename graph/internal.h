@@ -136,14 +136,6 @@ struct mw_tensor {
   int local;
 };
 
-typedef enum mw_node_kind {
-  MW_CONSTANT,
-  MW_PARAMETER,
-  MW_INPUT,
-  MW_FORWARD,
-  MW_BACKWARD
-} mw_node_kind;
-
 /* A MW_FORWARD node has n_out outputs and, when the op saves bytes, one more that only its
  * backward reads. A MW_BACKWARD node has one output for each input of the node that it
  * differentiates (dtype MW_NONE where not wanted), and four groups of inputs in this order:
@@ -195,6 +187,14 @@ static inline mw_status mw_node_current(mw_node *node) {
 static inline bool mw_is_leaf(const mw_node *node) { return node->kind <= MW_INPUT; }
 static inline bool mw_is_composed(const mw_op *op) { return op->compose || op->formula; }
 mw_status mw_spec_check(mw_context *ctx, const mw_spec *spec); /* sizes, rank, overflow */
+
+/* look.c: what messages call input i of an op with n_in of them. Returns text. */
+const char *mw_input_text(const mw_op_entry *entry, int n_in, int i, char text[MW_NAME_TEXT]);
+
+/* failure.c: remembers the node that the message is about, if that is wanted. NULL: it is a step's,
+ * of a program that does not know its nodes. */
+void mw_failure_note(mw_context *ctx, mw_node *node, bool of_gradient);
+void mw_failure_note_step(const mw_program *p, mw_node *const *nodes, int step);
 
 /* checkpoint.c: what lies between the n_y checkpoints of one call and their boundary once more, to
  * be run when their dy are there. None of the tensors in `refused` may be inside. */
@@ -330,7 +330,9 @@ struct mw_program {
   mw_ref *sources;      /* of one with a recipe: each leaf in the recipe's collection, or none */
   mw_tensor **bound;    /* of one with a recipe: the leaves of a run */
   const char **origins; /* of both: where each step was built; NULL where that is not known */
-  uint64_t generation;  /* of the registry, when its kernels were chosen */
+  mw_node **nodes; /* of one kept by hand while failures are kept: what it was made of; or NULL */
+  int n_nodes;
+  uint64_t generation; /* of the registry, when its kernels were chosen */
   bool running;
   uint64_t profile; /* that it is in, and where its steps begin there: see profile.c */
   int first_cost;
@@ -444,6 +446,10 @@ struct mw_context {
   bool watches_nans; /* watch.c */
   mw_look look;
   void *look_state;
+  bool keeps_failures; /* failure.c */
+  mw_failure failure;
+  bool failed_unseen; /* a step failed, of a program that does not know its nodes */
+  bool builds_again;  /* so the update that failed is built and run again: see derive.c */
   mw_slicing slicing;
   struct mw_recorder *recorder; /* profile.c; NULL: no profile is taken */
   uint64_t profiles;            /* started so far */

@@ -424,6 +424,60 @@ MW_EXPORT const char *mw_tune_note(const mw_context *ctx);
  * others are written as "%20". Returns a new string for the caller to free(), or NULL. */
 MW_EXPORT char *mw_tune_table(mw_context *ctx);
 
+/* ---- looking at a graph ------------------------------------------------------------------ */
+
+typedef enum mw_node_kind {
+  MW_CONSTANT,
+  MW_PARAMETER,
+  MW_INPUT,
+  MW_FORWARD, /* an op */
+  MW_BACKWARD /* an op's backward: gradients of its inputs */
+} mw_node_kind;
+
+/* The node that a tensor is an output of, which mw_tensor_op(), _name() and _origin() tell of, too.
+ * What is pointed to is the graph's, and good until something is run or an op is replaced. */
+typedef struct mw_node_info {
+  uint64_t id; /* of the node: the same for all its outputs, greater than those of its inputs */
+  mw_node_kind kind;
+  const mw_op *op;   /* NULL of a leaf */
+  const void *attrs; /* the op's attribute struct, as infer left it */
+  int n_in, n_out;
+  int output; /* which one the tensor is; n_out: the bytes that forward saves for backward, which
+                 are never to be asked for */
+} mw_node_info;
+MW_EXPORT mw_node_info mw_node_of(const mw_tensor *t);
+
+/* Input i, or output j, of t's node, which the caller does not own; NULL: there is none. A backward
+ * has only the gradients that are wanted, and of the values that forward had only what it reads. */
+MW_EXPORT mw_tensor *mw_node_input(const mw_tensor *t, int i);
+MW_EXPORT mw_tensor *mw_node_output(const mw_tensor *t, int j);
+/* Of a backward, the first output of the node that it is the backward of; otherwise NULL. */
+MW_EXPORT mw_tensor *mw_node_forward_of(const mw_tensor *t);
+
+/* What messages call them: "x", "x[2]" of several, "the gradient of y". Returns text. */
+#define MW_NAME_TEXT 128
+MW_EXPORT const char *mw_node_input_name(const mw_tensor *t, int i, char text[MW_NAME_TEXT]);
+MW_EXPORT const char *mw_node_output_name(const mw_tensor *t, int j, char text[MW_NAME_TEXT]);
+
+/* Whether the node's attribute is another than by default. */
+MW_EXPORT bool mw_node_attr_changed(const mw_tensor *t, const mw_attr *attr);
+/* "stride 2, padding {1,0}": these, or all of them; axes as mw_axes_count_from() says. Returns a new
+ * string for the caller to free(), or NULL. */
+MW_EXPORT char *mw_node_attrs_text(const mw_tensor *t, bool all);
+
+/* While failures are kept, the context remembers the node of the last one: of an op that refused its
+ * inputs, of a step whose kernel failed or made the first NaN (see mw_watch), of a value that is
+ * stale, of a gradient that cannot be built. It is held until it is forgotten. */
+typedef struct mw_failure {
+  mw_tensor *at;       /* its first output; of dtype MW_NONE, and only to be looked at, where the op
+                          refused */
+  bool of_gradient;    /* its gradient could not be built */
+  const char *message; /* what mw_error() said */
+} mw_failure;
+MW_EXPORT bool mw_failures_keep(mw_context *ctx, bool on);          /* what was set before */
+MW_EXPORT const mw_failure *mw_failure_last(const mw_context *ctx); /* NULL: none, or no node's */
+MW_EXPORT void mw_failure_forget(mw_context *ctx);
+
 /* ==========================================================================================
  * For the author of an op
  * ========================================================================================== */

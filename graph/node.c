@@ -330,19 +330,30 @@ static void finish_key(mw_node *node, const mw_spec *out) {
   }
 }
 
+/* For a node that its op does not accept: lets go of it; what it was is in the message, and, while
+ * failures are kept, remembered. */
+static mw_node *refuse(mw_node *node) {
+  mw_prefix_error(node->ctx, node->entry->op.name);
+  mw_failure_note(node->ctx, node, false);
+  mw_release(&node->out[0]);
+  return NULL;
+}
+
 /* A node with its inputs and the attributes that it begins with, not yet inferred. One more output
  * than declared has room for the saved bytes. */
 static mw_node *node_with_inputs(mw_context *ctx, mw_op_entry *entry, int n_inputs,
                                  mw_tensor *const *inputs, const void *attrs) {
   const mw_op *op = &entry->op;
-  if (check_inputs(ctx, entry, n_inputs, inputs)) return NULL;
   int n_in = n_inputs > entry->n_in ? n_inputs : entry->n_in;
   mw_node *node = node_new(ctx, MW_FORWARD, entry, n_in, entry->n_out + 1);
-  if (!node) return NULL;
+  if (!node) {
+    mw_prefix_error(ctx, op->name);
+    return NULL;
+  }
   node->n_out = entry->n_out;
   if (op->attrs_size) memcpy(node->attrs, attrs, op->attrs_size);
   for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
-  return node;
+  return check_inputs(ctx, entry, n_inputs, inputs) ? refuse(node) : node;
 }
 
 /* The same with settings, and with a key if it takes one. */
@@ -352,8 +363,7 @@ static mw_node *node_with_settings(mw_context *ctx, mw_op_entry *entry, int n_in
   mw_node *node = node_with_inputs(ctx, entry, n_inputs, inputs, entry->defaults);
   if (!node) return NULL;
   if (!mw_attrs_set(ctx, entry, node->attrs, n_settings, settings) && !draw_key(node)) return node;
-  mw_release(&node->out[0]);
-  return NULL;
+  return refuse(node);
 }
 
 static void set_saved(mw_node *node, size_t saved) {
@@ -378,22 +388,23 @@ mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
                          mw_tensor *const *inputs, int n_settings, const mw_setting *settings) {
   mw_node *node = node_with_settings(ctx, entry, n_inputs, inputs, n_settings, settings);
   size_t saved = 0;
-  if (node && !infer_outputs(node, &saved)) return node;
-  if (node) mw_release(&node->out[0]);
-  mw_prefix_error(ctx, entry->op.name);
-  return NULL;
+  return node && infer_outputs(node, &saved) ? refuse(node) : node;
 }
 
 /* The node of a composition, NULL after a failure, holds its inputs and attributes while it is
  * built, and is dropped. */
-static int build_composed(mw_context *ctx, mw_op_entry *entry, mw_node *node, mw_tensor **outputs) {
+static int build_composed(mw_node *node, mw_tensor **outputs) {
   size_t saved;
-  bool built =
-      node && !(entry->op.infer && run_infer(node, &saved)) && !mw_build_outputs(node, outputs);
-  if (built) finish_key(node, &outputs[0]->spec);
-  if (node) mw_release(&node->out[0]);
-  if (!built) mw_prefix_error(ctx, entry->op.name);
-  return built ? entry->n_out : 0;
+  if (!node) return 0;
+  const mw_op_entry *entry = node->entry;
+  if ((entry->op.infer && run_infer(node, &saved)) || mw_build_outputs(node, outputs)) {
+    refuse(node);
+    return 0;
+  }
+  finish_key(node, &outputs[0]->spec);
+  const int n_out = entry->n_out;
+  mw_release(&node->out[0]);
+  return n_out;
 }
 
 /* One reference for each output. */
@@ -456,8 +467,7 @@ int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const
   mw_op_entry *entry = find_entry(ctx, op);
   if (!entry) return 0;
   if (mw_is_composed(&entry->op))
-    return build_composed(ctx, entry,
-                          node_with_settings(ctx, entry, n_inputs, inputs, n_settings, settings),
+    return build_composed(node_with_settings(ctx, entry, n_inputs, inputs, n_settings, settings),
                           outputs);
   mw_node *node = mw_node_forward(ctx, entry, n_inputs, inputs, n_settings, settings);
   return node ? hand_out(node, outputs) : 0;
@@ -547,18 +557,17 @@ static void recall(const mw_prepared *p, mw_node *node) {
 int mw_apply_prepared(mw_prepared *p, int n_inputs, mw_tensor *const *inputs, mw_tensor **outputs) {
   size_t saved = 0;
   mw_node *node = node_with_inputs(p->ctx, p->entry, n_inputs, inputs, p->attrs);
-  bool built = node && !draw_key(node);
-  if (built && same_inputs(p, node)) {
+  if (node && draw_key(node)) node = refuse(node);
+  if (!node) return 0;
+  if (same_inputs(p, node)) {
     recall(p, node);
     return hand_out(node, outputs);
   }
-  if (built && mw_is_composed(&p->entry->op))
-    return build_composed(p->ctx, p->entry, node, outputs);
-  if (built && !infer_outputs(node, &saved)) {
-    remember(p, node, saved);
-    return hand_out(node, outputs);
+  if (mw_is_composed(&p->entry->op)) return build_composed(node, outputs);
+  if (infer_outputs(node, &saved)) {
+    refuse(node);
+    return 0;
   }
-  if (node) mw_release(&node->out[0]);
-  mw_prefix_error(p->ctx, p->entry->op.name);
-  return 0;
+  remember(p, node, saved);
+  return hand_out(node, outputs);
 }

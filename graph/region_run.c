@@ -115,6 +115,7 @@ typedef struct run {
   char *block;
   pthread_mutex_t lock; /* of the following: */
   int64_t failed;       /* the first slice that failed, or the number of slices */
+  int failed_step;      /* in it; -1: it was interrupted */
   char *error;          /* what it said */
 } run;
 
@@ -157,10 +158,11 @@ static mw_status run_part(const run *r, int k, const mw_part *part, int64_t slic
 }
 
 /* Of several slices that fail the first one's message counts, however many threads there are. */
-static void note_failure(run *r, int64_t slice, const char *error) {
+static void note_failure(run *r, int64_t slice, int step, const char *error) {
   pthread_mutex_lock(&r->lock);
   if (slice < r->failed) {
     r->failed = slice;
+    r->failed_step = step;
     memcpy(r->error, error, MW_ERROR_TEXT);
   }
   pthread_mutex_unlock(&r->lock);
@@ -182,11 +184,14 @@ static void run_slice(void *arg, int64_t slice, int worker) {
   if (has_failed_before(r, slice)) return;
   char *before = mw_error_divert(error);
   mw_status status = MW_OK;
+  int step = -1;
   if (r->p->ctx->interrupted) status = mw_set_error(r->p->ctx, "interrupted");
-  for (int k = region->first; k < region->end && !status; k++)
+  for (int k = region->first; k < region->end && !status; k++) {
+    step = k;
     status = run_part(r, k, &parts[k - region->first], slice, worker);
+  }
   mw_error_divert(before);
-  if (status) note_failure(r, slice, error);
+  if (status) note_failure(r, slice, step, error);
 }
 
 /* A gradient that is a sum: the slices' sums of it, and where their sum goes. */
@@ -244,10 +249,14 @@ mw_status mw_region_run(mw_program *p, const mw_region *region, mw_tensor *const
            .block = mw_slot_address(p, leaves, region->block),
            .lock = PTHREAD_MUTEX_INITIALIZER,
            .failed = slices,
+           .failed_step = -1,
            .error = ctx->error};
   if (ctx->watching) mw_run_serially(slices, run_slice, &r);
   else mw_host_parallel(ctx, slices, run_slice, &r);
-  if (r.failed < slices) return MW_FAILED;
+  if (r.failed < slices) {
+    if (r.failed_step >= 0) mw_failure_note_step(p, nodes, r.failed_step);
+    return MW_FAILED;
+  }
   ctx->stats.slices_last += slices;
   add_all_sums(&r);
   return MW_OK;

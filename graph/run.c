@@ -142,6 +142,7 @@ static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *cons
   if (!p->ctx->watching) status = mw_step_run(step);
   else status = mw_watch_step(step, nodes ? nodes[step->node]->origin : p->origins[k]);
   if (noted) mw_profile_call(p, k, 0, begin);
+  if (status) mw_failure_note_step(p, nodes, k);
   return status;
 }
 
@@ -266,6 +267,19 @@ mw_status mw_program_note_origins(mw_program *p, const mw_collection *c) {
   return MW_OK;
 }
 
+/* For failures alone: the graph is held as long as the program is. */
+static mw_status keep_nodes(mw_program *p, const mw_collection *c) {
+  if (!p->ctx->keeps_failures) return MW_OK;
+  p->nodes = malloc(((size_t)c->n_steps + 1) * sizeof(mw_node *));
+  if (!p->nodes) return mw_no_memory(p->ctx);
+  for (int k = 0; k < c->n_steps; k++) {
+    p->nodes[k] = c->steps[k];
+    mw_retain(&p->nodes[k]->out[0]);
+  }
+  p->n_nodes = c->n_steps;
+  return MW_OK;
+}
+
 size_t mw_program_memory(const mw_program *program) { return program->arena; }
 
 mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, int n_updates,
@@ -277,7 +291,7 @@ mw_program *mw_program_new(mw_context *ctx, int n, mw_tensor *const *tensors, in
   mw_program *p = mw_compile(ctx, c);
   if (!p) return NULL;
   p->leaves = calloc((size_t)p->n_leaves + 1, sizeof(mw_tensor *));
-  if (!p->leaves || mw_program_note_origins(p, c)) {
+  if (!p->leaves || mw_program_note_origins(p, c) || keep_nodes(p, c)) {
     mw_program_destroy(p);
     mw_no_memory(ctx);
     return NULL;
@@ -303,7 +317,7 @@ mw_status mw_program_run(mw_program *p, mw_tensor **results) {
   if (!p->running && mw_program_refresh(p)) return MW_FAILED;
   for (int i = 0; i < p->n_leaves; i++)
     if (p->leaves[i]->node->draws && mw_random_key_next(p->leaves[i])) return MW_FAILED;
-  if (run_steps(p, p->leaves, NULL)) return MW_FAILED;
+  if (run_steps(p, p->leaves, p->nodes)) return MW_FAILED;
   mw_status status = MW_OK;
   for (int i = 0; i < p->n_results && !status; i++) {
     mw_storage *storage = mw_storage_retain(slot_storage(p, p->leaves, p->results[i]));

@@ -80,9 +80,8 @@ static void say_counts(text *t, const range *r) {
 static void say_name(text *t, const mw_step *step, int a) {
   const mw_call *call = &step->call;
   const mw_op *op = &step->entry->op;
-  if (a < call->n_in && a >= step->entry->n_in - 1 && step->entry->variadic)
-    say(t, "%s[%d]", op->inputs[step->entry->n_in - 1].name, a - step->entry->n_in + 2);
-  else if (a < call->n_in) say(t, "%s", op->inputs[a].name);
+  char name[MW_NAME_TEXT];
+  if (a < call->n_in) say(t, "%s", mw_input_text(step->entry, call->n_in, a, name));
   else if (a < call->n_in + call->n_out) say(t, "%s", op->outputs[a - call->n_in].name);
   else say(t, "the gradient of %s", op->outputs[a - call->n_in - call->n_out].name);
 }

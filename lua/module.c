@@ -545,6 +545,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_gate(L);
   face_open_profile(L);
   face_open_interrupt(L);
+  face_open_nodes(L);
   face_open_screen(L);
   face_open_peak(L);
   face_open_digest(L);

@@ -303,6 +303,25 @@ static bool run_tuned(mw_context *ctx) {
   return good && table;
 }
 
+/* An op that refuses its input, and a step that fails: both are remembered. */
+static bool run_failures(mw_context *ctx) {
+  mw_failures_keep(ctx, true);
+  mw_tensor *x = vector(ctx, 3, (double[]){1, 2, 3}), *none[MW_MAX_ARGS], *result;
+  bool good = x && !mw_apply_all(ctx, "t_split", 1, &x, 0, NULL, none) && mw_failure_last(ctx) &&
+              strstr(mw_failure_last(ctx)->message, "even number");
+  mw_tensor *y = good ? apply1(ctx, "t_fail", x) : NULL;
+  good = y && mw_eval(ctx, 1, &y) && mw_failure_last(ctx) && mw_failure_last(ctx)->at == y;
+  mw_program *p = good ? mw_program_new(ctx, 1, &y, 0, NULL, NULL) : NULL;
+  mw_release(y);
+  mw_release(x);
+  char *text = p ? mw_node_attrs_text(mw_failure_last(ctx)->at, true) : NULL;
+  good = text && mw_program_run(p, &result) && mw_failure_last(ctx);
+  free(text);
+  mw_program_free(p);
+  mw_failures_keep(ctx, false);
+  return good;
+}
+
 /* ---- each allocation in turn ----------------------------------------------------------------- */
 
 static const mw_op t_swish = {.name = "t_swish",
@@ -392,6 +411,7 @@ int main(void) {
       {"hooks", run_hooks},       {"random numbers", run_random},
       {"an update", run_update},  {"an op made later", run_plugin},
       {"a profile", run_profile}, {"measured kernels", run_tuned},
+      {"failures", run_failures},
   };
   mw_context_free(new_context()); /* what libc keeps */
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) test_work(&works[i]);
