@@ -89,7 +89,8 @@ local function wrapped(self, text, name, env, names)
     if self.cells[used] then outer[#outer + 1] = used end
   end
   table.sort(outer)
-  local last = #names > 0 and ("\n__keep(function() return %s end)"):format(table.concat(names, ","))
+  local last = #names > 0
+    and ("\n__keep(function() return %s end)"):format(table.concat(names, ","))
   local head = ("local %s; return function(...) "):format(table.concat(outer, ","))
   local maker = last and load(head .. text .. last .. " end", name, "t", env)
     or load(head .. text .. "\nend", name, "t", env) -- a chunk that returns has no end to add to

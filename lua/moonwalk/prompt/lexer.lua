@@ -47,7 +47,9 @@ end
 local function token_at(text, from)
   local level = text:match("^%-%-%[(=*)%[", from)
   if level then return "comment", long_end(text, from, level) end
-  if text:find("^%-%-", from) then return "comment", (text:find("\n", from, true) or #text + 1) - 1 end
+  if text:find("^%-%-", from) then
+    return "comment", (text:find("\n", from, true) or #text + 1) - 1
+  end
   level = text:match("^%[(=*)%[", from)
   if level then return "string", long_end(text, from, level) end
   if text:find("^[\"']", from) then return "string", string_end(text, from) end
@@ -58,8 +60,8 @@ local function token_at(text, from)
   return "symbol", symbol_end(text, from)
 end
 
----The tokens of a text. Where a string or comment does not end, it reaches to the end of the line or
----of the text.
+---The tokens of a text. Where a string or comment does not end, it reaches to the end of the line
+---or of the text.
 ---@param text string
 ---@return moonwalk.Token[]
 function lexer.tokens(text)
@@ -72,7 +74,7 @@ function lexer.tokens(text)
   return list
 end
 
--- Words that begin a block which `end` or `until` closes; `while` and `for` have a `do` of their own.
+-- Words that begin a block which `end` or `until` closes; `while` and `for` have a `do` of theirs.
 local OPENS = {["do"] = true, ["if"] = true, ["function"] = true, ["repeat"] = true}
 local CLOSES = {["end"] = true, ["until"] = true}
 

@@ -29,7 +29,7 @@ local screen = require "moonwalk.look.screen"
 ---@field env table  the global variables of what is typed
 ---@field locals moonwalk.Locals
 ---@field entries moonwalk.Entry[]
----@field failure table?  of the entry that failed last: message, number, and what core.failure() gives
+---@field failure table?  of what failed last: message, number, and what core.failure() gives
 ---@field last any  the value of the last expression
 ---@field settings table<string, any>
 ---@field job table?  a training that is not over; see job.lua
@@ -66,7 +66,7 @@ end
 function session.new()
   local self = setmetatable({
     env = new_env(require "moonwalk"), locals = chunk.locals(), entries = {}, settings = {},
-    pollers = {},
+    pollers = {}, out = io.stdout,
   }, Session)
   if core.keep_failures then core.keep_failures(true) end
   core.interruptible_coroutines()
@@ -143,8 +143,8 @@ end
 ---Prints lines.
 ---@param text string
 function Session:say(text)
-  io.stdout:write(text, "\n")
-  io.stdout:flush()
+  self.out:write(text, "\n")
+  self.out:flush()
 end
 
 -- Shows values as those of an expression, and keeps the first.
@@ -252,7 +252,7 @@ end
 ---@class moonwalk.Command
 ---@field usage string  ":time on|off"
 ---@field doc string  a sentence
----@field run fun(session: moonwalk.Session, argument: string)
+---@field run fun(session: moonwalk.Session, argument: string, insists: boolean)  :save! insists
 ---@field complete (fun(session: moonwalk.Session, text: string): string[])?
 
 ---The command of a name, or nil.
@@ -283,7 +283,7 @@ local function run_command(self, text, name, argument)
     return false
   end
   local thread = coroutine.create(command.run)
-  local good, why = core.resume(thread, self, mark == "" and argument or argument, mark == "!")
+  local good, why = core.resume(thread, self, argument, mark == "!")
   if not good then self:report(why) end
   entry.ok = good
   return good
@@ -299,8 +299,8 @@ function Session:run(text)
   return run_lua(self, text)
 end
 
----What the prompt does while nothing is typed: a function that gives the seconds until it wants to be
----called again, or nil when there is nothing to do.
+---What the prompt does while nothing is typed: a function that gives the seconds until it wants to
+---be called again, or nil when there is nothing to do.
 ---@return (fun(): number)?
 function Session:idle()
   if #self.pollers == 0 then return nil end
@@ -321,7 +321,8 @@ end
 ---@return boolean
 ---@return any
 function Session:value(text)
-  local compiled, message = chunk.compile(text, "=[" .. #self.entries .. "]", self.env, self.locals)
+  local name = ("=[%d]"):format(#self.entries)
+  local compiled, message = chunk.compile(text, name, self.env, self.locals)
   if not compiled then return false, message end
   if not compiled.is_expression then return false, ("%s is no expression"):format(text) end
   return pcall(compiled.fn)
