@@ -33,12 +33,12 @@ t.is(answer("local n = 1", "n"), "1", "a local variable persists")
 t.is(answer("local function up() n = n + 1 return n end", "up()", "n"), "2\n2",
   "a function's variable is the same one")
 t.is(answer("n = 40", "up()"), "41", "and stays it when it is assigned")
-t.is(answer("local n = 'new'", "n", "up()"), '"new"\n42', "a new one leaves the old one to whom has it")
+t.is(answer("local n = 'new'", "n", "up()"), '"new"\n42', "a new one leaves the old one be")
 t.is(answer("local a <const>, b = 3, 4", "a + b"), "7", "a constant persists too")
 t.is(answer("do local inner = 1 end", "inner"), "nil", "a block's does not")
 t.is(answer("local q = 7 return q + 1", "q"), "8\nnil", "nor one before a return")
-t.is(answer("for i = 1, 2 do local k = i end  local function f() local z = 1 return z end  local w = 2",
-  "k", "z", "w"), "nil\nnil\n2", "only those of the chunk itself")
+t.is(answer("for i = 1, 2 do local k = i end  local function f() local z = 1 end  local w = 2", "k",
+  "z", "w"), "nil\nnil\n2", "only those of the chunk itself")
 t.is(answer("local r = 1\nlocal s2 = r + 1\nerror 'stop'", "r + s2"), "error: [" .. #s.entries - 1
   .. "]:3: stop\n3", "those that a failed chunk has made stay")
 t.is(answer("local text = 'local fake = 1' -- local faker = 2", "fake", "faker", "text"),
@@ -54,7 +54,7 @@ for text, expected in pairs {
   ["1 +"] = true, ["return"] = false, ["x ="] = true, ["x = 1"] = false, ["x = = 1"] = false,
   ["'open"] = false, [":time on"] = false, ["?conv2d"] = false,
 } do
-  t.is(s:is_incomplete(text), expected, ("%q %s"):format(text, expected and "goes on" or "does not"))
+  t.is(s:is_incomplete(text), expected, ("%q could go on: %s"):format(text, expected))
 end
 
 -- errors
@@ -67,7 +67,7 @@ match("Conv2d {1, 2}", "did you mean nn.Conv2d%?$", "a layer")
 match("prnt(1)", "did you mean print%?$", "a misspelt function")
 match("x = = 1", "^error: unexpected symbol near '='$", "a syntax error")
 match("local function f()\n  error 'deep'\nend\nf()",
-  "^error: %[%d+%]:2: deep\n  at %[%d+%]:2 in function 'f'\n  at %[%d+%]:4$", "the calls that led to it")
+  "^error: %[%d+%]:2: deep\n  at %[%d+%]:2 in function 'f'\n  at %[%d+%]:4$", "the calls before it")
 match("error {}", "^error: %(an error that is a table%)$", "an error that is no text")
 match("mw.zeros {2, 3}:matmul(mw.zeros {2, 3})", "^error: matmul: a is f32%[2,3%]", "an op's error")
 match("coroutine.yield(1)", "nothing to yield to", "yielding to the prompt")
@@ -80,11 +80,12 @@ t.ok(answer(":help"):find(":help +Lists the commands."), ":help")
 t.is(answer "?", answer ":help", "? alone is :help")
 
 -- names
-s:run "net = nn.Sequential {conv = nn.Conv2d {1, 2, kernel = 3}, nn.ReLU {}}"
+s:run "net = nn.Sequential {nn.Conv2d {1, 2, kernel = 3}, nn.ReLU {}}"
 s:run "local w = net[1].weight"
 t.is(s:name_of(s:get "w"), "w", "a variable's name")
 s:run "w = nil"
 t.is(s:name_of(s:get("net"):parameters()[1]), "net[1].weight", "a parameter's, in its network")
+t.is(s:name_of(s:get("net")[2]), "net[2]", "a layer's")
 t.is(s:name_of(core.tensor {1}), nil, "no name")
 local names = {}
 for name in s:variables() do names[name] = true end

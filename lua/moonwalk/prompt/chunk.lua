@@ -111,6 +111,11 @@ end
 ---@field names string[]  of its local variables
 ---@field is_expression boolean
 
+-- Whether the parser came to the end and wanted more. A string in quotes does not go on there.
+local function wants_more(message)
+  return message:find "<eof>$" ~= nil and not message:find "unfinished string near <eof>$"
+end
+
 ---Compiles a text: as an expression, or else as it stands.
 ---@param text string
 ---@param name string  what messages call it, with Lua's mark in front: "=[3]", "@net.lua"
@@ -121,13 +126,15 @@ end
 ---@return boolean? incomplete  the text could go on
 function chunk.compile(text, name, env, locals)
   local as_expression = "return " .. text
-  local is_expression = load(as_expression, name, "t", env) ~= nil
-  if is_expression then text = as_expression end
-  local plain, message = load(text, name, "t", env)
-  if not plain then return nil, message, message:find "<eof>$" ~= nil end
+  local plain, expression_message = load(as_expression, name, "t", env)
+  local is_expression, message = plain ~= nil, nil
+  if is_expression then text = as_expression
+  else plain, message = load(text, name, "t", env) end
+  if not plain then
+    return nil, message, wants_more(message) or wants_more(expression_message)
+  end
   local names = lexer.locals(text)
-  local fn = wrapped(locals, text, name, env, names)
-    or debug.setupvalue(plain, 1, env) and plain
+  local fn = wrapped(locals, text, name, env, names) or plain
   return {fn = fn, names = names, is_expression = is_expression}
 end
 

@@ -110,28 +110,46 @@ function Session:variables()
   end
 end
 
--- The dotted name of a module or a parameter in a network, or nil.
-local function name_within(module, value)
+-- The dotted name of what a module holds and a test picks, or nil.
+local function name_within(module, is_it)
   for name, parameter in module:named_parameters() do
-    if rawequal(parameter, value) then return name end
+    if is_it(parameter) then return name end
   end
-  for _, child in ipairs(module:children()) do
-    if rawequal(child[2], value) then return tostring(child[1]) end
-    local below = name_within(child[2], value)
-    if below and not core.is_tensor(value) then return ("%s.%s"):format(child[1], below) end
+  local function among(parent, path)
+    for _, child in ipairs(parent:children()) do
+      local name = path .. tostring(child[1])
+      if is_it(child[2]) then return name end
+      local below = among(child[2], name .. ".")
+      if below then return below end
+    end
+  end
+  return among(module, "")
+end
+
+-- A test for a value, whichever Lua object stands for the tensor.
+local function same_as(value)
+  local id = core.is_tensor(value) and core.node and core.node(value).id
+  if not id then return function(other) return rawequal(other, value) end end
+  local output = core.node(value).output
+  return function(other)
+    if rawequal(other, value) then return true end
+    if not core.is_tensor(other) then return false end
+    local node = core.node(other)
+    return node.id == id and node.output == output
   end
 end
 
----What the user calls a tensor or a network: "loss", "net.conv1.weight"; nil when it has no name.
+---What the user calls a tensor or a network: "loss", "net.conv1.weight", "net[1]"; nil when it has
+---no name.
 ---@param value any
 ---@return string?
 function Session:name_of(value)
   local Module = require "moonwalk.nn.module"
-  local found
+  local is_it, found = same_as(value), nil
   for name, held in self:variables() do
-    if rawequal(held, value) then return name end
-    if not found and Module.is_module(held) then
-      local within = name_within(held, value)
+    if is_it(held) then return name end
+    if not found and Module.is(held) then
+      local within = name_within(held, is_it)
       found = within and ("%s.%s"):format(name, within)
     end
   end
@@ -147,7 +165,7 @@ function Session:say(text)
   self.out:flush()
 end
 
--- Shows values as those of an expression, and keeps the first.
+-- Shows the values that a chunk has returned, and keeps the first.
 local function show_values(self, values)
   if values.n == 0 then return end
   self.last, self.env._ = values[1], values[1]
@@ -177,7 +195,7 @@ end
 -- Ends a task with the values that its chunk returned, or the message of its error.
 local function finish(self, task, good, ...)
   local values, why = table.pack(...), (...)
-  if good and task.chunk.is_expression then good, why = present(self, task, values) end
+  if good then good, why = present(self, task, values) end
   if not good then
     self.locals:rescue(task.thread, task.chunk.fn, task.chunk.names)
     self:report(why, task)
