@@ -142,6 +142,9 @@ void face_open_nodes(lua_State *L);        /* nodes.c: looking at a graph */
 void face_open_screen(lua_State *L);       /* screen.c: what a terminal is like */
 void face_open_peak(lua_State *L);         /* peak.c: what the processor could do */
 void face_open_digest(lua_State *L);       /* digest.c: whether bytes are the same */
+void face_open_keys(lua_State *L);         /* keys.c: the keyboard */
+void face_open_editor(lua_State *L);       /* editor.c: editing a line */
+void face_open_history(lua_State *L);      /* history.c: the file of what was typed */
 
 /* The Lua modules, built in: name ("moonwalk.nn"), chunk name ("=moonwalk/nn.lua"), text. */
 typedef struct face_module {

@@ -549,6 +549,9 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_screen(L);
   face_open_peak(L);
   face_open_digest(L);
+  face_open_keys(L);
+  face_open_editor(L);
+  face_open_history(L);
   lua_setfield(L, -2, "moonwalk.core");
   preload_built_in(L);
   lua_getglobal(L, "require");
