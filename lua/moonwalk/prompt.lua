@@ -34,7 +34,7 @@ local function read(self)
   local text, why = input.line(MARK, {idle = self:idle()})
   while text and self:is_incomplete(text) do
     local more
-    more, why = input.line(MORE, {idle = self:idle()})
+    more, why = input.line(MORE, {idle = self:idle(), before = text .. "\n"})
     text = more and text .. "\n" .. more
   end
   return text, why
@@ -51,8 +51,12 @@ function prompt.run(script, ...)
   if script then self:run_script(script, ...) else greet() end
   while not self.leaving do
     local text, why = read(self)
-    if text then self:run(text)
-    elseif why == "end" then self:leave() end
+    if text then
+      input.remember(text)
+      self:run(text)
+    elseif why == "end" then
+      self:leave()
+    end
   end
   input.close()
 end

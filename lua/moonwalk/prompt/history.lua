@@ -48,8 +48,8 @@ function History:add(text)
   if self.path then core.history_append(self.path, encode(text), MOST_BYTES) end
 end
 
----The nearest entry before (step -1) or after (step 1) one that has a text in it, or begins with it,
----and is not what is shown already.
+---The nearest entry before (step -1) or after (step 1) one that has a text in it, or begins with
+---it, and is not what is shown already.
 ---@param from integer  number of an entry
 ---@param step -1|1
 ---@param text string

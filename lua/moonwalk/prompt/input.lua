@@ -10,8 +10,8 @@ local input = {}
 
 ---@class moonwalk.InputOptions
 ---@field history string?  a path; without one it ends with the process
----@field complete (fun(text: string, cursor: integer): string[], integer)?  the words that the text
----  before the cursor could go on with, and where they begin in it
+---@field complete (fun(text: string, cursor: integer): string[], integer)?  the words that the
+---  text before the cursor could go on with, and where they begin in it
 
 local past = history.open()
 local complete
@@ -29,17 +29,17 @@ end
 
 function input.close() waiting = {} end
 
----Whether a line editor was asked for.
-function input.wanted() return os.getenv "MOONWALK_EDITOR" ~= "plain" end
+---Whether a line editor is asked for, and the terminal could have one.
+---@return boolean
+function input.wanted()
+  local terminal = os.getenv "TERM" or ""
+  return os.getenv "MOONWALK_EDITOR" ~= "plain" and terminal ~= "" and terminal ~= "dumb"
+end
 
 ---Whether lines can be edited.
 ---@return "libedit"|"plain"
 function input.kind()
-  local terminal = os.getenv "TERM"
-  if not input.wanted() or terminal == nil or terminal == "" or terminal == "dumb" then
-    return "plain"
-  end
-  return core.editor_open() and "libedit" or "plain"
+  return input.wanted() and core.editor_open() and "libedit" or "plain"
 end
 
 ---Keeps a text that was read, of one or several lines, in the history.
@@ -284,8 +284,8 @@ end
 ---Reads a line, or several that were pasted. While nothing is typed, options.idle is called: it
 ---returns the seconds until it wants to be called again, 0 for at once, or false.
 ---@param prompt string
----@param options {idle: (fun(): number|false)?, before: string?}?  `before`: the lines that this one
----  continues, for completion
+---@param options {idle: (fun(): number|false)?, before: string?}?  `before`: the lines that this
+---  one continues, for completion
 ---@return string? line
 ---@return "end"|"interrupted"|nil
 function input.line(prompt, options)

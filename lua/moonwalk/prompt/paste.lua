@@ -24,9 +24,11 @@ function paste.unmarked(line)
   return mark and rest or line
 end
 
+-- Whether a text is Lua: true, "open" when its end is missing, or nil.
 local function is_lua(text)
   local fn, message = load(text, "=paste", "t")
-  return fn or load("return " .. text, "=paste", "t") or message:find "<eof>$"
+  if fn or load("return " .. text, "=paste", "t") then return true end
+  return message:find "<eof>$" and "open" or nil
 end
 
 -- Whether lines were copied from a prompt.
@@ -45,8 +47,26 @@ local function split(text)
   return lines
 end
 
----The texts that a pasted one consists of, each of which could have been typed; and whether the last
----one is not yet finished by a line break. What is not copied from a prompt is one text.
+-- Lines that are no chunk as one, since there are expressions or commands among them, as several
+-- texts; nil when that does not help.
+local function pieces(lines)
+  local texts, text = {}, nil
+  for _, line in ipairs(lines) do
+    if not text and line:find "^%s*[:?]" and not line:find "^%s*::" then
+      texts[#texts + 1] = line
+    elseif text or line:find "%S" then
+      text = text and text .. "\n" .. line or line
+      local state = is_lua(text)
+      if not state then return nil end
+      if state ~= "open" then texts[#texts + 1], text = text, nil end
+    end
+  end
+  texts[#texts + 1] = text
+  return texts
+end
+
+---The texts that a pasted one consists of, each of which could have been typed; and whether the
+---last one is not yet finished by a line break. Lines that are a chunk of Lua are one text.
 ---@param text string  a clean one
 ---@return string[] texts
 ---@return boolean open
@@ -54,7 +74,8 @@ function paste.texts(text)
   local lines = split(text)
   if not is_transcript(text, lines) then
     local ended = text:find "\n%s*$" ~= nil
-    return {(text:gsub("%s+$", ""))}, not ended
+    text = text:gsub("%s+$", "")
+    return is_lua(text) ~= true and pieces(split(text)) or {text}, not ended
   end
   local texts, last_mark = {}, nil
   for i, line in ipairs(lines) do
