@@ -6,7 +6,8 @@
  *     {{ 0.1250, 2.0000, -1.0000},
  *      {12.5000, 0.0000,     nan}}
  *
- * Columns are aligned, long rows wrapped, and the middle of a large tensor is left out. */
+ * Columns are aligned, long rows wrapped, and the middle of a large tensor is left out. core.body
+ * gives the elements alone, as many as one asks for. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -19,19 +20,24 @@
 #define EDGE 3             /* entries shown at either end of an axis then */
 #define LINE_WIDTH 80
 #define DECIMALS 4
+#define PIECE 16384         /* bytes that a sink is given at least, but for the last ones */
+#define PATIENCE (1u << 18) /* elements between two calls of a sink, by which one may interrupt */
 
 /* ---- text -------------------------------------------------------------------------------- */
 
 typedef struct printer {
   mw_spec spec;
   const void *data;
-  bool elide;
-  int64_t stride[MW_MAX_RANK]; /* elements from one entry of an axis to the next */
-  bool scientific;             /* of floats, with the decimals below */
+  int64_t head[MW_MAX_RANK], tail[MW_MAX_RANK]; /* entries shown at either end of an axis */
+  int64_t stride[MW_MAX_RANK];                  /* elements from one entry of an axis to the next */
+  bool scientific;                              /* of floats, with the decimals below */
   int decimals;
   int width; /* of the widest element shown */
-  int column;
+  int column, line_width;
   luaL_Buffer out;
+  lua_State *L;
+  int sink; /* stack index of a function that takes the text piece by piece; 0: there is none */
+  unsigned visited;
 } printer;
 
 static bool is_float(mw_dtype dtype) { return dtype == MW_F32 || dtype == MW_F64; }
@@ -56,9 +62,26 @@ static int element_text(const printer *p, int64_t i, char text[64]) {
   return snprintf(text, 64, p->scientific ? "%.*e" : "%.*f", p->decimals, x);
 }
 
-/* The entry that is shown after entry i of an axis of n. */
-static int64_t next_shown(const printer *p, int64_t i, int64_t n) {
-  return p->elide && n > 2 * EDGE && i == EDGE - 1 ? n - EDGE : i + 1;
+/* The entry that is shown after entry i of an axis; that of its length when there is none. */
+static int64_t next_shown(const printer *p, int axis, int64_t i) {
+  const int64_t n = p->spec.shape[axis], head = p->head[axis], tail = p->tail[axis];
+  return i == head - 1 && head + tail < n ? n - tail : i + 1;
+}
+
+/* Gives the sink a text. */
+static void pour(printer *p, const char *text, size_t length) {
+  lua_pushvalue(p->L, p->sink);
+  lua_pushlstring(p->L, text, length);
+  lua_call(p->L, 1, 0);
+}
+
+/* Gives the sink what there is. */
+static void drain(printer *p) {
+  luaL_pushresult(&p->out);
+  lua_pushvalue(p->L, p->sink);
+  lua_insert(p->L, -2);
+  lua_call(p->L, 1, 0);
+  luaL_buffinit(p->L, &p->out);
 }
 
 typedef struct extent {
@@ -82,10 +105,11 @@ static void visit_shown(printer *p, int axis, int64_t first,
                         void (*visit)(printer *p, int64_t i, void *arg), void *arg) {
   if (axis == p->spec.rank) {
     visit(p, first, arg);
+    if (p->sink && ++p->visited % PATIENCE == 0) pour(p, "", 0);
     return;
   }
   int64_t n = p->spec.shape[axis];
-  for (int64_t i = 0; i < n; i = next_shown(p, i, n))
+  for (int64_t i = 0; i < n; i = next_shown(p, axis, i))
     visit_shown(p, axis + 1, first + i * p->stride[axis], visit, arg);
 }
 
@@ -145,15 +169,16 @@ static void write_axis(printer *p, int axis, int64_t first, int indent) {
   add(p, "{", 1);
   for (int64_t i = 0, next; i < n; i = next) {
     write_axis(p, axis + 1, first + i * p->stride[axis], indent + 1);
-    next = next_shown(p, i, n);
-    if (next < n) add(p, ",", 1);
-    if (next > i + 1) {
-      if (innermost) add(p, " ...,", 5);
-      else new_line(p, indent + 1), add(p, "...,", 4);
-    }
+    next = next_shown(p, axis, i);
+    const bool gap = next > i + 1;
+    if (gap || next < n) add(p, ",", 1);
+    if (gap && innermost) add(p, " ...", 4);
+    else if (gap) new_line(p, indent + 1), add(p, "...", 3);
+    if (gap && next < n) add(p, ",", 1);
     if (next >= n) break;
-    if (!innermost || p->column + p->width + 2 > LINE_WIDTH) new_line(p, indent + 1);
+    if (!innermost || p->column + p->width + 2 > p->line_width) new_line(p, indent + 1);
     else add(p, " ", 1);
+    if (p->sink && p->out.n >= PIECE) drain(p);
   }
   add(p, "}", 1);
 }
@@ -172,16 +197,36 @@ static void write_exact(printer *p) {
   add(p, text, length);
 }
 
-static int tensor_tostring(lua_State *L) {
-  mw_tensor *t = face_check(L, 1, "tostring");
-  char text[MW_SPEC_TEXT];
-  printer p = {.spec = *mw_tensor_spec(t), .data = face_data(L, t)};
+static void write_body(printer *p) {
+  if (p->spec.rank == 0 && is_float(p->spec.dtype)) {
+    write_exact(p);
+  } else if (mw_spec_count(&p->spec) == 0) {
+    add(p, "{}", 2); /* the shape says the rest */
+  } else {
+    choose_style(p);
+    write_axis(p, 0, 0, 0);
+  }
+}
+
+/* A printer of the tensor at stack index 1, all of which is shown. */
+static printer printer_of(lua_State *L, mw_tensor *t) {
+  printer p = {
+      .spec = *mw_tensor_spec(t), .data = face_data(L, t), .line_width = LINE_WIDTH, .L = L};
   int64_t stride = 1;
   for (int k = p.spec.rank - 1; k >= 0; k--) {
     p.stride[k] = stride;
     stride *= p.spec.shape[k];
+    p.head[k] = p.spec.shape[k];
   }
-  p.elide = mw_spec_count(&p.spec) > MOST_ELEMENTS;
+  return p;
+}
+
+static int tensor_tostring(lua_State *L) {
+  mw_tensor *t = face_check(L, 1, "tostring");
+  char text[MW_SPEC_TEXT];
+  printer p = printer_of(L, t);
+  for (int k = 0; k < p.spec.rank && mw_spec_count(&p.spec) > MOST_ELEMENTS; k++)
+    if (p.spec.shape[k] > 2 * EDGE) p.head[k] = p.tail[k] = EDGE;
   luaL_buffinit(L, &p.out);
   luaL_addstring(&p.out, mw_spec_text(&p.spec, text));
   if (mw_tensor_is_parameter(t)) {
@@ -193,15 +238,49 @@ static int tensor_tostring(lua_State *L) {
   }
   if (p.spec.rank > 1) new_line(&p, 0);
   else add(&p, " ", 1);
-  if (p.spec.rank == 0 && is_float(p.spec.dtype)) {
-    write_exact(&p);
-  } else if (mw_spec_count(&p.spec) == 0) {
-    add(&p, "{}", 2); /* the shape says the rest */
-  } else {
-    choose_style(&p);
-    write_axis(&p, 0, 0, 0);
-  }
+  write_body(&p);
   luaL_pushresult(&p.out);
+  return 1;
+}
+
+/* Reads how many entries of each axis are shown, from a table at an index; more of them at an axis'
+ * beginning. */
+static void read_shown(lua_State *L, int index, printer *p) {
+  if (lua_isnoneornil(L, index)) return;
+  luaL_checktype(L, index, LUA_TTABLE);
+  for (int k = 0; k < p->spec.rank; k++) {
+    lua_geti(L, index, k + 1);
+    const lua_Integer shown = luaL_checkinteger(L, -1);
+    lua_pop(L, 1);
+    if (shown < 1 || shown >= p->spec.shape[k]) continue;
+    p->head[k] = shown - shown / 2;
+    p->tail[k] = shown / 2;
+  }
+}
+
+/* core.body(t, shown?, line_width?, sink?) -> the elements as text, as tostring() has them below the
+ * first line. `shown` lists how many entries of each axis are shown, nil for all. Lines are wrapped
+ * between elements at a width. A sink is called with one piece of the text after the other. */
+static int tensor_body(lua_State *L) {
+  mw_tensor *t = face_check(L, 1, "body");
+  lua_settop(L, 4);
+  printer p = printer_of(L, t);
+  read_shown(L, 2, &p);
+  p.line_width = (int)luaL_optinteger(L, 3, LINE_WIDTH);
+  p.sink = lua_isnil(L, 4) ? 0 : 4;
+  luaL_buffinit(L, &p.out);
+  write_body(&p);
+  if (p.sink) return drain(&p), 0;
+  luaL_pushresult(&p.out);
+  return 1;
+}
+
+/* core.element_width(t, shown?) -> columns of the widest element shown by core.body */
+static int tensor_element_width(lua_State *L) {
+  printer p = printer_of(L, face_check(L, 1, "element_width"));
+  read_shown(L, 2, &p);
+  if (mw_spec_count(&p.spec) > 0) choose_style(&p);
+  lua_pushinteger(L, p.width);
   return 1;
 }
 
@@ -293,7 +372,9 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg functions[] = {
+    {"body", tensor_body},
     {"bytes", tensor_bytes},
+    {"element_width", tensor_element_width},
     {"from_bytes", tensor_from_bytes},
     {NULL, NULL},
 };

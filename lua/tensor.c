@@ -261,6 +261,12 @@ static int tensor_spec(lua_State *L) {
   return 1;
 }
 
+/* core.computed(t) -> whether its value is there */
+static int tensor_computed(lua_State *L) {
+  lua_pushboolean(L, mw_tensor_data(face_check(L, 1, "computed")) != NULL);
+  return 1;
+}
+
 static int tensor_set_name(lua_State *L) {
   const char *name = optional_name(L, 2, "set_name");
   if (mw_tensor_set_name(face_check(L, 1, "set_name"), name ? name : "")) return face_raise(L);
@@ -468,6 +474,7 @@ static const struct {
 };
 
 static const luaL_Reg functions[] = {
+    {"computed", tensor_computed},
     {"feed", tensor_feed},
     {"input", tensor_input},
     {"is_param", tensor_is_param},
