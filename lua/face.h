@@ -141,6 +141,7 @@ void face_open_interrupt(lua_State *L);    /* interrupt.c: Ctrl-C */
 void face_open_nodes(lua_State *L);        /* nodes.c: looking at a graph */
 void face_open_screen(lua_State *L);       /* screen.c: what a terminal is like */
 void face_open_summary(lua_State *L);      /* summary.c: the range of values */
+void face_open_histogram(lua_State *L);    /* histogram.c: how elements are spread */
 void face_open_peak(lua_State *L);         /* peak.c: what the processor could do */
 void face_open_digest(lua_State *L);       /* digest.c: whether bytes are the same */
 void face_open_keys(lua_State *L);         /* keys.c: the keyboard */

@@ -68,6 +68,8 @@ local updates = require "moonwalk.updates"
 ---@field trainer fun(net: moonwalk.Module, train: moonwalk.Dataset,
 ---  options?: moonwalk.TrainerOptions): moonwalk.Trainer
 ---@field load_checkpoint fun(path: string): moonwalk.Checkpoint?, string?
+---@field plot fun(...: any): string?, string?  lines through numbers, as text or a picture: plot.lua
+---@field hist fun(t: any, options?: table): string?, string?  how elements are spread: hist.lua
 ---@field json {encode: function, decode: fun(text: string): any, null: any}
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn
@@ -190,6 +192,8 @@ local lazy = {
   fit = {"moonwalk.trainer", "fit"},
   trainer = {"moonwalk.trainer", "trainer"},
   load_checkpoint = {"moonwalk.trainer", "load_checkpoint"},
+  plot = {"moonwalk.look.plot", "plot"},
+  hist = {"moonwalk.look.hist", "hist"},
 }
 
 local function find(name)

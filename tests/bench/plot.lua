@@ -7,25 +7,13 @@ package.path = (arg[0]:match "^(.*/)" or "./") .. "?.lua;" .. package.path
 
 local report = require "report"
 local measure = require "moonwalk.measure"
+local svg = require "moonwalk.look.svg"
 
 local plot = {}
 
 local ROW, TOP, LABELS, BARS, RIGHT = 26, 64, 390, 420, 150 -- pixels
 local COLOURS = {aim = "#2a7f62", required = "#4a90c4", missed = "#c8553d", none = "#8a8a8a"}
 local OTHERS = {torch = "PyTorch", onednn = "oneDNN", openblas = "OpenBLAS"}
-
-local function escaped(text)
-  return (text:gsub("[&<>]", {["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;"}))
-end
-
-local function text_at(x, y, text, extra)
-  return ('<text x="%.1f" y="%.1f"%s>%s</text>'):format(x, y, extra and " " .. extra or "",
-    escaped(text))
-end
-
-local function line_at(x1, y1, x2, y2, extra)
-  return ('<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" %s/>'):format(x1, y1, x2, y2, extra)
-end
 
 -- What there is a ratio of, and from which power of ten to which the scale goes.
 local function chosen(results)
@@ -51,51 +39,43 @@ function plot.svg(results)
   local function place(ratio)
     return LABELS + (math.log(ratio, 10) - low) / (high - low) * BARS
   end
-  local out = {
-    ('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" '
-      .. 'font-family="sans-serif" font-size="12" fill="#222">'):format(width, height, width,
-      height),
-    ('<rect width="%d" height="%d" fill="#fff"/>'):format(width, height),
-    text_at(12, 22, "Moonwalk's speed as a multiple of the other program's",
-      'font-size="15" font-weight="bold"'),
-    text_at(12, 42, results.machine, 'fill="#666"'),
-  }
+  local d = svg.new(width, height)
+  d:text(12, 22, "Moonwalk's speed as a multiple of the other program's",
+    {["font-size"] = 15, ["font-weight"] = "bold"})
+  d:text(12, 42, results.machine, {fill = "#666"})
   local bottom = TOP + ROW * #list
   for power = low, high do
     for digit = 1, power < high and 9 or 1 do
       local x = place(digit * 10.0 ^ power)
-      out[#out + 1] = line_at(x, TOP - 6, x, bottom,
-        ('stroke="%s"'):format(digit == 1 and "#c4c4c4" or "#efefef"))
+      d:line(x, TOP - 6, x, bottom, {stroke = digit == 1 and "#c4c4c4" or "#efefef"})
       if digit == 1 or digit == 2 or digit == 5 then
-        out[#out + 1] = text_at(x, bottom + 16, ("%gx"):format(digit * 10.0 ^ power),
-          'text-anchor="middle" fill="#666"')
+        d:text(x, bottom + 16, ("%gx"):format(digit * 10.0 ^ power),
+          {["text-anchor"] = "middle", fill = "#666"})
       end
     end
   end
   for i, result in ipairs(list) do
     local y, ratio = TOP + ROW * (i - 1), result.ratio
     local middle, from, to = y + ROW / 2 - 2, place(1), place(ratio.median)
-    out[#out + 1] = text_at(LABELS - 10, middle + 4, result.title, 'text-anchor="end"')
-    out[#out + 1] = ('<rect x="%.1f" y="%.1f" width="%.1f" height="12" fill="%s"/>'):format(
-      math.min(from, to), middle - 6, math.max(math.abs(to - from), 1),
-      COLOURS[result.verdict or "none"])
-    out[#out + 1] = line_at(place(ratio.least), middle, place(ratio.most), middle,
-      'stroke="#222" stroke-width="1.5"')
+    d:text(LABELS - 10, middle + 4, result.title, {["text-anchor"] = "end"})
+    d:rect(math.min(from, to), middle - 6, math.max(math.abs(to - from), 1), 12,
+      {fill = COLOURS[result.verdict or "none"]})
+    d:line(place(ratio.least), middle, place(ratio.most), middle,
+      {stroke = "#222", ["stroke-width"] = 1.5})
     for _, goal in ipairs {result.required or false, result.aim or false} do
       if goal and not result.limit then
-        out[#out + 1] = line_at(place(goal), middle - 9, place(goal), middle + 9,
-          'stroke="#222" stroke-dasharray="3 2"')
+        d:line(place(goal), middle - 9, place(goal), middle + 9,
+          {stroke = "#222", ["stroke-dasharray"] = "3 2"})
       end
     end
-    out[#out + 1] = text_at(LABELS + BARS + 12, middle + 4, ("%sx %s"):format(
-      measure.digits(ratio.median), OTHERS[result.against] or ""))
+    d:text(LABELS + BARS + 12, middle + 4, ("%sx %s"):format(measure.digits(ratio.median),
+      OTHERS[result.against] or ""))
   end
-  out[#out + 1] = line_at(place(1), TOP - 6, place(1), bottom, 'stroke="#222"')
-  out[#out + 1] = text_at(12, height - 8, "Thin lines: the rounds. Dashed: what is required, and "
-    .. "what is aimed at. Green reaches the aim, blue what is required, red neither.",
-    'font-size="11" fill="#666"')
-  out[#out + 1] = "</svg>\n"
-  return table.concat(out, "\n")
+  d:line(place(1), TOP - 6, place(1), bottom, {stroke = "#222"})
+  d:text(12, height - 8, "Thin lines: the rounds. Dashed: what is required, and what is aimed at. "
+    .. "Green reaches the aim, blue what is required, red neither.",
+    {["font-size"] = 11, fill = "#666"})
+  return d:finish()
 end
 
 if arg[0]:find "plot%.lua$" then
