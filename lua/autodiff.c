@@ -8,6 +8,13 @@
 
 /* ---- traces ------------------------------------------------------------------------------ */
 
+/* As it is: its origin stays. */
+static void set_tensor(lua_State *L, const char *key, mw_tensor *t) {
+  mw_tensor **slot = face_push_empty(L);
+  *slot = mw_retain(t);
+  lua_setfield(L, -2, key);
+}
+
 static void push_part(lua_State *L, const mw_traced_part *part) {
   lua_createtable(L, 0, 3);
   if (part->user >= 0) {
@@ -18,8 +25,7 @@ static void push_part(lua_State *L, const mw_traced_part *part) {
     lua_pushinteger(L, part->input + 1);
     lua_setfield(L, -2, "input");
   }
-  face_push(L, mw_retain(part->gradient));
-  lua_setfield(L, -2, "gradient");
+  set_tensor(L, "gradient", part->gradient);
 }
 
 static int push_trace(lua_State *L) {
@@ -28,10 +34,8 @@ static int push_trace(lua_State *L) {
   for (int i = 0; i < trace->n; i++) {
     const mw_traced *traced = &trace->tensors[i];
     lua_createtable(L, 0, 3);
-    face_push(L, mw_retain(traced->tensor));
-    lua_setfield(L, -2, "tensor");
-    face_push(L, mw_retain(traced->gradient));
-    lua_setfield(L, -2, "gradient");
+    set_tensor(L, "tensor", traced->tensor);
+    set_tensor(L, "gradient", traced->gradient);
     lua_createtable(L, traced->n_parts, 0);
     for (int k = 0; k < traced->n_parts; k++) {
       push_part(L, &trace->parts[traced->first + k]);
@@ -62,7 +66,9 @@ static int core_trace(lua_State *L) {
   if (mw_trace_new(face_context(L), y, n, x, &trace)) return face_raise(L);
   int status = lua_pcall(L, 1, 1, 0);
   mw_trace_free(&trace);
-  return status == LUA_OK ? 1 : lua_error(L);
+  if (status != LUA_OK) return lua_error(L);
+  face_settle(L);
+  return 1;
 }
 
 /* ---- checkpoints, watched runs ----------------------------------------------------------- */

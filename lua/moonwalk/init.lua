@@ -70,6 +70,7 @@ local updates = require "moonwalk.updates"
 ---@field load_checkpoint fun(path: string): moonwalk.Checkpoint?, string?
 ---@field plot fun(...: any): string?, string?  lines through numbers, as text or a picture: plot.lua
 ---@field hist fun(t: any, options?: table): string?, string?  how elements are spread: hist.lua
+---@field why fun(loss: mw.tensor, parameter?: any, options?: table): any  see why.lua
 ---@field json {encode: function, decode: fun(text: string): any, null: any}
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn
@@ -194,6 +195,7 @@ local lazy = {
   load_checkpoint = {"moonwalk.trainer", "load_checkpoint"},
   plot = {"moonwalk.look.plot", "plot"},
   hist = {"moonwalk.look.hist", "hist"},
+  why = {"moonwalk.look.why", "why"},
 }
 
 local function find(name)
@@ -219,13 +221,6 @@ local function unknown(name)
 end
 
 return setmetatable(mw, {
-  __names = function()
-    local names = {}
-    for name in next, mw do names[#names + 1] = name ~= "core" and name or nil end
-    for name in pairs(lazy) do names[#names + 1] = name end
-    for name in pairs(core.ops()) do names[#names + 1] = name end
-    return names
-  end,
   __index = function(_, name)
     local value = find(name)
     if value == nil then unknown(name) end

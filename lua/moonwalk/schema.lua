@@ -84,12 +84,10 @@ end
 
 local function dtypes(op)
   local seen, list = {}, {}
-  for line in core.kernel_list(op.name):gmatch "[^\n]+" do
-    local dtype = line:match "^%S+ (%w+) "
+  for dtype in core.kernel_list(op.name):gmatch "[^\n ]+ (%w+) [^\n]*" do
     if dtype == "every" then return "every dtype" end
-    if not seen[dtype] and not line:find "%(set aside%)$" then
-      list[#list + 1], seen[dtype] = dtype, true
-    end
+    if not seen[dtype] then list[#list + 1] = dtype end
+    seen[dtype] = true
   end
   return #list > 0 and table.concat(list, ", ") or "those of the ops that it is made of"
 end
