@@ -94,9 +94,12 @@ REALS := $(shell awk ' \
 # For example build/ops/conv2d.f32.v3.o
 KERNELS := $(foreach level,$(LEVELS),$(patsubst %,$(BUILD)/%.$(level).o,$(subst .c.,.,$(REALS))))
 
+HEADERS := graph/moonwalk.h graph/vector.h graph/vector_math.h
+TEXTS := headers templates op_files manual
+
 CORE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(C_FILES)) $(KERNELS) $(BUILD)/shipped.o
 FACE_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(COMMAND_FILES),$(FACE_FILES))) \
-  $(BUILD)/lua_modules.o $(BUILD)/headers.o $(BUILD)/template.o
+  $(BUILD)/lua_modules.o $(TEXTS:%=$(BUILD)/%.o)
 COMMAND_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMAND_FILES))
 
 PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUILD)/libmoonwalk.so
@@ -219,18 +222,22 @@ $(BUILD)/lua_modules.o: $(BUILD)/lua_modules.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(C_FLAGS) $(LUA_CFLAGS) $(DEPENDENCIES) -c $< -o $@
 
-# What plugins are compiled with, and the files that `moonwalk plugin new` writes, likewise.
-HEADERS := graph/moonwalk.h graph/vector.h graph/vector_math.h
-$(BUILD)/headers.c: tools/texts.sh $(HEADERS) $(BUILD)/objects
-	$(call say,GEN,$@)
-	$(Q)sh tools/texts.sh face_headers $(HEADERS) >$@
-
+# Likewise: what plugins are compiled with, the files that `moonwalk plugin new` writes, the sources
+# of the shipped ops and the manual, which the prompt shows. A rule for each of TEXTS.
 TEMPLATES := $(sort $(wildcard plugins/template/*))
-$(BUILD)/template.c: tools/texts.sh $(TEMPLATES) $(BUILD)/objects
-	$(call say,GEN,$@)
-	$(Q)sh tools/texts.sh face_templates $(TEMPLATES) >$@
+OP_FILES := $(sort $(wildcard ops/*.[ch]))
+MANUAL := $(sort $(wildcard docs/*.md))
+define text_rule
+$(BUILD)/$1.c: tools/texts.sh $2 $(BUILD)/objects
+	$$(call say,GEN,$$@)
+	$$(Q)sh tools/texts.sh face_$1 $2 >$$@
+endef
+$(eval $(call text_rule,headers,$(HEADERS)))
+$(eval $(call text_rule,templates,$(TEMPLATES)))
+$(eval $(call text_rule,op_files,$(OP_FILES)))
+$(eval $(call text_rule,manual,$(MANUAL)))
 
-$(BUILD)/headers.o $(BUILD)/template.o: %.o: %.c $(BUILD)/flags
+$(TEXTS:%=$(BUILD)/%.o): %.o: %.c $(BUILD)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(C_FLAGS) $(LUA_CFLAGS) $(DEPENDENCIES) -c $< -o $@
 

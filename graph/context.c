@@ -46,13 +46,16 @@ static int default_threads(void) {
 static mw_status register_shipped(mw_context *ctx) {
   mw_plugin *shipped = mw_plugin_begin(ctx, "shipped", NULL, NULL);
   if (!shipped) return MW_FAILED;
-  for (const mw_plugin_entry *entry = ctx->level->ops; *entry; entry++)
-    if ((*entry)(&mw_host_table, shipped)) {
+  for (const mw_shipped *op = ctx->level->ops; op->file; op++) {
+    shipped->file = op->file;
+    if (op->entry(&mw_host_table, shipped)) {
       /* Our own bug: say it where it will be seen, a context without its ops is of no use. */
       fprintf(stderr, "moonwalk: %s\n", ctx->error);
       mw_plugin_abort(shipped);
       return MW_FAILED;
     }
+  }
+  ctx->shipped = shipped;
   if (!mw_plugin_commit(shipped)) return MW_OK;
   mw_plugin_abort(shipped);
   return MW_FAILED;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
+#include "registry.h"
 
 /* ---- libraries ---------------------------------------------------------------------------- */
 
@@ -22,7 +22,7 @@ mw_plugin *mw_plugin_begin(mw_context *ctx, const char *origin, void *library,
   return plugin;
 }
 
-static void entry_free(mw_op_entry *entry) {
+void mw_entry_free(mw_op_entry *entry) {
   free(entry->defaults);
   free(entry->kernels);
   free(entry->preferred);
@@ -30,36 +30,37 @@ static void entry_free(mw_op_entry *entry) {
   free(entry);
 }
 
-static void plugin_free(mw_plugin *plugin) {
+void mw_plugin_free(mw_plugin *plugin) {
   free(plugin->staged);
   free(plugin->origin);
   free(plugin);
 }
 
 void mw_plugin_abort(mw_plugin *plugin) {
-  for (int i = 0; i < plugin->n_staged; i++) entry_free(plugin->staged[i]);
-  plugin_free(plugin);
+  for (int i = 0; i < plugin->n_staged; i++) mw_entry_free(plugin->staged[i]);
+  mw_plugin_free(plugin);
 }
 
 void mw_registry_free(mw_context *ctx) {
-  for (int i = 0; i < ctx->n_ops; i++) entry_free(ctx->ops[i]);
+  for (int i = 0; i < ctx->n_ops; i++) mw_entry_free(ctx->ops[i]);
   free(ctx->ops);
   free(ctx->op_places);
+  for (int i = 0; i < ctx->n_originals; i++) mw_entry_free(ctx->originals[i]);
+  free(ctx->originals);
   for (mw_op_entry *e = ctx->retired, *next; e; e = next) {
     next = e->next;
-    entry_free(e);
+    mw_entry_free(e);
   }
   for (mw_plugin *p = ctx->plugins, *next; p; p = next) {
     next = p->next;
     if (p->close) p->close(p->library);
-    plugin_free(p);
+    mw_plugin_free(p);
   }
 }
 
 /* ---- looking up --------------------------------------------------------------------------- */
 
-/* The place of name in a sorted table, or where it belongs. */
-static int place_of(mw_op_entry *const *ops, int n, const char *name, bool *found) {
+int mw_ops_place(mw_op_entry *const *ops, int n, const char *name, bool *found) {
   int low = 0, high = n;
   *found = false;
   while (low < high && !*found) {
@@ -71,9 +72,9 @@ static int place_of(mw_op_entry *const *ops, int n, const char *name, bool *foun
   return high;
 }
 
-static mw_op_entry *find_in(mw_op_entry *const *ops, int n, const char *name) {
+mw_op_entry *mw_ops_find(mw_op_entry *const *ops, int n, const char *name) {
   bool found;
-  int place = place_of(ops, n, name, &found);
+  int place = mw_ops_place(ops, n, name, &found);
   return found ? ops[place] : NULL;
 }
 
@@ -90,7 +91,7 @@ mw_op_entry *mw_registry_find(const mw_context *ctx, const char *name) {
   return ctx->op_places[i];
 }
 
-static mw_status reserve_places(mw_context *ctx, int n) {
+mw_status mw_registry_reserve_places(mw_context *ctx, int n) {
   size_t room = ctx->n_op_places ? ctx->n_op_places : 64;
   while (room < 2 * (size_t)n) room *= 2;
   if (room == ctx->n_op_places) return MW_OK;
@@ -102,7 +103,7 @@ static mw_status reserve_places(mw_context *ctx, int n) {
   return MW_OK;
 }
 
-static void fill_places(mw_context *ctx) {
+void mw_registry_fill_places(mw_context *ctx) {
   size_t mask = ctx->n_op_places - 1;
   memset(ctx->op_places, 0, ctx->n_op_places * sizeof *ctx->op_places);
   for (int k = 0; k < ctx->n_ops; k++) {
@@ -189,6 +190,7 @@ bool mw_registry_serves(const mw_op_entry *entry, mw_dtype dtype) {
   if (entry->op.flags & MW_VIEW) return true;
   for (int k = 0; k < entry->n_kernels; k++) {
     mw_dtype served = entry->kernels[k].dtype;
+    if (entry->kernels[k].aside) continue;
     if (served == MW_NONE || served == dtype) return true;
     if (served == MW_U8 && dtype == MW_BOOL) return true; /* a bool is a byte, 0 or 1 */
   }
@@ -209,20 +211,23 @@ const mw_kernel *mw_registry_kernel(const mw_op_entry *entry, mw_dtype dtype, co
     const mw_kernel *kernel = &entry->kernels[k].kernel;
     if (!mw_kernel_serves(&entry->kernels[k], dtype, call)) continue;
     if (entry->preferred && strcmp(entry->preferred, kernel->name) == 0) return kernel;
-    if (!best) best = kernel; /* they are sorted */
+    if (!best && !entry->kernels[k].aside) best = kernel; /* they are sorted */
   }
   return best;
 }
 
-/* To an entry that is not in the registry yet. */
-static mw_status add_kernel(mw_op_entry *entry, const mw_kernel_entry *new) {
+/* Whether a kernel comes before another in an entry's list. */
+static bool comes_before(const mw_kernel_entry *a, const mw_kernel_entry *b) {
+  return a->aside != b->aside ? !a->aside : a->kernel.priority > b->kernel.priority;
+}
+
+mw_status mw_entry_add_kernel(mw_op_entry *entry, const mw_kernel_entry *new) {
   mw_kernel_entry *grown =
       realloc(entry->kernels, ((size_t)entry->n_kernels + 1) * sizeof *entry->kernels);
   if (!grown) return mw_no_memory(new->plugin->ctx);
   entry->kernels = grown;
   int at = entry->n_kernels++;
-  for (; at > 0 && grown[at - 1].kernel.priority < new->kernel.priority; at--)
-    grown[at] = grown[at - 1];
+  for (; at > 0 && comes_before(new, &grown[at - 1]); at--) grown[at] = grown[at - 1];
   grown[at] = *new;
   return MW_OK;
 }
@@ -258,9 +263,10 @@ char *mw_kernel_list(mw_context *ctx, const char *op) {
   for (int k = 0; k < entry->n_kernels; k++) {
     const mw_kernel_entry *e = &entry->kernels[k];
     if (mw_is_composed(&entry->op)) continue; /* no functions: the entry counts dtypes */
-    fprintf(out, "%s %s %s %d %s\n", e->kernel.name,
+    fprintf(out, "%s %s %s %d %s%s\n", e->kernel.name,
             e->dtype == MW_NONE ? "every" : mw_dtype_name(e->dtype),
-            e->kernel.device ? e->kernel.device : "cpu", e->kernel.priority, e->plugin->origin);
+            e->kernel.device ? e->kernel.device : "cpu", e->kernel.priority, e->plugin->origin,
+            e->aside ? " (set aside)" : "");
   }
   if (fclose(out) || !text) { /* a short write shows here at the latest */
     free(text);
@@ -337,6 +343,7 @@ static mw_op_entry *entry_new(mw_plugin *plugin, const mw_op *op) {
   }
   entry->op = *op;
   entry->plugin = plugin;
+  entry->file = plugin->file;
   for (int i = 0; i < MW_MAX_ARGS && !entry->op.gradient; i++)
     if (op->derivative[i]) entry->op.gradient = mw_formula_gradient;
   while (entry->n_in < MW_MAX_ARGS && op->inputs[entry->n_in].name) {
@@ -350,24 +357,24 @@ static mw_op_entry *entry_new(mw_plugin *plugin, const mw_op *op) {
   entry->backward_name = malloc(room);
   if (!entry->defaults || !entry->backward_name) {
     mw_no_memory(plugin->ctx);
-    entry_free(entry);
+    mw_entry_free(entry);
     return NULL;
   }
   snprintf(entry->backward_name, room, "%s.backward", op->name);
   if (mw_attrs_defaults(plugin->ctx, op, entry->defaults, &entry->must_set)) {
     mw_prefix_error(plugin->ctx, op->name);
-    entry_free(entry);
+    mw_entry_free(entry);
     return NULL;
   }
   return entry;
 }
 
-/* The same entry once more, without the kernels of one plugin. */
-static mw_op_entry *entry_clone(const mw_op_entry *entry, const mw_plugin *without) {
+mw_op_entry *mw_entry_bare(const mw_op_entry *entry) {
   mw_op_entry *copy = malloc(sizeof *copy);
   if (!copy) return NULL;
   *copy = *entry;
   copy->refs = copy->n_kernels = 0;
+  copy->retired = false;
   size_t attrs = entry->op.attrs_size;
   copy->defaults = calloc(1, attrs ? attrs : 1);
   copy->kernels = calloc((size_t)entry->n_kernels + 1, sizeof *copy->kernels);
@@ -375,17 +382,28 @@ static mw_op_entry *entry_clone(const mw_op_entry *entry, const mw_plugin *witho
   copy->backward_name = strdup(entry->backward_name);
   if (!copy->defaults || !copy->kernels || !copy->backward_name ||
       (entry->preferred && !copy->preferred)) {
-    entry_free(copy);
+    mw_entry_free(copy);
     return NULL;
   }
   if (attrs) memcpy(copy->defaults, entry->defaults, attrs);
-  for (int k = 0; k < entry->n_kernels; k++)
-    if (entry->kernels[k].plugin != without) copy->kernels[copy->n_kernels++] = entry->kernels[k];
   return copy;
 }
 
-/* Makes room for so many more in a table. */
-static mw_status reserve(mw_context *ctx, mw_op_entry ***ops, int n, int *room, int more) {
+mw_op_entry *mw_entry_without(const mw_op_entry *entry, const mw_plugin *plugin) {
+  mw_op_entry *copy = mw_entry_bare(entry); /* with room for all */
+  for (int k = 0; copy && k < entry->n_kernels; k++)
+    if (entry->kernels[k].plugin != plugin) copy->kernels[copy->n_kernels++] = entry->kernels[k];
+  return copy;
+}
+
+mw_kernel_entry *mw_entry_kernel(const mw_op_entry *entry, const char *name, mw_dtype dtype) {
+  for (int k = 0; k < entry->n_kernels; k++)
+    if (entry->kernels[k].dtype == dtype && strcmp(entry->kernels[k].kernel.name, name) == 0)
+      return &entry->kernels[k];
+  return NULL;
+}
+
+mw_status mw_ops_reserve(mw_context *ctx, mw_op_entry ***ops, int n, int *room, int more) {
   if (n + more <= *room) return MW_OK;
   int grown_room = 2 * n + more;
   mw_op_entry **grown = realloc(*ops, (size_t)grown_room * sizeof *grown);
@@ -395,21 +413,20 @@ static mw_status reserve(mw_context *ctx, mw_op_entry ***ops, int n, int *room, 
   return MW_OK;
 }
 
-static void insert(mw_op_entry **ops, int *n, mw_op_entry *entry) {
+void mw_ops_insert(mw_op_entry **ops, int *n, mw_op_entry *entry) {
   bool found;
-  int place = place_of(ops, *n, entry->op.name, &found);
+  int place = mw_ops_place(ops, *n, entry->op.name, &found);
   memmove(ops + place + 1, ops + place, (size_t)(*n - place) * sizeof *ops);
   ops[place] = entry;
   ++*n;
 }
 
-/* Takes the entry, also when it fails. */
-static mw_status stage(mw_plugin *plugin, mw_op_entry *entry) {
-  mw_status status =
-      entry ? reserve(plugin->ctx, &plugin->staged, plugin->n_staged, &plugin->staged_room, 1)
-            : mw_no_memory(plugin->ctx);
-  if (!status) insert(plugin->staged, &plugin->n_staged, entry);
-  else if (entry) entry_free(entry);
+mw_status mw_plugin_stage(mw_plugin *plugin, mw_op_entry *entry) {
+  mw_status status = entry ? mw_ops_reserve(plugin->ctx, &plugin->staged, plugin->n_staged,
+                                            &plugin->staged_room, 1)
+                           : mw_no_memory(plugin->ctx);
+  if (!status) mw_ops_insert(plugin->staged, &plugin->n_staged, entry);
+  else if (entry) mw_entry_free(entry);
   return status;
 }
 
@@ -425,7 +442,7 @@ mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *given, size_t op_s
   mw_op op = {0};
   memcpy(&op, given, op_size);
   if (check_op(ctx, &op)) return MW_FAILED;
-  mw_op_entry *entry = find_in(plugin->staged, plugin->n_staged, op.name);
+  mw_op_entry *entry = mw_ops_find(plugin->staged, plugin->n_staged, op.name);
   const mw_op_entry *there = entry ? entry : mw_registry_find(ctx, op.name);
   mw_kernel_entry kernel = {.kernel = {.op = op.name,
                                        .name = "plain",
@@ -433,8 +450,12 @@ mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *given, size_t op_s
                                        .backward = op.backward,
                                        .workspace = op.workspace},
                             .dtype = op.flags & MW_ANY_DTYPE ? MW_NONE : real,
-                            .plugin = plugin};
-  if (there && there->plugin != plugin && (entry || there->plugin != plugin->replaces))
+                            .plugin = plugin,
+                            .file = plugin->file};
+  const bool given_way =
+      there && !entry &&
+      (there->plugin == plugin->replaces || (plugin->overrides && there->plugin == ctx->shipped));
+  if (there && there->plugin != plugin && !given_way)
     return mw_set_error(ctx, "op %s exists already, from %s", op.name, there->plugin->origin);
   for (int k = 0; entry && k < entry->n_kernels; k++) {
     if (strcmp(entry->kernels[k].kernel.name, "plain") != 0) continue;
@@ -444,9 +465,14 @@ mw_status mw_host_register_op(mw_plugin *plugin, const mw_op *given, size_t op_s
   }
   if (!entry) {
     entry = entry_new(plugin, &op);
-    if (!entry || stage(plugin, entry)) return MW_FAILED;
+    if (!entry || mw_plugin_stage(plugin, entry)) return MW_FAILED;
   }
-  return add_kernel(entry, &kernel);
+  return mw_entry_add_kernel(entry, &kernel);
+}
+
+static void take_out(mw_op_entry *entry, mw_kernel_entry *kernel) {
+  const size_t behind = (size_t)(entry->kernels + entry->n_kernels-- - (kernel + 1));
+  memmove(kernel, kernel + 1, behind * sizeof *kernel);
 }
 
 mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *given, size_t kernel_size,
@@ -456,14 +482,14 @@ mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *given, siz
   if (kernel_size > sizeof(mw_kernel) || kernel_size < offsetof(mw_kernel, workspace))
     return mw_set_error(ctx, "a kernel's struct has %zu bytes, this Moonwalk's (%s) has %zu",
                         kernel_size, MW_VERSION, sizeof(mw_kernel));
-  mw_kernel_entry kernel = {.dtype = real, .plugin = plugin};
+  mw_kernel_entry kernel = {.dtype = real, .plugin = plugin, .file = plugin->file};
   memcpy(&kernel.kernel, given, kernel_size);
   if (!given->op || !given->name || (!given->forward && !given->backward))
     return mw_set_error(ctx, "a kernel lacks its op, its name, or both of its functions");
   if (given->device && strcmp(given->device, "cpu") != 0)
     return mw_set_error(ctx, "kernel %s is for device \"%s\", expected \"cpu\"", given->name,
                         given->device);
-  mw_op_entry *staged = find_in(plugin->staged, plugin->n_staged, given->op);
+  mw_op_entry *staged = mw_ops_find(plugin->staged, plugin->n_staged, given->op);
   const mw_op_entry *entry = staged ? staged : mw_registry_find(ctx, given->op);
   if (!entry || (!staged && entry->plugin == plugin->replaces))
     return mw_set_error(ctx, "kernel %s is for op %s, which does not exist", given->name,
@@ -471,144 +497,17 @@ mw_status mw_host_register_kernel(mw_plugin *plugin, const mw_kernel *given, siz
   if (mw_is_composed(&entry->op))
     return mw_set_error(ctx, "kernel %s is for op %s, which is made of other ops", given->name,
                         given->op);
-  for (int k = 0; k < entry->n_kernels; k++)
-    if (entry->kernels[k].dtype == real && entry->kernels[k].plugin != plugin->replaces &&
-        strcmp(entry->kernels[k].kernel.name, given->name) == 0)
-      return mw_set_error(ctx, "%s has a kernel %s for %s already, from %s", given->op, given->name,
-                          mw_dtype_name(real), entry->kernels[k].plugin->origin);
+  const mw_kernel_entry *there = mw_entry_kernel(entry, given->name, real);
+  const bool own_before = there && !staged && there->plugin == plugin->replaces;
+  const bool overridden = there && plugin->overrides && there->plugin == ctx->shipped;
+  if (there && !own_before && !overridden)
+    return mw_set_error(ctx, "%s has a kernel %s for %s already, from %s", given->op, given->name,
+                        mw_dtype_name(real), there->plugin->origin);
+  kernel.aside = own_before && there->aside;
   if (!staged) {
-    if (stage(plugin, entry_clone(entry, plugin->replaces))) return MW_FAILED;
-    staged = find_in(plugin->staged, plugin->n_staged, given->op);
+    if (mw_plugin_stage(plugin, mw_entry_without(entry, plugin->replaces))) return MW_FAILED;
+    staged = mw_ops_find(plugin->staged, plugin->n_staged, given->op);
   }
-  return add_kernel(staged, &kernel);
-}
-
-/* ---- putting it into the registry ---------------------------------------------------------- */
-
-/* Brings the kernels that other plugins gave an op over to what replaces it. */
-static mw_status carry_kernels(mw_plugin *plugin, const mw_op_entry *old, mw_op_entry *new) {
-  for (int k = 0; k < old->n_kernels; k++) {
-    const mw_kernel_entry *kernel = &old->kernels[k];
-    if (kernel->plugin == plugin->replaces) continue;
-    if (!mw_attrs_same_layout(&old->op, &new->op) || mw_is_composed(&new->op))
-      return mw_set_error(plugin->ctx,
-                          "op %s has other attributes now, and the kernel %s from %s is made for "
-                          "the old ones",
-                          new->op.name, kernel->kernel.name, kernel->plugin->origin);
-    for (int i = 0; i < new->n_kernels; i++)
-      if (new->kernels[i].dtype == kernel->dtype &&
-          strcmp(new->kernels[i].kernel.name, kernel->kernel.name) == 0)
-        return mw_set_error(plugin->ctx, "%s has a kernel %s already, from %s", new->op.name,
-                            kernel->kernel.name, kernel->plugin->origin);
-    if (add_kernel(new, kernel)) return MW_FAILED;
-  }
-  for (int k = 0; k < new->n_kernels && old->preferred && !new->preferred; k++)
-    if (strcmp(new->kernels[k].kernel.name, old->preferred) == 0 &&
-        !(new->preferred = strdup(old->preferred)))
-      return mw_no_memory(plugin->ctx);
-  return MW_OK;
-}
-
-static bool has_kernel_of(const mw_op_entry *entry, const mw_plugin *plugin) {
-  for (int k = 0; k < entry->n_kernels; k++)
-    if (entry->kernels[k].plugin == plugin) return true;
-  return false;
-}
-
-/* What becomes of the ops that the replaced plugin had to do with. */
-static mw_status stage_rest(mw_plugin *plugin) {
-  mw_context *ctx = plugin->ctx;
-  const mw_plugin *old = plugin->replaces;
-  for (int i = 0; old && i < ctx->n_ops; i++) {
-    const mw_op_entry *entry = ctx->ops[i];
-    mw_op_entry *staged = find_in(plugin->staged, plugin->n_staged, entry->op.name);
-    if (staged && entry->plugin == old && carry_kernels(plugin, entry, staged)) return MW_FAILED;
-    if (!staged && entry->plugin != old && has_kernel_of(entry, old) &&
-        stage(plugin, entry_clone(entry, old)))
-      return MW_FAILED;
-  }
-  return MW_OK;
-}
-
-static void retire(mw_context *ctx, mw_op_entry *entry) {
-  entry->retired = true;
-  entry->next = ctx->retired;
-  ctx->retired = entry;
-  if (ctx->adder == entry) ctx->adder = NULL;
-}
-
-/* Takes the ops of a plugin out of the registry. */
-static void remove_ops(mw_context *ctx, const mw_plugin *plugin) {
-  int kept = 0;
-  for (int i = 0; i < ctx->n_ops; i++)
-    if (ctx->ops[i]->plugin == plugin) retire(ctx, ctx->ops[i]);
-    else ctx->ops[kept++] = ctx->ops[i];
-  ctx->n_ops = kept;
-}
-
-static bool in_use(const mw_context *ctx, const mw_plugin *plugin) {
-  for (int i = 0; i < ctx->n_ops; i++)
-    if (ctx->ops[i]->plugin == plugin || has_kernel_of(ctx->ops[i], plugin)) return true;
-  for (const mw_op_entry *e = ctx->retired; e; e = e->next)
-    if (e->plugin == plugin || has_kernel_of(e, plugin)) return true;
-  return false;
-}
-
-/* Closes what was replaced, once nothing is left that was built with it. Only a commit does this:
- * whoever has found an op may go on using it until then. */
-static void sweep(mw_context *ctx) {
-  for (mw_op_entry **at = &ctx->retired; *at;) {
-    mw_op_entry *entry = *at;
-    if (entry->refs) {
-      at = &entry->next;
-    } else {
-      *at = entry->next;
-      entry_free(entry);
-    }
-  }
-  for (mw_plugin **at = &ctx->plugins; *at;) {
-    mw_plugin *plugin = *at;
-    if (!plugin->retired || in_use(ctx, plugin)) {
-      at = &plugin->next;
-    } else {
-      *at = plugin->next;
-      if (plugin->close) plugin->close(plugin->library);
-      plugin_free(plugin);
-    }
-  }
-}
-
-mw_status mw_plugin_commit(mw_plugin *plugin) {
-  mw_context *ctx = plugin->ctx;
-  if (stage_rest(plugin) || reserve(ctx, &ctx->ops, ctx->n_ops, &ctx->ops_room, plugin->n_staged) ||
-      reserve_places(ctx, ctx->n_ops + plugin->n_staged))
-    return MW_FAILED;
-  bool replaced = plugin->replaces;
-  for (int i = 0; i < plugin->n_staged; i++) {
-    mw_op_entry *entry = plugin->staged[i];
-    bool found;
-    int place = place_of(ctx->ops, ctx->n_ops, entry->op.name, &found);
-    if (found) {
-      retire(ctx, ctx->ops[place]);
-      ctx->ops[place] = entry;
-    } else {
-      insert(ctx->ops, &ctx->n_ops, entry);
-    }
-    replaced |= found;
-    if ((entry->op.flags & MW_ADDS) && !ctx->adder) ctx->adder = entry;
-  }
-  plugin->n_staged = 0;
-  if (plugin->replaces) {
-    remove_ops(ctx, plugin->replaces);
-    plugin->replaces->retired = true;
-    plugin->replaces = NULL;
-  }
-  fill_places(ctx);
-  plugin->next = ctx->plugins;
-  ctx->plugins = plugin;
-  if (!replaced) return MW_OK;
-  ctx->generation++;
-  mw_cache_clear(ctx); /* programs have chosen their kernels already */
-  sweep(ctx);
-  return MW_OK;
+  if (overridden) take_out(staged, mw_entry_kernel(staged, given->name, real));
+  return mw_entry_add_kernel(staged, &kernel);
 }

@@ -272,7 +272,7 @@ static void measure(trial *t, candidates *c) {
 static mw_status find_candidates(candidates *c, const mw_op_entry *entry, mw_dtype dtype,
                                  const mw_call *call) {
   for (int k = 0; k < entry->n_kernels && c->n < MOST_KERNELS; k++) {
-    if (!mw_kernel_serves(&entry->kernels[k], dtype, call)) continue;
+    if (entry->kernels[k].aside || !mw_kernel_serves(&entry->kernels[k], dtype, call)) continue;
     c->at[c->n] = &entry->kernels[k];
     if (!(c->id[c->n++] = name_kernel(&entry->kernels[k]))) return MW_FAILED;
   }

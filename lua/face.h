@@ -135,6 +135,7 @@ void face_open_plugin(lua_State *L);       /* plugin.c: loading */
 void face_open_define(lua_State *L);       /* define.c: ops in Lua */
 void face_open_ffi(lua_State *L);          /* ffi.c: foreign functions as ops */
 void face_open_autodiff(lua_State *L);     /* autodiff.c: traces, checkpoints, hooks, watched runs */
+void face_open_texts(lua_State *L);        /* texts.c: files that are built in */
 void face_open_gate(lua_State *L);         /* gate.c: guarded runs, in processes of their own */
 void face_open_profile(lua_State *L);      /* profile.c: what steps take */
 void face_open_interrupt(lua_State *L);    /* interrupt.c: Ctrl-C */
@@ -161,6 +162,8 @@ typedef struct face_text {
 } face_text;
 extern const face_text face_headers[];   /* of graph/, for plugins compiled at run time */
 extern const face_text face_templates[]; /* of plugins/template/ */
+extern const face_text face_op_files[];  /* of ops/ */
+extern const face_text face_manual[];    /* of docs/ */
 
 MW_EXPORT int luaopen_moonwalk(lua_State *L);
 

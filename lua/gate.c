@@ -138,16 +138,6 @@ static int hash(lua_State *L) {
   return 1;
 }
 
-/* core.template() -> {["scale.c"] = text, ...}: the files that `moonwalk plugin new` writes */
-static int template_files(lua_State *L) {
-  lua_newtable(L);
-  for (const face_text *file = face_templates; file->name; file++) {
-    lua_pushstring(L, file->text);
-    lua_setfield(L, -2, file->name);
-  }
-  return 1;
-}
-
 /* ---- starting such a process ----------------------------------------------------------------- */
 
 static int do_job(lua_State *L) {
@@ -291,11 +281,15 @@ static int gate_child(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"gate_abi", gate_abi},       {"gate_child", gate_child},
-    {"gate_flags", gate_flags},   {"gate_note", gate_note},
-    {"gate_run", gate_run},       {"gate_sanitized", gate_sanitized},
-    {"gate_say", gate_say},       {"hash", hash},
-    {"template", template_files}, {NULL, NULL},
+    {"gate_abi", gate_abi},
+    {"gate_child", gate_child},
+    {"gate_flags", gate_flags},
+    {"gate_note", gate_note},
+    {"gate_run", gate_run},
+    {"gate_sanitized", gate_sanitized},
+    {"gate_say", gate_say},
+    {"hash", hash},
+    {NULL, NULL},
 };
 
 void face_open_gate(lua_State *L) { luaL_setfuncs(L, functions, 0); }

@@ -549,6 +549,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_screen(L);
   face_open_summary(L);
   face_open_histogram(L);
+  face_open_texts(L);
   face_open_peak(L);
   face_open_digest(L);
   face_open_keys(L);

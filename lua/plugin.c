@@ -20,11 +20,25 @@ static int push_names(lua_State *L, const char *names) {
   return 1;
 }
 
-/* core.plugin_load(path) -> {"name", ...}: the ops that came with it */
+/* core.plugin_load(path, overrides?) -> {"name", ...}: the ops that came with it, which may take the
+ * place of shipped ones if the second is true */
 static int plugin_load(lua_State *L) {
   const char *path = face_check_text(L, 1, "plugin", "the path"), *names;
-  if (mw_plugin_load(face_context(L), path, &names)) return face_raise(L);
+  mw_status (*load)(mw_context *, const char *, const char **) =
+      lua_toboolean(L, 2) ? mw_plugin_override : mw_plugin_load;
+  if (load(face_context(L), path, &names)) return face_raise(L);
   return push_names(L, names);
+}
+
+/* core.plugin_origin(op, kernel?) -> where its code comes from, or nil, see mw_plugin_origin(); and the
+ * file of ops/ that has the shipped one, or nil, see mw_plugin_shipped() */
+static int plugin_origin(lua_State *L) {
+  mw_context *ctx = face_context(L);
+  const char *op = face_check_text(L, 1, "plugin", "the op");
+  const char *kernel = lua_isnoneornil(L, 2) ? NULL : face_check_text(L, 2, "plugin", "the kernel");
+  lua_pushstring(L, mw_plugin_origin(ctx, op, kernel));
+  lua_pushstring(L, mw_plugin_shipped(ctx, op, kernel));
+  return 2;
 }
 
 /* core.plugin_reload(origin, path) -> {"name", ...}: the library at path in place of a plugin */
@@ -80,26 +94,13 @@ static int installed(lua_State *L) {
   return 2;
 }
 
-/* core.headers() -> {"moonwalk.h", its text, "vector.h", its text, ..} */
-static int headers(lua_State *L) {
-  lua_newtable(L);
-  lua_Integer i = 1;
-  for (const face_text *file = face_headers; file->name; file++) {
-    lua_pushstring(L, file->name);
-    lua_rawseti(L, -2, i++);
-    lua_pushstring(L, file->text);
-    lua_rawseti(L, -2, i++);
-  }
-  return 1;
-}
-
 static const luaL_Reg functions[] = {
     {"file_stamp", file_stamp},
-    {"headers", headers},
     {"installed", installed},
     {"plugin_generation", plugin_generation},
     {"plugin_list", plugin_list},
     {"plugin_load", plugin_load},
+    {"plugin_origin", plugin_origin},
     {"plugin_reload", plugin_reload},
     {"plugin_unload", plugin_unload},
     {NULL, NULL},

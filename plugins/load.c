@@ -135,10 +135,11 @@ static char *names_of(const mw_plugin *plugin) {
 
 /* All or nothing: after a failure nothing of the plugin is in the registry. */
 static mw_status enter(mw_context *ctx, const char *path, mw_plugin_entry entry, loaded *it,
-                       mw_plugin *replaces) {
+                       mw_plugin *replaces, bool overrides) {
   mw_plugin *plugin = mw_plugin_begin(ctx, path, it, unload);
   if (!plugin) return MW_FAILED;
   plugin->replaces = replaces;
+  plugin->overrides = overrides;
   mw_set_error(ctx, "%s", ""); /* to see whether the plugin gives a reason */
   mw_status status = entry(&mw_host_table, plugin);
   if (status && !*mw_error(ctx))
@@ -152,14 +153,14 @@ static mw_status enter(mw_context *ctx, const char *path, mw_plugin_entry entry,
 }
 
 static mw_status load(mw_context *ctx, const char *path, const char *file, mw_plugin *replaces,
-                      const char **names) {
+                      bool overrides, const char **names) {
   mw_plugin_entry entry = NULL;
   void *library = open_library(ctx, path, file, &entry);
   if (!library) return MW_FAILED;
   loaded *it = calloc(1, sizeof *it);
   if (!it) return dlclose(library), mw_no_memory(ctx);
   it->library = library;
-  if (enter(ctx, path, entry, it, replaces)) {
+  if (enter(ctx, path, entry, it, replaces, overrides)) {
     unload(it);
     return MW_FAILED;
   }
@@ -167,12 +168,20 @@ static mw_status load(mw_context *ctx, const char *path, const char *file, mw_pl
   return MW_OK;
 }
 
-mw_status mw_plugin_load(mw_context *ctx, const char *path, const char **names) {
+static mw_status load_anew(mw_context *ctx, const char *path, bool overrides, const char **names) {
   char *file = path_for_dlopen(path);
   if (!file) return mw_no_memory(ctx);
-  mw_status status = load(ctx, path, file, NULL, names);
+  mw_status status = load(ctx, path, file, NULL, overrides, names);
   free(file);
   return status;
+}
+
+mw_status mw_plugin_load(mw_context *ctx, const char *path, const char **names) {
+  return load_anew(ctx, path, false, names);
+}
+
+mw_status mw_plugin_override(mw_context *ctx, const char *path, const char **names) {
+  return load_anew(ctx, path, true, names);
 }
 
 /* ---- in place of a plugin that is loaded --------------------------------------------------- */
@@ -227,7 +236,7 @@ mw_status mw_plugin_reload(mw_context *ctx, const char *origin, const char *path
   if (!old) return MW_FAILED;
   char *file = copy_library(ctx, path);
   if (!file) return MW_FAILED;
-  mw_status status = load(ctx, path, file, old, names);
+  mw_status status = load(ctx, path, file, old, old->overrides, names);
   unlink(file);
   free(file);
   return status;
@@ -273,6 +282,27 @@ char *mw_plugin_list(mw_context *ctx) {
   free(text);
   mw_no_memory(ctx);
   return NULL;
+}
+
+static const mw_kernel_entry *kernel_named(const mw_op_entry *entry, const char *name) {
+  for (int k = 0; entry && k < entry->n_kernels; k++)
+    if (strcmp(entry->kernels[k].kernel.name, name) == 0) return &entry->kernels[k];
+  return NULL;
+}
+
+const char *mw_plugin_origin(mw_context *ctx, const char *op, const char *kernel) {
+  const mw_op_entry *entry = mw_registry_find(ctx, op);
+  if (!kernel) return entry ? entry->plugin->origin : NULL;
+  const mw_kernel_entry *it = kernel_named(entry, kernel);
+  return it ? it->plugin->origin : NULL;
+}
+
+const char *mw_plugin_shipped(mw_context *ctx, const char *op, const char *kernel) {
+  const mw_op_entry *entry = mw_registry_original(ctx, op);
+  if (!entry) entry = mw_registry_find(ctx, op);
+  if (!kernel) return entry ? entry->file : NULL;
+  const mw_kernel_entry *it = kernel_named(entry, kernel);
+  return it ? it->file : NULL;
 }
 
 uint64_t mw_plugin_generation(const mw_context *ctx) { return ctx->generation; }

@@ -11,6 +11,12 @@
  * mw_error() names the path and the reason. */
 MW_EXPORT mw_status mw_plugin_load(mw_context *ctx, const char *path, const char **names);
 
+/* The same, but its ops and kernels may have the names of shipped ones, whose place they take, also
+ * in tensors, programs and networks that exist. Kernels that others have for such an op stay aside:
+ * they were written for the shipped op, and serve only where one is asked for by name. When the
+ * plugin is unloaded, or no longer brings something, what is shipped is there again. */
+MW_EXPORT mw_status mw_plugin_override(mw_context *ctx, const char *path, const char **names);
+
 /* Puts the library at path in the place of the plugin that was loaded from origin: tensors,
  * programs and networks that exist use the new code when they run next. Attributes of calls that
  * exist go by their names, and a call that the new op does not fit fails when it is run, with the
@@ -22,6 +28,14 @@ MW_EXPORT mw_status mw_plugin_reload(mw_context *ctx, const char *origin, const 
 
 /* Takes the plugin that was loaded from origin out. Calls that exist still run. */
 MW_EXPORT mw_status mw_plugin_unload(mw_context *ctx, const char *origin);
+
+/* Where the code of an op comes from, or that of its kernel of some name: the path of a library, a
+ * place in a script, or "shipped"; NULL when there is none. */
+MW_EXPORT const char *mw_plugin_origin(mw_context *ctx, const char *op, const char *kernel);
+
+/* The file in ops/, without its suffix, that has the shipped op of that name, or a kernel of it,
+ * also while it is overridden; NULL when none is shipped. */
+MW_EXPORT const char *mw_plugin_shipped(mw_context *ctx, const char *op, const char *kernel);
 
 /* Grows whenever an op is replaced: what was derived from ops' functions may be out of date. */
 MW_EXPORT uint64_t mw_plugin_generation(const mw_context *ctx);

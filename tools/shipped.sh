@@ -14,7 +14,7 @@ printf '%s\n' "$@" | awk -F. '
     } else {
       entry = "mw_shipped_" $1 "_" $2 "_" $3
       print "mw_status " entry "(const mw_host *host, mw_plugin *plugin);"
-      entries[$3] = entries[$3] "    " entry ",\n"
+      entries[$3] = entries[$3] "    {\"" $1 "\", " entry "},\n"
     }
     levels[$3] = 1
   }
@@ -23,7 +23,7 @@ printf '%s\n' "$@" | awk -F. '
     table = table "    {\"" name "\", ops_" name ", " \
       (name "f32" in gemm ? gemm[name "f32"] : "NULL") ", " \
       (name "f64" in gemm ? gemm[name "f64"] : "NULL") "},\n"
-    print "\nstatic const mw_plugin_entry ops_" name "[] = {\n" entries[name] "    NULL,\n};"
+    print "\nstatic const mw_shipped ops_" name "[] = {\n" entries[name] "    {NULL, NULL},\n};"
   }
   END {
     level("v4"); level("v3"); level("v1"); level("base")

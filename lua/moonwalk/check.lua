@@ -57,6 +57,21 @@ function check.fail(where, name, value, expected)
   core.error(("%s: %s is %s, expected %s"):format(where, name, check.show(value), expected))
 end
 
+local asked -- what check.options leaves by while somebody asks what it knows
+
+---The options that a function checks before all else but its other arguments; nil when it checks
+---none. Nothing else is done.
+---@param fn function
+---@param ... any  arguments, among them a table for the options
+---@return string[]? known
+function check.options_of(fn, ...)
+  asked = {}
+  local mark = asked
+  pcall(fn, ...)
+  asked = nil
+  return mark.known
+end
+
 ---An options table, or an empty one for nil, whose named fields are all known.
 ---@param where string
 ---@param options table?
@@ -64,6 +79,10 @@ end
 ---@param positional boolean? whether there may be values without a name, which the caller checks
 ---@return table
 function check.options(where, options, known, positional)
+  if asked then
+    asked.known = asked.known or known
+    error(asked, 0)
+  end
   if options == nil then return {} end
   if type(options) ~= "table" or core.is_tensor(options) then
     check.fail(where, "the table of options", options, "a table such as {" .. known[1] .. " = ...}")

@@ -6,7 +6,7 @@ local shell = require "moonwalk.shell"
 local compiler = {}
 
 compiler.FLAGS = "-std=gnu11 -O3 -fPIC -fvisibility=hidden -ffp-contract=fast -fno-math-errno "
-  .. "-fno-trapping-math -march=native -Wall -Wextra -Wno-missing-field-initializers"
+  .. "-fno-trapping-math -fopenmp-simd -march=native -Wall -Wextra -Wno-missing-field-initializers"
 
 local reals = {f32 = true, f64 = true, i32 = true, i64 = true, u8 = true}
 
@@ -29,10 +29,24 @@ function compiler.hash(text)
   return ("%016x"):format(core.hash(text))
 end
 
+-- What is compiled lies beside copies of the headers as the files of ops/ do: paths and texts.
+local function headers()
+  local files = {}
+  for _, name in ipairs(core.texts "headers") do
+    files[#files + 1] = {"graph/" .. name, core.text("headers", name)}
+  end
+  for _, name in ipairs(core.texts "ops") do
+    if name:find "%.h$" then files[#files + 1] = {"ops/" .. name, core.text("ops", name)} end
+  end
+  return files
+end
+
 ---The texts of the headers, on which depends what is compiled with them.
 ---@return string
 function compiler.headers()
-  return table.concat(core.headers(), "\0")
+  local texts = {}
+  for i, file in ipairs(headers()) do texts[i] = file[2] end
+  return table.concat(texts, "\0")
 end
 
 ---All bytes of a file, or nil and why not.
@@ -81,7 +95,7 @@ local function compile(cc, source, folder)
   local parts, objects = {}, {}
   for i, real in ipairs(reals_of(source)) do
     objects[i] = ("op.%s.o"):format(real)
-    parts[i] = ("%s %s -I. -DMW_REAL_%s -c op.c -o %s >log%d 2>&1 & p%d=$!"):format(cc,
+    parts[i] = ("%s %s -I../graph -DMW_REAL_%s -c op.c -o %s >log%d 2>&1 & p%d=$!"):format(cc,
       compiler.FLAGS, real:upper(), objects[i], i, i)
   end
   for i = 1, #objects do
@@ -103,21 +117,22 @@ function compiler.build(cc, source, label, path)
   local folder = pipe and pipe:read "l"
   if pipe then pipe:close() end
   if not folder then return nil, "mktemp cannot make a folder" end
-  local headers, done, problem = core.headers(), true, nil
-  for i = 1, #headers, 2 do
-    if done then done, problem = compiler.write(folder .. "/" .. headers[i], headers[i + 1]) end
+  local place, done, problem = folder .. "/ops", true, nil
+  os.execute(("mkdir -p %s/graph %s"):format(shell.quote(folder), shell.quote(place)))
+  for _, file in ipairs(headers()) do
+    if done then done, problem = compiler.write(folder .. "/" .. file[1], file[2]) end
   end
   if done then
-    done, problem = compiler.write(folder .. "/op.c", ("#line 1 %q\n%s\n"):format(label, source))
+    done, problem = compiler.write(place .. "/op.c", ("#line 1 %q\n%s\n"):format(label, source))
   end
   if done then
-    local said = compile(cc, source, folder)
+    local said = compile(cc, source, place)
     if said then done, problem = nil, ("%s does not compile:\n%s"):format(label, said) end
   end
   if done then
     local target = shell.quote(path)
     local said = run(("cd - >/dev/null; mkdir -p %s && cp %s/op.so %s.new && mv %s.new %s"):format(
-      shell.quote(path:match "(.*)/" or "."), shell.quote(folder), target, target, target), folder)
+      shell.quote(path:match "(.*)/" or "."), shell.quote(place), target, target, target), place)
     if said then done, problem = nil, said end
   end
   os.execute("rm -rf " .. shell.quote(folder))

@@ -91,10 +91,10 @@ function gate.list(path, seconds, help)
 end
 
 -- The verdict on one op, or on one kernel of it.
-local function test_one(path, target, seconds)
+local function test_one(path, overrides, target, seconds)
   local start = core.clock()
-  local said, problem, late = gate.run({path = path, op = target.op, kernel = target.kernel},
-    target.op, seconds)
+  local said, problem, late = gate.run({path = path, overrides = overrides, op = target.op,
+    kernel = target.kernel}, target.op, seconds)
   local result = {op = target.op, kernel = target.kernel, passed = not problem, late = late,
     checks = {}}
   local begun, known = nil, 0
@@ -116,11 +116,11 @@ end
 
 -- Verdicts ----------------------------------------------------------------------------------------
 
-local function verdict_path(path, seconds)
+local function verdict_path(path, overrides, seconds)
   local cache, bytes = shell.cache_folder(), compiler.read(path)
   if not cache or not bytes then return nil end
-  local key = table.concat({bytes, core.version, compiler.hash(compiler.headers()), RULES, seconds},
-    "\0")
+  local key = table.concat({bytes, core.version, compiler.hash(compiler.headers()), RULES, seconds,
+    overrides and "overrides" or ""}, "\0")
   return ("%s/verdicts/%s.json"):format(cache, compiler.hash(key))
 end
 
@@ -154,29 +154,23 @@ local function finish_report(report)
   return report
 end
 
-local function test_library(path, seconds)
+local function test_library(path, overrides, seconds, progress)
   local report = {passed = true, ops = {}}
-  local said, problem, late = gate.run({list = true, path = path}, "it", seconds)
+  local said, problem, late = gate.run({list = true, path = path, overrides = overrides}, "it",
+    seconds)
   if problem then
     report.passed, report.message, report.late = false, problem, late
     return report
   end
   local content = said[1]
-  for _, op in ipairs(content.ops) do
-    report.ops[#report.ops + 1] = test_one(path, {op = op.name}, seconds)
-  end
-  for _, kernel in ipairs(content.kernels) do
-    report.ops[#report.ops + 1] = test_one(path, kernel, seconds)
+  local targets = {}
+  for i, op in ipairs(content.ops) do targets[i] = {op = op.name} end
+  table.move(content.kernels, 1, #content.kernels, #targets + 1, targets)
+  for i, target in ipairs(targets) do
+    if progress then progress(target.op, i, #targets) end
+    report.ops[i] = test_one(path, overrides, target, seconds)
   end
   return finish_report(report)
-end
-
--- Of an op that a library brought, the library; of a shipped one nothing.
-local function origin_of(name)
-  for line in core.kernel_list(name):gmatch "[^\n]+" do
-    local kernel, origin = line:match "^(%S+) %S+ %S+ %S+ (.*)$"
-    if kernel == "plain" and origin ~= "shipped" then return origin end
-  end
 end
 
 local function test_names(names, seconds)
@@ -188,12 +182,13 @@ local function test_names(names, seconds)
       core.error(("plugin.test: there is no op '%s'%s"):format(name,
         near and ("; did you mean '%s'?"):format(near) or ""))
     end
-    local origin = origin_of(name)
-    if origin and not compiler.read(origin) then
+    local origin = core.plugin_origin(name)
+    local is_library = origin ~= "shipped" and compiler.read(origin) ~= nil
+    if origin ~= "shipped" and not is_library and not core.op_info(name).composed then
       core.error(("plugin.test: %s is from %s, which another process cannot load"):format(name,
         origin))
     end
-    report.ops[i] = test_one(origin, {op = name}, seconds)
+    report.ops[i] = test_one(is_library and origin or nil, true, {op = name}, seconds)
   end
   return finish_report(report)
 end
@@ -206,13 +201,16 @@ end
 ---    if not report.passed then print(report.message) end
 ---
 ---@param what string|string[]  a library, or names of ops that are registered
----@param options? {again: boolean?, seconds: number?}  again: do not ask the cache; seconds: that
----  each op may take (10)
+---@param options? {again: boolean?, seconds: number?, override: boolean?, progress: function?}
+---  again: do not ask the cache; seconds: that each op may take (10); override: its ops may take
+---  the place of shipped ones; progress: called before each op with its name, its number and how
+---  many there are
 ---@return gate.Report
 function gate.test(what, options)
-  options = check.options("plugin.test", options, {"again", "seconds"})
+  options = check.options("plugin.test", options, {"again", "seconds", "override", "progress"})
   local again = check.boolean("plugin.test", "again", options.again, false)
   local seconds = check.number("plugin.test", "seconds", options.seconds, 0.001, 86400, SECONDS)
+  local overrides = check.boolean("plugin.test", "override", options.override, false)
   local start = core.clock()
   if type(what) == "table" then
     local report = test_names(what, seconds)
@@ -220,10 +218,10 @@ function gate.test(what, options)
     return report
   end
   check.path("plugin.test", "the path", what)
-  local kept = verdict_path(what, seconds)
+  local kept = verdict_path(what, overrides, seconds)
   local report = not again and known_verdict(kept) or nil
   local cached = report ~= nil
-  report = report or test_library(what, seconds)
+  report = report or test_library(what, overrides, seconds, options.progress)
   if not cached and not report.late then keep_verdict(kept, report) end
   report.path, report.cached, report.seconds = what, cached, core.clock() - start
   local message = report.message

@@ -221,6 +221,13 @@ local function unknown(name)
 end
 
 return setmetatable(mw, {
+  __names = function()
+    local names = {}
+    for name in next, mw do names[#names + 1] = name ~= "core" and name or nil end
+    for name in pairs(lazy) do names[#names + 1] = name end
+    for name in pairs(core.ops()) do names[#names + 1] = name end
+    return names
+  end,
   __index = function(_, name)
     local value = find(name)
     if value == nil then unknown(name) end

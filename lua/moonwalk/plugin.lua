@@ -18,6 +18,7 @@ local updates = require "moonwalk.updates"
 ---@field ops string[]
 ---@field versions table<string, integer>  of its ops
 ---@field kernels string[]  "relu fast f32": kernels for ops that other plugins brought
+---@field override boolean  whether its ops and kernels take the place of shipped ones
 ---@field abi integer?  that it was built for, nil of an op that a script made
 ---@field built_for string?  the version of Moonwalk
 
@@ -28,7 +29,7 @@ local plugin = {
   commands = {},
 }
 
--- What is loaded from libraries, by origin: {origin, name, source?, ops}
+-- What is loaded from libraries, by origin: {origin, name, source?, ops, override}
 local records = {}
 
 local function exists(path) return core.file_stamp(path) ~= nil end
@@ -46,18 +47,30 @@ function plugin.test(what, options)
   return require("moonwalk.gate").test(what, options)
 end
 
+-- What messages of the gate call a library that was compiled: its source.
+local function by_its_source(message, path, source)
+  if not source then return message end
+  return (message:gsub(path:gsub("%p", "%%%0"), (source:gsub("%%", "%%%%"))))
+end
+
 -- Puts a library to the gate; raises what it finds.
-local function gate(path)
-  local report = plugin.test(path)
+local function gate(path, source, override, progress)
+  local report = plugin.test(path, {override = override, progress = progress})
   if not report.passed then
-    core.error(("plugin: it does not pass its tests: %s"):format(report.message or path))
+    core.error(("plugin: it does not pass its tests: %s"):format(by_its_source(report.message
+      or path, path, source)))
   end
 end
 
--- Whether the library is put to the gate: options {test = true}, or the default.
-local function wants_test(where, options, default)
-  check.options(where, options, {"test"})
-  return check.boolean(where, "test", options and options.test, default or false)
+-- The options that go with a plugin: whether the library is put to the gate, and whether it may
+-- override what is shipped.
+local function read_options(where, options, test)
+  options = check.options(where, options, {"test", "override", "progress"})
+  return {
+    test = check.boolean(where, "test", options.test, test or false),
+    override = check.boolean(where, "override", options.override, false),
+    progress = options.progress,
+  }
 end
 
 ---- Finding ------------------------------------------------------------------------------------
@@ -145,11 +158,11 @@ local function run_side(side, ops)
 end
 
 -- Text that was compiled has no name of its own: that of its first op stands for it.
-local function load_library(origin, source, test, is_text)
-  if test then gate(origin) end
+local function load_library(origin, source, options, is_text)
   local side = side_of(source or origin)
-  local record = {origin = origin, source = source, name = stem(source or origin)}
-  record.ops = core.plugin_load(origin)
+  local record = {origin = origin, source = source, name = stem(source or origin),
+    override = options.override}
+  record.ops = core.plugin_load(origin, options.override)
   if is_text then record.name = record.ops[1] or record.name end
   records[origin] = record
   local problem = run_side(side, record.ops)
@@ -162,18 +175,84 @@ local function load_library(origin, source, test, is_text)
   return copy(record.ops)
 end
 
+-- The record of a plugin that was loaded from a C file or a library.
+local function loaded_from(path)
+  for _, record in pairs(records) do
+    if record.source == path or record.origin == path then return record end
+  end
+end
+
+-- Puts what a plugin's file is now in its place.
+local function replace(record, library)
+  local side = side_of(record.source or record.origin)
+  collectgarbage() -- dead tensors would keep older libraries open
+  record.ops = core.plugin_reload(record.origin, library)
+  records[record.origin] = nil
+  record.origin, records[library] = library, record
+  local problem = run_side(side, record.ops)
+  if problem then
+    core.error(("plugin.reload: the new code of %s runs, but its Lua side failed: %s")
+      :format(record.source or record.origin, problem))
+  end
+  return copy(record.ops)
+end
+
+---What became of a plugin's file.
+---@class moonwalk.Taken
+---@field ops string[]
+---@field replaced boolean  whether earlier code of the same file was there
+---@field compile number  seconds that this took
+---@field test number
+---@field swap number
+
+---Takes a file as it is now: what is new is loaded, what was loaded from it before is replaced.
+---After an error all is as it was.
+---@param path string  a C file or a library
+---@param options? table  test: whether it is put to the gate first (false); override: as for
+---  plugin.load; progress: as for plugin.test
+---@return moonwalk.Taken
+function plugin.take(path, options)
+  path = check.text("plugin.take", "the path", path)
+  options = read_options("plugin.take", options)
+  local record, times = loaded_from(path), {core.clock()}
+  local source = path:find "%.c$" and path or nil
+  local library = source and compiler.library(source) or find_library(path)
+  times[2] = core.clock()
+  if options.test then
+    gate(library, source, record and record.override or options.override, options.progress)
+  end
+  times[3] = core.clock()
+  local ops
+  if record then ops = replace(record, library)
+  elseif records[library] then ops = copy(records[library].ops)
+  else ops = load_library(library, source, options) end
+  times[4] = core.clock()
+  return {ops = ops, replaced = record ~= nil, compile = times[2] - times[1],
+    test = times[3] - times[2], swap = times[4] - times[3]}
+end
+
 ---Loads a plugin: a shared library, or a C file that is compiled first. A name without a suffix is
 ---looked for in the folders of MOONWALK_PLUGINS (with colons between them), then in
 ---$XDG_DATA_HOME/moonwalk/plugins (~/.local/share when it is not set), then in
 ---lib/moonwalk/plugins where Moonwalk is installed.
+---
+---With `override` it may bring ops and kernels of the names of shipped ones, whose place they take,
+---in networks and tensors that exist, too. Faster kernels of a shipped op are then set aside: they
+---compute what the shipped op does. mw.plugin.unload gives the shipped ones back.
+---
+---    mw.plugin.load("my/relu.c", {override = true})
+---
 ---@param path string  or a name
----@param options? table  test: whether it is put to the gate first (false)
+---@param options? table  test: whether it is put to the gate first (false); override: whether it
+---  may take the place of what is shipped (false)
 ---@return string[]  the names of its ops
 function plugin.load(path, options)
   path = check.text("plugin", "the path", path)
-  local test = wants_test("plugin", options)
   if path:find "%.c$" then return plugin.compile(path, options) end
-  return load_library(find_library(path), nil, test)
+  options = read_options("plugin", options)
+  local library = find_library(path)
+  if options.test then gate(library, nil, options.override) end
+  return load_library(library, nil, options)
 end
 
 ---Compiles C text, or a file of it, with the system's C compiler (CC, cc, gcc or clang), and loads
@@ -181,36 +260,29 @@ end
 ---The library is kept in the cache folder ($XDG_CACHE_HOME or ~/.cache), found again by the text.
 ---A file that was compiled before and is another now replaces the code, as plugin.reload does.
 ---@param source string  C text of several lines, or a path
----@param options? table  test: whether it is put to the gate first (false)
+---@param options? table  test and override, as for plugin.load
 ---@return string[]  the names of its ops
 function plugin.compile(source, options)
-  local test = wants_test("plugin.compile", options)
+  options = read_options("plugin.compile", options)
   source = check.text("plugin.compile", "the source", source)
-  local is_file = not source:find "\n"
-  for _, record in pairs(records) do
-    if is_file and record.source == source then return plugin.reload(source, {test = test}) end
+  if not source:find "\n" then
+    local record = loaded_from(source)
+    if record and record.source then return plugin.reload(source, {test = options.test}) end
   end
-  local path = compiler.library(source)
-  if records[path] then return copy(records[path].ops) end
-  return load_library(path, is_file and source or nil, test, not is_file)
+  local library, is_text = compiler.library(source), source:find "\n" ~= nil
+  if records[library] then return copy(records[library].ops) end
+  local path = not is_text and source or nil
+  if options.test then gate(library, path, options.override) end
+  return load_library(library, path, options, is_text)
 end
 
 ---- Replacing ----------------------------------------------------------------------------------
 
-local function replace(record, test)
-  local path = record.source and compiler.library(record.source) or record.origin
-  if test then gate(path) end
-  local side = side_of(record.source or record.origin)
-  collectgarbage() -- dead tensors would keep older libraries open
-  record.ops = core.plugin_reload(record.origin, path)
-  records[record.origin] = nil
-  record.origin, records[path] = path, record
-  local problem = run_side(side, record.ops)
-  if problem then
-    core.error(("plugin.reload: the new code of %s runs, but its Lua side failed: %s")
-      :format(record.source or record.origin, problem))
-  end
-  return copy(record.ops)
+-- A record's plugin as its file is now.
+local function renew(record, test)
+  local library = record.source and compiler.library(record.source) or record.origin
+  if test then gate(library, record.source, record.override) end
+  return replace(record, library)
 end
 
 ---Replaces a plugin by what its file is now; a plugin that was compiled from a C file is compiled
@@ -223,11 +295,13 @@ end
 ---@param options? table  test: false leaves out the gate, which the new library is put to first
 ---@return string[]  the names of its ops
 function plugin.reload(what, options)
-  local test = wants_test("plugin.reload", options, true)
-  return replace(find_record("plugin.reload", what), test)
+  check.options("plugin.reload", options, {"test"})
+  local test = check.boolean("plugin.reload", "test", options and options.test, true)
+  return renew(find_record("plugin.reload", what), test)
 end
 
----Takes a plugin out: its ops are unknown from now on. Tensors that were built with them still run.
+---Takes a plugin out: its ops are unknown from now on, or the shipped ones again which it has
+---overridden. Tensors that were built with them still run.
 ---@param what string  the path, or the name of the plugin or of one of its ops
 function plugin.unload(what)
   local record = find_record("plugin.unload", what)
@@ -250,7 +324,7 @@ function Watch:poll()
   if not stamp or stamp == self.stamp then return false end -- an editor may be replacing it
   self.stamp = stamp
   local began = core.clock()
-  local done, problem = pcall(replace, self.record, self.test)
+  local done, problem = pcall(renew, self.record, self.test)
   if done then
     self.print(("%s: replaced after %.2f s"):format(self.path, core.clock() - began))
     return true
@@ -278,11 +352,7 @@ function plugin.watch(path, options)
     check.fail("plugin.watch", "print", options.print, "a function")
   end
   local stamp = core.file_stamp(path)
-  local known = false
-  for _, record in pairs(records) do
-    known = known or record.source == path or record.origin == path
-  end
-  if not known then plugin.load(path) end
+  if not loaded_from(path) then plugin.load(path) end
   local watch = setmetatable({
     path = path, stamp = stamp, record = find_record("plugin.watch", path),
     print = options.print or print,
@@ -304,8 +374,11 @@ end
 local function describe(entry)
   local lines = {("%s  (%s%s)"):format(entry.name, entry.source or entry.origin,
     entry.built_for and (", for Moonwalk %s, ABI %d"):format(entry.built_for, entry.abi) or "")}
+  local instead = entry.override and ", in place of the shipped one" or ""
   for _, op in ipairs(entry.ops) do
-    lines[#lines + 1] = ("  op %s, version %d"):format(op, entry.versions[op])
+    local _, shipped = core.plugin_origin(op)
+    lines[#lines + 1] = ("  op %s, version %d%s"):format(op, entry.versions[op],
+      shipped and instead or "")
   end
   for _, kernel in ipairs(entry.kernels) do lines[#lines + 1] = "  kernel " .. kernel end
   return table.concat(lines, "\n")
@@ -338,6 +411,7 @@ function plugin.list()
       entry = setmetatable({
         name = record and record.name or kind == "library" and stem(first) or nil,
         origin = first, source = record and record.source, ops = {}, versions = {}, kernels = {},
+        override = record ~= nil and record.override,
         abi = kind == "library" and math.tointeger(second) or nil,
         built_for = kind == "library" and third or nil,
       }, Entry)
@@ -357,7 +431,7 @@ function plugin.find_command(name)
   if name:find "[^%w_-]" then return nil end
   local path = search(name)
   if not path then return nil end
-  load_library(path)
+  load_library(path, nil, {})
   if plugin.commands[name] then return plugin.commands[name] end
   core.error(("the plugin %s brings no command: its Lua side sets no mw.plugin.commands.%s")
     :format(path, name))

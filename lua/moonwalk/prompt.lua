@@ -20,7 +20,7 @@ local function history_path()
 end
 
 local function greet()
-  local line = ("Moonwalk %s, %s. :tour shows around, :help lists commands, Ctrl-D leaves.")
+  local line = ("Moonwalk %s, %s. :tour shows around, :help lists all, Ctrl-D leaves.")
     :format(core.version, _VERSION)
   print(screen.paint(line, "dim"))
   if input.kind() == "plain" and input.wanted() then

@@ -84,10 +84,12 @@ end
 
 local function dtypes(op)
   local seen, list = {}, {}
-  for dtype in core.kernel_list(op.name):gmatch "[^\n ]+ (%w+) [^\n]*" do
+  for line in core.kernel_list(op.name):gmatch "[^\n]+" do
+    local dtype = line:match "^%S+ (%w+) "
     if dtype == "every" then return "every dtype" end
-    if not seen[dtype] then list[#list + 1] = dtype end
-    seen[dtype] = true
+    if not seen[dtype] and not line:find "%(set aside%)$" then
+      list[#list + 1], seen[dtype] = dtype, true
+    end
   end
   return #list > 0 and table.concat(list, ", ") or "those of the ops that it is made of"
 end

@@ -79,9 +79,9 @@ local function new(list)
   end
   if not os.execute("mkdir -p " .. shell.quote(folder)) then fail("new: cannot make %s", folder) end
   local files = {}
-  for file, text in pairs(core.template()) do
+  for _, file in ipairs(core.texts "templates") do
     local path = ("%s/%s"):format(folder, (file:gsub("scale", name)))
-    files[#files + 1] = {path = path, text = (text:gsub("scale", name))}
+    files[#files + 1] = {path = path, text = (core.text("templates", file):gsub("scale", name))}
   end
   table.sort(files, function(a, b) return a.path < b.path end)
   for _, file in ipairs(files) do

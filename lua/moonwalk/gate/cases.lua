@@ -98,8 +98,11 @@ end
 ---@return table<string, boolean>
 function cases.served(name, kernel)
   local dtypes, any = {}, false
-  for kernel_name, dtype in core.kernel_list(name):gmatch "([^\n ]+) (%w+) [^\n]*" do
-    if not kernel or kernel_name == kernel then dtypes[dtype], any = true, true end
+  for line in core.kernel_list(name):gmatch "[^\n]+" do
+    local kernel_name, dtype = line:match "^(%S+) (%w+) "
+    if not line:find "%(set aside%)$" and (not kernel or kernel_name == kernel) then
+      dtypes[dtype], any = true, true
+    end
   end
   if not any or dtypes.every then dtypes.f32, dtypes.f64 = true, true end
   return dtypes

@@ -480,10 +480,10 @@ local function dtype_list(name)
 end
 
 -- What is in a library: its ops, and its kernels for others.
-local function list_plugin(path, help)
+local function list_plugin(path, overrides, help)
   local abi, version = core.gate_abi(path)
   local own, ops = {}, {}
-  for i, name in ipairs(core.plugin_load(path)) do
+  for i, name in ipairs(core.plugin_load(path, overrides)) do
     own[name] = true
     ops[i] = {name = name, version = core.op_info(name).version, help = help and help(name, true),
       dtypes = dtype_list(name)}
@@ -492,20 +492,20 @@ local function list_plugin(path, help)
 end
 
 ---What the process is there for: {list = true, help = ...}, {bench = true, threads = ...}, or {op =
----..., kernel = ...}; and the library's `path`.
+---..., kernel = ...}; and the library's `path`, and whether it `overrides` what is shipped.
 ---@param text string JSON
 function checks.run(text)
   local job = core.json_decode(text)
   core.gate_note "its registration"
   if job.list then
-    list_plugin(job.path, job.help and require "moonwalk.help" or nil)
+    list_plugin(job.path, job.overrides, job.help and require "moonwalk.help" or nil)
   elseif job.bench then
     core.threads(job.threads)
     require "moonwalk.gate.bench"(core.plugin_load(job.path), function(line)
       say {line = line}
     end)
   else
-    if job.path then core.plugin_load(job.path) end
+    if job.path then core.plugin_load(job.path, job.overrides) end
     test_op(job)
   end
   say {done = true}

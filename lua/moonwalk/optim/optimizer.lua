@@ -61,11 +61,17 @@ local function optimizer(name, spec)
   end
   for _, each in ipairs(options.COMMON) do known[#known + 1] = each.name end
   local where = "optim." .. name
+  class.__names = function(methods)
+    if not methods then return {"parameters", "steps", "groups", table.unpack(known)} end
+    local names = {}
+    for method in pairs(Optimizer) do names[#names + 1] = method end
+    return names
+  end
   class.__index = function(_, key)
     local value = shared[key]
     if value == nil then
-      local names = {"parameters", "steps", "groups", table.unpack(known)}
-      for method in pairs(Optimizer) do names[#names + 1] = method end
+      local names = class.__names(false)
+      table.move(class.__names(true), 1, 100, #names + 1, names)
       if key == "zero_grad" then
         core.error(where .. ": there is nothing to set to zero: opt:step(loss) takes the gradients "
           .. "of that loss alone, and they are kept nowhere")

@@ -10,8 +10,8 @@ local input = {}
 
 ---@class moonwalk.InputOptions
 ---@field history string?  a path; without one it ends with the process
----@field complete (fun(text: string, cursor: integer): string[], integer)?  the words that the
----  text before the cursor could go on with, and where they begin in it
+---@field complete (fun(text: string, cursor: integer): string[], integer)?  words that the text
+---  before the cursor could go on with, and where they begin in it
 
 local past = history.open()
 local complete
