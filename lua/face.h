@@ -141,6 +141,10 @@ void face_open_profile(lua_State *L);      /* profile.c: what steps take */
 void face_open_interrupt(lua_State *L);    /* interrupt.c: Ctrl-C */
 void face_open_nodes(lua_State *L);        /* nodes.c: looking at a graph */
 void face_open_screen(lua_State *L);       /* screen.c: what a terminal is like */
+void face_open_picture(lua_State *L);      /* picture.c: tensors as pixels */
+void face_open_png(lua_State *L);          /* png.c: pixels as PNG files */
+void face_open_sixel(lua_State *L);        /* sixel.c: pixels in a terminal */
+void face_open_ask(lua_State *L);          /* ask.c: what the terminal says of itself */
 void face_open_summary(lua_State *L);      /* summary.c: the range of values */
 void face_open_histogram(lua_State *L);    /* histogram.c: how elements are spread */
 void face_open_peak(lua_State *L);         /* peak.c: what the processor could do */

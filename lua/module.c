@@ -550,6 +550,10 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_summary(L);
   face_open_histogram(L);
   face_open_texts(L);
+  face_open_picture(L);
+  face_open_png(L);
+  face_open_sixel(L);
+  face_open_ask(L);
   face_open_peak(L);
   face_open_digest(L);
   face_open_keys(L);

@@ -24,8 +24,12 @@ local function is_npz(path)
   return path:lower():find("%.npz$") ~= nil
 end
 
--- Writes a file so that at every moment either the old or the whole new one is there: a new file
--- in the same folder, flushed to the disk, takes the name. write(file) gives true, or nil and why.
+---Writes a file so that at every moment either the old or the whole new one is there: a new file
+---in the same folder, flushed to the disk, takes the name. write(file) gives true, or nil and why.
+---@param path string
+---@param write fun(file: file*): any, string?
+---@return true?
+---@return string? message
 local function replace(path, write)
   local temporary = ("%s.%s.tmp"):format(path, ("%p"):format({}):gsub("^0x", ""))
   local file, why = io.open(temporary, "wb")
@@ -46,6 +50,8 @@ local function replace(path, write)
   core.fsync(path:match("^(.*/)[^/]*$") or ".") -- the folder; not every system can
   return true
 end
+
+files.replace = replace
 
 ---Writes tensors to a file: a table of them by name to .safetensors or .npz, a single one to .npy.
 ---The file is replaced as a whole, or left as it was.

@@ -2,6 +2,7 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local image = require "moonwalk.look.image"
 
 local terminal = {}
 
@@ -69,26 +70,8 @@ end
 -- ---- images ---------------------------------------------------------------------------------
 
 local MARGIN = 2 -- of the 28 pixels of a digit, nearly always empty
-local HALVES = {[0] = " ", "▀", "▄", "█"} -- by upper + 2 lower
 
--- Two pixels, one above the other, as one character: in shades of grey or in black and white.
-local function cell(upper, lower, shaded)
-  if not shaded then return HALVES[(upper >= 96 and 1 or 0) + (lower >= 96 and 2 or 0)] end
-  return ("\27[38;5;%d;48;5;%dm▀"):format(232 + upper * 23 // 255, 232 + lower * 23 // 255)
-end
-
--- Line i of an image drawn as text: pixel rows 2i and 2i + 1.
-local function image_line(bytes, width, i, shaded)
-  local parts = {}
-  for x = MARGIN, width - MARGIN - 1 do
-    local upper = bytes:byte(2 * i * width + x + 1)
-    local lower = bytes:byte((2 * i + 1) * width + x + 1) or 0
-    parts[#parts + 1] = cell(upper, lower, shaded)
-  end
-  return table.concat(parts) .. (shaded and "\27[0m" or "")
-end
-
----Images side by side as text, in shades of grey on a terminal and in black and white elsewhere.
+---Images side by side as text, as the terminal can show them; see look/image.lua.
 ---@param images moonwalk.Tensor [n,1,height,width], u8 or from 0 to 1
 ---@param captions string[]? what to write below them
 ---@return string
@@ -96,25 +79,8 @@ function terminal.images(images, captions)
   if not core.is_tensor(images) or #images.shape ~= 4 or images.shape[2] ~= 1 then
     check.fail("terminal.images", "images", images, "a tensor [n,1,height,width]")
   end
-  if images.dtype ~= "u8" then
-    images = core.call("cast", core.call("clip", images * 255 + 0.5, {min = 0, max = 255}), "u8")
-  end
-  local count, _, height, width = table.unpack(images.shape)
-  local columns, across = core.terminal "stdout", width - 2 * MARGIN
-  local shaded = columns ~= nil and not os.getenv "NO_COLOR"
-  count = math.min(count, math.max(((columns or 80) + 2) // (across + 2), 1))
-  local bytes, names, lines = {}, {}, {}
-  for k = 1, count do
-    bytes[k] = core.bytes(core.rows(images, nil, k, 1))
-    names[k] = captions and ("%-" .. across .. "s"):format(captions[k] or "")
-  end
-  for i = MARGIN // 2, (height - MARGIN) // 2 - 1 do
-    local parts = {}
-    for k = 1, count do parts[k] = image_line(bytes[k], width, i, shaded) end
-    lines[#lines + 1] = table.concat(parts, "  ")
-  end
-  if captions then lines[#lines + 1] = table.concat(names, "  ") end
-  return (table.concat(lines, "\n"):gsub(" +\n", "\n"):gsub(" +$", ""))
+  local range = images.dtype ~= "u8" and {0, 1} or nil
+  return image.text(images, {range = range, scale = 1, captions = captions}, nil, MARGIN)
 end
 
 ---Draws some of the images that a network takes for something else, side by side with what they

@@ -64,7 +64,7 @@ do
     end
     t.ok(share and math.abs(100 * (1 - right / total) - share) < 0.0051,
       "which agrees with the test error")
-    t.ok(run.output:find "█" and run.output:find "a %d, taken for %d",
+    t.ok(run.output:find "[█@]" and run.output:find "a %d, taken for %d",
       "misclassified digits are drawn")
   end
   t.ok(contents(saved[1]) == contents(saved[2]),

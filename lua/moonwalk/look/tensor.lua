@@ -65,13 +65,20 @@ local function describe(t, facts)
 end
 
 ---The line that says what a tensor is and how its values lie: minimum, mean and maximum are those
----of the finite ones. It is computed if it was not.
+---of the finite ones. It is computed if it was not. Where it is too long it is two and more.
 ---@param t moonwalk.Tensor
+---@param columns integer? else the terminal's
 ---@return string
-function tensor.head(t)
-  local parts = describe(t, core.summary(t))
-  table.insert(parts, 1, screen.paint(core.spec(t), "bold") .. kind_of(t))
-  return table.concat(parts, "  ")
+function tensor.head(t, columns)
+  columns = columns or (screen.size())
+  local kind = screen.cut(kind_of(t), columns - #core.spec(t))
+  local lines = {screen.paint(core.spec(t), "bold") .. kind}
+  for _, part in ipairs(describe(t, core.summary(t))) do
+    local longer = lines[#lines] .. "  " .. part
+    if screen.width(longer) <= columns then lines[#lines] = longer
+    else lines[#lines + 1] = "  " .. part end
+  end
+  return table.concat(lines, "\n")
 end
 
 -- ---- how much is shown ------------------------------------------------------------------------
@@ -172,8 +179,9 @@ function tensor.text(t, columns, rows)
     return ("%s%s  %s"):format(screen.paint(core.spec(t), "bold"), kind_of(t),
       broken and screen.paint(text, "bold red") or text)
   end
-  local head = tensor.head(t)
-  local body = tensor.body(t, columns, math.max(rows - 1, 1))
+  local head = tensor.head(t, columns)
+  local above = select(2, head:gsub("\n", "")) + 1
+  local body = tensor.body(t, columns, math.max(rows - above, 1))
   return body == "{}" and head or head .. "\n" .. body
 end
 

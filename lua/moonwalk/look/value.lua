@@ -258,7 +258,9 @@ function value.text(v, columns, rows)
   if not is_plain then return tostring(v) end
   local text, whole = table_line(v, columns, {}, 1)
   if whole and screen.width(text) <= columns then return text end
-  return table.concat(table_lines(v, columns, rows, {}, 1), "\n")
+  local lines = table_lines(v, columns, rows, {}, 1)
+  for i, long in ipairs(lines) do lines[i] = screen.cut(long, columns) end
+  return table.concat(lines, "\n")
 end
 
 return value
