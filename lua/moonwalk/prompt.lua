@@ -2,6 +2,7 @@
 
 local core = require "moonwalk.core"
 local input = require "moonwalk.prompt.input"
+local problem = require "moonwalk.prompt.problem"
 local session = require "moonwalk.prompt.session"
 local screen = require "moonwalk.look.screen"
 
@@ -29,13 +30,19 @@ local function greet()
   end
 end
 
--- Reads lines until they are a text that can be run. nil: none; "end": there will be no more.
+-- Reads lines until they are a text that can be run. nil: none; "end": there will be no more. An
+-- empty line asks what is missing.
 local function read(self)
+  local told = false
   local text, why = input.line(MARK, {idle = self:idle()})
   while text and self:is_incomplete(text) do
     local more
     more, why = input.line(MORE, {idle = self:idle(), before = text .. "\n"})
     text = more and text .. "\n" .. more
+    if more and not told and not more:find "%S" and self:is_incomplete(text) then
+      told = true
+      self:say(problem.hint(problem.missing(self, text)))
+    end
   end
   return text, why
 end

@@ -65,10 +65,10 @@ end
 match("conv2d(x)", "^error: there is no variable 'conv2d'; did you mean mw.conv2d%?$", "an op")
 match("Conv2d {1, 2}", "did you mean nn.Conv2d%?$", "a layer")
 match("prnt(1)", "did you mean print%?$", "a misspelt function")
-match("x = = 1", "^error: unexpected symbol near '='$", "a syntax error")
+match("x = = 1", "^error: unexpected symbol near '='\n  x = = 1\n      ^$", "a syntax error")
 match("local function f()\n  error 'deep'\nend\nf()",
   "^error: %[%d+%]:2: deep\n  at %[%d+%]:2 in function 'f'\n  at %[%d+%]:4$", "the calls before it")
-match("error {}", "^error: %(an error that is a table%)$", "an error that is no text")
+match("error {}", "^error: a table was raised: ", "an error that is no text")
 match("mw.zeros {2, 3}:matmul(mw.zeros {2, 3})", "^error: matmul: a is f32%[2,3%]", "an op's error")
 match("coroutine.yield(1)", "nothing to yield to", "yielding to the prompt")
 match(":tiem", "^error: :tiem is no command; ", "a command that is not there")

@@ -56,6 +56,34 @@ function screen.cut(text, columns)
   return table.concat(parts) .. dots
 end
 
+-- A line, in lines of at most so many columns, which end between words.
+local function wrapped(line, columns)
+  local lines, indent = {}, "  "
+  while core.width(line) > columns do
+    local last, at
+    for first, after in line:gmatch "()%s+()" do
+      if first > #indent + 1 and core.width(line:sub(1, first - 1)) <= columns then
+        last, at = first, after
+      end
+    end
+    if not last then break end
+    lines[#lines + 1] = line:sub(1, last - 1)
+    line = indent .. line:sub(at)
+  end
+  lines[#lines + 1] = line
+  return table.concat(lines, "\n")
+end
+
+---A text whose lines end between words, and go on indented, where they would be wider than the
+---terminal. Without a terminal it is left as it is.
+---@param text string
+---@return string
+function screen.wrap(text)
+  local columns = core.terminal "stdout"
+  if not columns then return text end
+  return (text:gsub("[^\n]+", function(line) return wrapped(line, columns) end))
+end
+
 local CODES = {
   bold = 1, dim = 2, underline = 4, inverse = 7, red = 31, green = 32, yellow = 33, blue = 34,
   magenta = 35, cyan = 36,

@@ -59,19 +59,26 @@ local function keeper(self, names)
   end
 end
 
+-- The level of a thread's first function, by bisection: to ask for a level takes time that grows
+-- with it, and after a recursion without an end there are very many.
+local function first_level(thread)
+  local low, high = -1, 1
+  while debug.getinfo(thread, high, "l") do low, high = high, 2 * high end
+  while high - low > 1 do
+    local middle = (low + high) // 2
+    if debug.getinfo(thread, middle, "l") then low = middle else high = middle end
+  end
+  return low
+end
+
 ---Keeps what a chunk that failed had of its locals.
 ---@param thread thread
 ---@param fn function the chunk
 ---@param names string[]
 function Locals:rescue(thread, fn, names)
-  local wanted, level = {}, 0
+  local wanted, level = {}, #names > 0 and first_level(thread) or -1
+  if level < 0 or debug.getinfo(thread, level, "f").func ~= fn then return end
   for _, name in ipairs(names) do wanted[name] = true end
-  while true do
-    local frame = debug.getinfo(thread, level, "f")
-    if not frame then return end
-    if frame.func == fn then break end
-    level = level + 1
-  end
   for i = 1, math.huge do
     local name, value = debug.getlocal(thread, level, i)
     if not name then return end
@@ -82,18 +89,24 @@ function Locals:rescue(thread, fn, names)
   end
 end
 
--- The text inside of a function that has the kept variables which it names.
-local function wrapped(self, text, name, env, names)
+-- The text, and an expression behind it, inside of a function that has the kept variables which
+-- they name.
+local function wrapped(self, text, expression, name, env, names)
   local outer = {"__keep"}
-  for used in pairs(lexer.names(text)) do
+  for used in pairs(lexer.names(text .. " " .. (expression or ""))) do
     if self.cells[used] then outer[#outer + 1] = used end
   end
   table.sort(outer)
-  local last = #names > 0
-    and ("\n__keep(function() return %s end)"):format(table.concat(names, ","))
+  local keep = #names > 0
+    and ("__keep(function() return %s end)"):format(table.concat(names, ","))
   local head = ("local %s; return function(...) "):format(table.concat(outer, ","))
-  local maker = last and load(head .. text .. last .. " end", name, "t", env)
-    or load(head .. text .. "\nend", name, "t", env) -- a chunk that returns has no end to add to
+  local maker
+  if expression then
+    text = ("%s %s return %s"):format(text, keep or "", expression)
+  elseif keep then
+    maker = load(head .. text .. "\n" .. keep .. " end", name, "t", env)
+  end -- a chunk that returns has no end to add to
+  maker = maker or load(head .. text .. "\nend", name, "t", env)
   if not maker then return nil end
   local fn = maker()
   for i = 1, math.huge do
@@ -116,7 +129,32 @@ local function wants_more(message)
   return message:find "<eof>$" ~= nil and not message:find "unfinished string near <eof>$"
 end
 
----Compiles a text: as an expression, or else as it stands.
+-- How much of a text Lua's parser reads before it raises.
+local function reach(text)
+  local at = 0
+  load(function()
+    at = at + 1
+    return at <= #text and text:sub(at, at) or nil
+  end, "=reach", "t")
+  return at
+end
+
+-- Statements and the expression behind the last semicolon, if a text is that: x = 5; x + 1
+local function split(text, name, env)
+  local tokens = lexer.tokens(text)
+  for i = #tokens, 1, -1 do
+    if tokens[i].text == ";" then
+      local statements = text:sub(1, tokens[i].last)
+      local expression = text:sub(tokens[i].last + 1)
+      local plain = load(statements .. " return " .. expression, name, "t", env)
+      if plain then return plain, statements, expression end
+      return nil
+    end
+  end
+end
+
+---Compiles a text: as an expression, or as it stands, or as statements and an expression behind a
+---semicolon. What is none of these fails with the message of what more of it could be read as.
 ---@param text string
 ---@param name string  what messages call it, with Lua's mark in front: "=[3]", "@net.lua"
 ---@param env table  its global variables
@@ -124,17 +162,26 @@ end
 ---@return moonwalk.Chunk?
 ---@return string? message
 ---@return boolean? incomplete  the text could go on
+---@return integer? at  where the parser stopped reading
 function chunk.compile(text, name, env, locals)
   local as_expression = "return " .. text
   local plain, expression_message = load(as_expression, name, "t", env)
-  local is_expression, message = plain ~= nil, nil
-  if is_expression then text = as_expression
+  local statements, expression, message = text, nil, nil
+  local is_expression = plain ~= nil
+  if is_expression then statements = as_expression
   else plain, message = load(text, name, "t", env) end
   if not plain then
-    return nil, message, wants_more(message) or wants_more(expression_message)
+    plain, statements, expression = split(text, name, env)
+    is_expression = plain ~= nil
   end
-  local names = lexer.locals(text)
-  local fn = wrapped(locals, text, name, env, names) or plain
+  if not plain then
+    local incomplete = wants_more(message) or wants_more(expression_message)
+    local at, expression_at = reach(text), reach(as_expression) - #"return "
+    if expression_at > at then message, at = expression_message, expression_at end
+    return nil, message, incomplete, at
+  end
+  local names = lexer.locals(statements)
+  local fn = wrapped(locals, statements, expression, name, env, names) or plain
   return {fn = fn, names = names, is_expression = is_expression}
 end
 

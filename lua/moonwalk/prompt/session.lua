@@ -7,6 +7,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local chunk = require "moonwalk.prompt.chunk"
+local hints = require "moonwalk.prompt.hints"
 local problem = require "moonwalk.prompt.problem"
 local screen = require "moonwalk.look.screen"
 
@@ -176,9 +177,10 @@ end
 ---Shows what went wrong, and remembers it.
 ---@param message any
 ---@param task moonwalk.Task?
-function Session:report(message, task)
-  self.failure = problem.describe(self, message, task)
-  self:say(screen.paint("error: ", "bold red") .. self.failure.text)
+---@param at integer?  where Lua's parser stopped
+function Session:report(message, task, at)
+  self.failure = problem.describe(self, message, task, at)
+  self:say(self.failure.text)
 end
 
 -- ---- running --------------------------------------------------------------------------------
@@ -242,14 +244,20 @@ local function run_lua(self, text)
   local entry = {text = text}
   self.entries[#self.entries + 1] = entry
   local name = ("=[%d]"):format(#self.entries)
-  local compiled, message = chunk.compile(shown, name, self.env, self.locals)
+  local compiled = chunk.compile(shown, name, self.env, self.locals)
+  local message, at, _
   if not (compiled and compiled.is_expression) then
-    hidden, compiled, message = false, chunk.compile(text, name, self.env, self.locals)
+    hidden, compiled, message, _, at = false, chunk.compile(text, name, self.env, self.locals)
   end
-  if compiled then return start(self, compiled, entry, hidden) end
-  entry.ok = false
-  self:report(message)
-  return false
+  if not compiled then
+    entry.ok = false
+    self:report(message, nil, at)
+    return false
+  end
+  local ok = start(self, compiled, entry, hidden)
+  local remark = ok and problem.remark(self, shown)
+  if remark then self:say(problem.hint(remark)) end
+  return ok
 end
 
 -- ---- commands -------------------------------------------------------------------------------
@@ -350,7 +358,7 @@ end
 ---@param text string
 ---@return boolean
 function Session:is_incomplete(text)
-  if as_command(text) then return false end
+  if as_command(text) or hints.is_foreign(text) then return false end
   local compiled, _, incomplete = chunk.compile(text, "=prompt", self.env, self.locals)
   return not compiled and incomplete or false
 end
