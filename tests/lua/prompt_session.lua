@@ -28,6 +28,13 @@ t.is(answer "nil", "nil", "nil is shown")
 t.is(answer "1, 'a'", "1\n\"a\"", "each of several values")
 t.is(answer("  ", ""), "", "nothing")
 
+-- statements and an expression
+t.is(answer "x = 6; x + 1", "7", "an expression behind a semicolon is shown")
+t.is(answer("local semi = 3; semi * 2;", "semi"), "3", "another one hides it, and locals persist")
+t.is(answer("local semi = 4; local function f2() return semi end; semi + f2()", "f2()"), "8\n4",
+  "what is declared before it is there")
+s:run "x = 5"
+
 -- local variables
 t.is(answer("local n = 1", "n"), "1", "a local variable persists")
 t.is(answer("local function up() n = n + 1 return n end", "up()", "n"), "2\n2",
@@ -35,14 +42,14 @@ t.is(answer("local function up() n = n + 1 return n end", "up()", "n"), "2\n2",
 t.is(answer("n = 40", "up()"), "41", "and stays it when it is assigned")
 t.is(answer("local n = 'new'", "n", "up()"), '"new"\n42', "a new one leaves the old one be")
 t.is(answer("local a <const>, b = 3, 4", "a + b"), "7", "a constant persists too")
-t.is(answer("do local inner = 1 end", "inner"), "nil", "a block's does not")
+t.is(answer("do local inner = 1 end", "inner == nil"), "true", "a block's does not")
 t.is(answer("local q = 7 return q + 1", "q"), "8\nnil", "nor one before a return")
-t.is(answer("for i = 1, 2 do local k = i end  local function f() local z = 1 end  local w = 2", "k",
-  "z", "w"), "nil\nnil\n2", "only those of the chunk itself")
+t.is(answer("for i = 1, 2 do local k = i end  local function f() local z = 1 end  local w = 2", "k == nil",
+  "z == nil", "w"), "true\ntrue\n2", "only those of the chunk itself")
 t.is(answer("local r = 1\nlocal s2 = r + 1\nerror 'stop'", "r + s2"), "error: [" .. #s.entries - 1
   .. "]:3: stop\n3", "those that a failed chunk has made stay")
-t.is(answer("local text = 'local fake = 1' -- local faker = 2", "fake", "faker", "text"),
-  'nil\nnil\n"local fake = 1"', "strings and comments declare nothing")
+t.is(answer("local text = 'local fake = 1' -- local faker = 2", "fake == nil and faker == nil",
+  "text"), 'true\n"local fake = 1"', "strings and comments declare nothing")
 local many = {}
 for i = 1, 250 do many[i] = ("local v%d = %d"):format(i, i) end
 for _, line in ipairs(many) do s:run(line) end
