@@ -71,7 +71,7 @@ local updates = require "moonwalk.updates"
 ---@field plot fun(...: any): string?, string?  lines through numbers, as text or a picture: plot.lua
 ---@field hist fun(t: any, options?: table): string?, string?  how elements are spread: hist.lua
 ---@field why fun(loss: mw.tensor, parameter?: any, options?: table): any  see why.lua
----@field show fun(t: mw.tensor, options?: moonwalk.ShowOptions): true?, string?  look/image.lua
+---@field show fun(t: mw.tensor, options?: moonwalk.ShowOptions): string?, string?  look/image.lua
 ---@field json {encode: function, decode: fun(text: string): any, null: any}
 ---@field ops table<string, table>  every registered op by name, with its schema
 ---@field nn moonwalk.nn

@@ -33,7 +33,7 @@ local function repair(t)
   elseif t.rank > 4 then
     return "; an index takes one of the first axis: t[1]"
   elseif t.rank == 1 then
-    local side = math.tointeger(#t ^ 0.5)
+    local side = math.tointeger((#t) ^ 0.5)
     if side and side > 3 then
       return ("; t:reshape {%d, %d} makes one of it, plot(t) draws a curve"):format(side, side)
     end

@@ -193,7 +193,8 @@ function image.png(t, options)
   across = math.min(across, pictures.count)
   local down = math.ceil(pictures.count / across)
   local width, height = pictures.width * scale, pictures.height * scale
-  local total, lines = across * (width + GAP) - GAP, down * (height + GAP) - GAP
+  local gap = math.max(GAP, scale)
+  local total, lines = across * (width + gap) - gap, down * (height + gap) - gap
   if total * lines > MOST_PIXELS then
     core.error(("show: the file would have %d x %d pixels; t:slice {{1, 100}} takes the first 100")
       :format(total, lines))
@@ -207,13 +208,16 @@ function image.png(t, options)
     for i = (r - 1) * across + 1, math.min(r * across, pictures.count) do
       row[#row + 1] = grid.picture(pictures, i, width, height, options.range)
     end
-    parts[r] = graphics.join(row, GAP, total, height + (r < down and GAP or 0))
+    parts[r] = graphics.join(row, gap, total, height + (r < down and gap or 0))
   end
   return core.png(table.concat(parts), total, lines, 4)
 end
 
 local function write_file(path, bytes)
-  return require("moonwalk.files").replace(path, function(file) return file:write(bytes) end)
+  local replace = require("moonwalk.files").replace
+  local done, why = replace(path, function(file) return file:write(bytes) end)
+  if not done then return nil, why end
+  return path
 end
 
 ---Shows the pictures of a tensor in the terminal, as large as all of them fit, or writes them to a
@@ -227,7 +231,7 @@ end
 ---    show(batch.x, {file = "digits.png"})
 ---@param t moonwalk.Tensor
 ---@param options moonwalk.ShowOptions?
----@return true? done  when a file was written; nil and a message when it could not be
+---@return string? path  of the file that was written; nil and a message when it could not be
 ---@return string? message
 function image.show(t, options)
   if read_options(options).file then return write_file(options.file, image.png(t, options)) end
