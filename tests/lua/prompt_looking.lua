@@ -17,13 +17,17 @@ local KINDS = {
   {columns = 80, rows = 24, locale = "C.UTF-8", env = {TERM = "screen"}}, -- 16 colours
 }
 
+local CLEAR = "do io.write('\\27[2J\\27[H') end"
+
 -- Runs a line on an empty screen; the lines that it has printed, and the screen as it is styled.
 local function run(s, line)
-  s:run "io.write('\\27[2J\\27[H')"
+  s:run(CLEAR)
   s:run(line)
   local lines, shown = s:lines(), {}
   local from = 1
-  while lines[from] and not lines[from]:find("> " .. line:sub(1, 20), 1, true) do from = from + 1 end
+  while lines[from] and not lines[from]:find("> " .. line:sub(1, 20), 1, true) do
+    from = from + 1
+  end
   for i = from + 1, #lines do
     if lines[i] == ">" then break end
     shown[#shown + 1] = lines[i]
@@ -45,8 +49,8 @@ for _, kind in ipairs(KINDS) do
   t.is(#lines, kind.rows // 2, "and some, on half of the screen" .. name)
   t.ok(lines[2]:find "^{{  1,   1,.* %.%.%.,   1,.*}," and lines[#lines]:find "inf}}$",
     "the first and the last" .. name)
-  t.is(styled:find "\27%[1?;?31?m[^\n]*infinities" ~= nil or styled:find "31m[^\n]*infinities" ~= nil,
-    not kind.env.NO_COLOR, "what is no number is red where there are colours" .. name)
+  t.is(styled:find "31m[^\n]*infinities" ~= nil, not kind.env.NO_COLOR,
+    "what is no number is red where there are colours" .. name)
   lines = run(s, "mw.tensor {0.5, 0/0}:mean()")
   t.ok(lines[1]:find "^f32%[%]  %-?nan$", "a scalar" .. name)
 
@@ -57,8 +61,8 @@ for _, kind in ipairs(KINDS) do
   t.ok(#lines == kind.rows // 2 and lines[2] == "  {epoch = 1}," and
     lines[#lines - 1] == "  {epoch = 9999}", "a long one" .. name)
   lines = run(s, "nn.Sequential {nn.Dense {5}}")
-  t.ok(lines[1]:find "^layer" and table.concat(lines, "\n"):find "1  Dense {5}.*?", "a network whose "
-    .. "sizes are open" .. name)
+  t.ok(lines[1]:find "^layer" and table.concat(lines, "\n"):find "1  Dense {5} +%?",
+    "a network whose sizes are open" .. name)
 
   -- Pictures.
   s:run "c = mw.tensor({{255, 0}, {0, 255}}, 'u8')"
@@ -70,7 +74,7 @@ for _, kind in ipairs(KINDS) do
     local white = kind.env.COLORTERM and "2;255;255;255" or "5;231"
     t.is({#lines, lines[3]}, {3, "ab"}, "a picture over two lines, and its caption" .. name)
     t.ok(styled:find(white, 1, true), "in colours" .. name)
-    t.ok(styled:find("▀▀▀▀", 1, true) ~= nil or kind.locale == "C", "of half blocks" .. name)
+    t.ok(styled:find("▀▀", 1, true) ~= nil or kind.locale == "C", "of half blocks" .. name)
   end
   lines = run(s, "show(mw.data.digits {n = 50}.x)")
   t.ok(#lines <= kind.rows - 2 and lines[#lines]:find "^%d+ of 50 pictures, 28 x 28 pixels reduced "
@@ -121,17 +125,16 @@ do
   s:key "C-c"
   s:ready()
   t.ok(s:text():find "interrupted", "Ctrl-C ends :full")
-  s:run "io.write('\\27[2J\\27[H')"
-  s:type "slow = function() for i = 1, 3e7 do end return 1 end"
+  s:run(CLEAR)
+  s:run "n = 0"
+  s:run "function f() n = n + 1; if n > 4 then print 'hangs' end; while n > 4 do end end"
+  s:type ":bench f()"
   s:key "Enter"
-  s:type ":bench slow()"
-  s:key "Enter"
-  s:wait ":bench slow()"
-  os.execute "sleep 0.5"
+  s:wait "\nhangs"
   s:key "C-c"
   s:ready()
-  t.ok(s:text():find "Ctrl%-C" or s:text():find "interrupted" or s:text():find "the median",
-    "Ctrl-C ends :bench")
+  t.ok(s:text():find "the median of 3 runs; half of them took [^\n]* before Ctrl%-C",
+    "Ctrl-C ends :bench, which says what it has found")
   s:run "1 + 1"
   t.ok(s:text():find "\n2\n", "and the prompt goes on")
 end
@@ -147,8 +150,7 @@ do
   local s <close> = terminal.open {env = {MOONWALK_PICTURES = "photos"}}
   s:ready()
   local lines = run(s, "show(mw.zeros {2, 2})")
-  t.ok(table.concat(lines, " "):find 'MOONWALK_PICTURES is "photos", expected kitty, sixel or blocks',
-    "another protocol")
+  t.ok(table.concat(lines):find 'MOONWALK_PICTURES is "photos"', "another protocol")
 end
 
 t.done()

@@ -27,7 +27,7 @@ function tensor.number(x)
   if size >= 1e4 and size < 1e7 or x == math.floor(x) and size < 1e7 then
     return ("%.0f"):format(x)
   end
-  return (("%.3g"):format(x))
+  return ("%.4g"):format(x)
 end
 
 local function count_of(n, one, many) return ("%d %s"):format(n, n == 1 and one or many) end
