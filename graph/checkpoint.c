@@ -1,4 +1,5 @@
-/* checkpoint.c: parts of a graph that a backward pass computes again instead of keeping them.
+/* checkpoint.c: parts of a graph that are computed again: by a backward pass, instead of keeping them,
+ * and for their time.
  *
  * A checkpoint is a view of y, an op that orders (MW_ORDERS), whose other inputs are the boundary:
  * the tensors of which y was made. The walk of the gradient does not go into y. It makes a copy of
@@ -38,12 +39,13 @@ typedef struct visit {
 
 typedef struct inside {
   mw_context *ctx;
-  uint64_t begin;    /* nodes up to this one are outside; 0: the boundary is known */
+  uint64_t begin;    /* nodes up to this one are outside; 0: the boundary is known, or the leaves */
+  bool stale_too;    /* a copy is made of what is not fresh, too */
   mw_table nodes;    /* inside -> position in order */
   mw_node **order;   /* inputs before what is made of them */
   size_t n, room;    /* of order */
   mw_table boundary; /* tensor -> position in edge */
-  mw_tensor **edge;  /* while begin is set */
+  mw_tensor **edge;  /* what was met of it */
   size_t n_edge, edge_room;
   visit *stack;
   size_t depth, stack_room;
@@ -148,7 +150,7 @@ static mw_node *copy_node(const inside *in, mw_node *const *copied, mw_tensor *c
   bool *wanted = calloc((size_t)node->n_out + 1, sizeof *wanted);
   mw_node *copy = NULL;
   if (!inputs || !wanted) mw_no_memory(in->ctx);
-  if (inputs && wanted && !mw_node_check_fresh(node)) {
+  if (inputs && wanted && (in->stale_too || !mw_node_check_fresh(node))) {
     for (int i = 0; i < n; i++) inputs[i] = copy_of(in, copied, copies, node->in[first + i]);
     for (int i = 0; i < node->n_out; i++) wanted[i] = node->out[i].spec.dtype != MW_NONE;
     copy = node->forward
@@ -184,18 +186,19 @@ static mw_status number_copy(const inside *in, mw_table *first, mw_node *const *
   return MW_OK;
 }
 
-static mw_status copy_inside(const inside *in, mw_node *const *checkpoints, mw_again *again) {
+/* y[i] is the copy of tensors[i]; `copies` stand for the boundary. */
+static mw_status copy_inside(const inside *in, mw_tensor *const *copies, int n,
+                             mw_tensor *const *tensors, mw_tensor **y) {
   mw_node **copied = calloc(in->n + 1, sizeof(mw_node *));
   mw_table numbers = {0};
   if (!copied) return mw_no_memory(in->ctx);
   mw_status status = MW_OK;
   for (size_t k = 0; k < in->n && !status; k++) {
-    copied[k] = copy_node(in, copied, again->copies, in->order[k]);
+    copied[k] = copy_node(in, copied, copies, in->order[k]);
     if (!copied[k]) status = MW_FAILED;
     else status = number_copy(in, &numbers, copied, (int)k);
   }
-  for (int i = 0; i < again->n_y && !status; i++)
-    again->y[i] = mw_retain(copy_of(in, copied, again->copies, checkpoints[i]->in[0]));
+  for (int i = 0; i < n && !status; i++) y[i] = mw_retain(copy_of(in, copied, copies, tensors[i]));
   for (size_t k = 0; k < in->n; k++)
     if (copied[k]) mw_release(&copied[k]->out[0]);
   free(copied);
@@ -209,10 +212,11 @@ mw_status mw_compute_again(mw_context *ctx, int n_y, mw_node *const *checkpoints
   inside in = {.ctx = ctx};
   size_t most = 0;
   for (int i = 0; i < n_y; i++) most += (size_t)checkpoints[i]->n_in;
-  *again = (mw_again){.n_y = n_y, .edge = calloc(2 * most + (size_t)n_y, sizeof(mw_tensor *))};
+  *again = (mw_again){.n_y = n_y, .edge = calloc(2 * (most + (size_t)n_y), sizeof(mw_tensor *))};
   if (!again->edge) return mw_no_memory(ctx);
   again->copies = again->edge + most;
   again->y = again->copies + most;
+  mw_tensor **of = again->y + n_y;
   mw_status status = MW_OK;
   for (int i = 0; i < n_y; i++) {
     for (int j = 1; j < checkpoints[i]->n_in && !status; j++) {
@@ -224,9 +228,9 @@ mw_status mw_compute_again(mw_context *ctx, int n_y, mw_node *const *checkpoints
       else status = mw_table_put(&in.boundary, ctx, t, again->n++);
     }
   }
-  for (int i = 0; i < n_y && !status; i++) status = list_inside(&in, checkpoints[i]->in[0]);
+  for (int i = 0; i < n_y && !status; i++) status = list_inside(&in, of[i] = checkpoints[i]->in[0]);
   if (!status) status = check_refused(&in, refused);
-  if (!status) status = copy_inside(&in, checkpoints, again);
+  if (!status) status = copy_inside(&in, again->copies, n_y, of, again->y);
   inside_free(&in);
   return status;
 }
@@ -235,4 +239,22 @@ void mw_again_free(mw_again *again) {
   for (int i = 0; i < again->n; i++) mw_release(again->copies[i]);
   for (int i = 0; again->y && i < again->n_y; i++) mw_release(again->y[i]);
   free(again->edge);
+}
+
+mw_status mw_uncomputed(mw_context *ctx, int n, mw_tensor *const *tensors, mw_tensor **copies) {
+  inside in = {.ctx = ctx, .stale_too = true};
+  mw_status status = MW_OK;
+  for (int i = 0; i < n; i++) copies[i] = NULL;
+  for (int i = 0; i < n && !status; i++) {
+    if (tensors[i]->node->ctx != ctx) status = mw_set_error(ctx, "a tensor of another context");
+    else
+      status = mw_is_leaf(tensors[i]->node) ? meet(&in, tensors[i]) : list_inside(&in, tensors[i]);
+  }
+  if (!status) status = copy_inside(&in, in.edge, n, tensors, copies);
+  inside_free(&in);
+  for (int i = 0; i < n && status; i++) {
+    mw_release(copies[i]);
+    copies[i] = NULL;
+  }
+  return status;
 }

@@ -277,6 +277,7 @@ typedef struct mw_cost {
   const char *origin; /* where it was built; "" when unknown */
   const char *shapes; /* "f32[8,3] f32[4,3] -> f32[8,4]": what it reads and what it writes */
   double flops, bytes;
+  uint64_t node;  /* the id of what it computes, see mw_node_of(); 0 where that is not known */
   int program;    /* counted from 0: steps of one program stand together, in its order */
   int64_t runs;   /* of the program */
   int64_t calls;  /* of the kernel: more than runs where a program calls it part by part */
@@ -464,6 +465,11 @@ MW_EXPORT bool mw_node_attr_changed(const mw_tensor *t, const mw_attr *attr);
 /* "stride 2, padding {1,0}": these, or all of them; axes as mw_axes_count_from() says. Returns a new
  * string for the caller to free(), or NULL. */
 MW_EXPORT char *mw_node_attrs_text(const mw_tensor *t, bool all);
+
+/* Copies of tensors with all that they are made of, down to the leaves, and without their values: to
+ * be computed once more, for the time that it takes. What is stale is not so in the copy. */
+MW_EXPORT mw_status mw_uncomputed(mw_context *ctx, int n, mw_tensor *const *tensors,
+                                  mw_tensor **copies);
 
 /* While failures are kept, the context remembers the node of the last one: of an op that refused its
  * inputs, of a step whose kernel failed or made the first NaN (see mw_watch), of a value that is

@@ -152,6 +152,7 @@ static mw_status add_steps(mw_recorder *r, mw_program *p, mw_node *const *nodes)
   for (int k = 0; k < p->n_steps; k++) {
     const char *origin = nodes ? nodes[p->steps[k].node]->origin : p->origins[k];
     if (write_cost(&r->steps[r->n_steps], p, &p->steps[k], origin)) return MW_FAILED;
+    r->steps[r->n_steps].node = nodes ? nodes[p->steps[k].node]->born : 0;
     r->steps[r->n_steps++].program = r->n_programs;
   }
   r->n_programs++;

@@ -163,6 +163,26 @@ static int core_node(lua_State *L) {
   return 1;
 }
 
+/* core.uncomputed({y, ...}) -> copies of them, which have no values; see mw_uncomputed() */
+static int core_uncomputed(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  const int n = (int)lua_rawlen(L, 1);
+  mw_tensor **tensors = lua_newuserdatauv(L, (size_t)n * sizeof *tensors + 1, 0);
+  mw_tensor **copies = lua_newuserdatauv(L, (size_t)n * sizeof *copies + 1, 0);
+  mw_tensor ***slots = lua_newuserdatauv(L, (size_t)n * sizeof *slots + 1, 0);
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) {
+    lua_rawgeti(L, 1, i + 1);
+    tensors[i] = face_check(L, -1, "uncomputed");
+    lua_pop(L, 1); /* the list keeps it */
+    slots[i] = face_push_empty(L);
+    lua_rawseti(L, -2, i + 1);
+  }
+  if (mw_uncomputed(face_context(L), n, tensors, copies)) return face_raise(L);
+  for (int i = 0; i < n; i++) *slots[i] = copies[i];
+  return 1;
+}
+
 /* core.keep_failures(on) -> what was set before */
 static int core_keep_failures(lua_State *L) {
   lua_pushboolean(L, mw_failures_keep(face_context(L), lua_toboolean(L, 1)));
@@ -190,6 +210,7 @@ static const luaL_Reg functions[] = {
     {"failure", core_failure},
     {"keep_failures", core_keep_failures},
     {"node", core_node},
+    {"uncomputed", core_uncomputed},
     {NULL, NULL},
 };
 

@@ -35,13 +35,14 @@ static void set_text(lua_State *L, const char *key, const char *text) {
 }
 
 static void push_cost(lua_State *L, const mw_cost *cost) {
-  lua_createtable(L, 0, 10);
+  lua_createtable(L, 0, 11);
   set_text(L, "op", cost->op);
   set_text(L, "kernel", cost->kernel);
   set_text(L, "origin", cost->origin);
   set_text(L, "shapes", cost->shapes);
   set_number(L, "flops", cost->flops);
   set_number(L, "bytes", cost->bytes);
+  set_count(L, "node", (int64_t)cost->node);
   set_count(L, "program", cost->program + 1);
   set_count(L, "runs", cost->runs);
   set_count(L, "calls", cost->calls);

@@ -62,6 +62,7 @@ local updates = require "moonwalk.updates"
 ---@field debug {nan: fun(on?: boolean|function, ...): ...}
 ---@field profile fun(fn: function, ...): moonwalk.Profile, ...  where the time goes: profile.lua
 ---@field flops fun(...: mw.tensor): number, number, table[]  operations and bytes, before a run
+---@field draw fun(...: any)  draws a graph: look/graph.lua
 ---@field eval fun(...: mw.tensor): ...  computes several tensors in one program
 ---@field fit fun(net: moonwalk.Module, train: moonwalk.Dataset, options?: moonwalk.TrainerOptions):
 ---  table, moonwalk.Trainer  trains; gives the history: trainer.lua
@@ -184,6 +185,7 @@ local lazy = {
   layer_stats = {"moonwalk.stats", "layer_stats"},
   profile = {"moonwalk.profile", "profile"},
   flops = {"moonwalk.profile", "flops"},
+  draw = {"moonwalk.look.graph", "draw"},
   help = "moonwalk.help",
   tune = "moonwalk.tune",
   op = "moonwalk.define",

@@ -35,6 +35,12 @@ function updates.is_buffer(value)
   return known[value] ~= nil
 end
 
+---All buffers that are still in use.
+---@return fun(): moonwalk.Tensor?
+function updates.buffers()
+  return next, known
+end
+
 -- The buffers whose value waits, in the order in which they came: the same in each step, as the
 -- step's program is found by its structure.
 local function ordered()

@@ -315,7 +315,10 @@ static bool run_failures(mw_context *ctx) {
   mw_release(y);
   mw_release(x);
   char *text = p ? mw_node_attrs_text(mw_failure_last(ctx)->at, true) : NULL;
-  good = text && mw_program_run(p, &result) && mw_failure_last(ctx);
+  mw_tensor *copy = NULL;
+  good = text && !mw_uncomputed(ctx, 1, &mw_failure_last(ctx)->at, &copy) &&
+         mw_program_run(p, &result) && mw_failure_last(ctx);
+  mw_release(copy);
   free(text);
   mw_program_free(p);
   mw_failures_keep(ctx, false);

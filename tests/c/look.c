@@ -93,6 +93,25 @@ static void test_attributes(mw_context *ctx) {
   for (int i = 0; i < 7; i++) mw_release(all[i]);
 }
 
+static void test_uncomputed(mw_context *ctx) {
+  mw_spec spec = mw_spec_of(MW_F64, 1, (int64_t[]){2});
+  mw_tensor *w = mw_parameter(ctx, &spec, (double[]){2, 3}, "w"), *y = apply1(ctx, "t_cube", w);
+  mw_tensor *ones = vector(ctx, 2, (double[]){1, 1}), *d[3] = {y, NULL, w}, *copies[3];
+  ok(!mw_grad(ctx, y, ones, 1, &w, &d[1]) && !mw_eval(ctx, 2, d), "a value and its gradient");
+  ok(!mw_update(ctx, 0, NULL, 1, &w, &ones), "of a parameter that is changed");
+  ok(!mw_uncomputed(ctx, 3, d, copies), "copies of them");
+  ok(copies[0] != y && !mw_tensor_data(copies[0]) && copies[2] == w,
+     "have no values, but for leaves");
+  ok(mw_node_forward_of(copies[1]) == copies[0], "and are made of each other");
+  calls_forward = 0;
+  near(at(copies[0], 1), 1, 0, "they are computed anew");
+  near(at(copies[1], 1), 3, 0, "from what the leaves have now");
+  ok(calls_forward > 0, "by kernels");
+  for (int i = 0; i < 3; i++) mw_release(copies[i]);
+  mw_tensor *all[] = {w, y, ones, d[1]};
+  for (int i = 0; i < 4; i++) mw_release(all[i]);
+}
+
 static const mw_failure *last_failure(mw_context *ctx, const char *op, const char *message) {
   const mw_failure *f = mw_failure_last(ctx);
   if (!ok(f != NULL, "a failure is kept")) return NULL;
@@ -228,6 +247,7 @@ int main(void) {
   test_forward(ctx);
   test_backward(ctx);
   test_attributes(ctx);
+  test_uncomputed(ctx);
   mw_failures_keep(ctx, true);
   test_refused(ctx);
   test_steps(ctx);
