@@ -66,7 +66,7 @@ static void set_attributes(lua_State *L, const mw_tensor *t, const mw_node_info 
   lua_setfield(L, -2, "attrs");
   char *text = mw_node_attrs_text(t, false);
   if (!text) face_raise(L);
-  set_text(L, "text", text);
+  set_text(L, "settings", text);
   free(text);
 }
 
@@ -155,8 +155,8 @@ static void push_node(lua_State *L, mw_tensor *t) {
 
 /* core.node(t) -> what t is an output of: {id, kind, op, label, backward, name, origin, output,
  * inputs = {{name, role, tensor}, ...}, outputs = {{name, output, tensor}, ...}, attrs, changed,
- * text, forward, saved}. Roles are "input", "key" of a random op, and of a backward "output" and
- * "gradient"; `changed` and `text` have the attributes that are other than by default. Of a backward
+ * settings, forward, saved}. Roles are "input", "key" of a random op, and of a backward "output" and
+ * "gradient"; `changed` and `settings` have the attributes that are other than by default. Of a backward
  * `forward` is the first output of its node, and `saved` says whether it reads what that saves. */
 static int core_node(lua_State *L) {
   push_node(L, face_check(L, 1, "node"));

@@ -25,7 +25,7 @@ t.ok(node.origin:find "^tests/lua/nodes.lua:%d+$", "where it was built")
 t.is(inputs_of(node), {{"x", "input", "f32[2,3,8,8]"}, {"w", "input", "f32[4,3,3,3]"},
   {"b", "input", "f32[4]"}}, "its inputs by name")
 t.is(node.changed, {stride = {2, 2}, padding = {1, 0, 1, 0}}, "what is other than by default")
-t.is(node.text, "stride 2, padding {1,0,1,0}", "as text")
+t.is(node.settings, "stride 2, padding {1,0,1,0}", "as text")
 t.is({node.attrs.groups, node.attrs.dilation}, {1, {1, 1}}, "all of its attributes")
 t.is({core.node(w).kind, core.node(w).name, core.node(w).op}, {"parameter", "w"}, "a parameter")
 t.is({core.node(x).kind, core.node(x).inputs}, {"constant", {}}, "a constant")
@@ -34,8 +34,8 @@ t.is(core.node(node.inputs[2].tensor).id, core.node(w).id, "inputs are known aga
 t.is(node.inputs[2].tensor:totable(), w:totable(), "and are tensors")
 
 local axes = core.node(y:mean {axes = {2, -1}})
-t.is({axes.attrs.axes, axes.text}, {{2, 4}, "axes {2,4}"}, "axes count from 1")
-t.is(core.node(y:softmax()).text, "", "an axis by default")
+t.is({axes.attrs.axes, axes.settings}, {{2, 4}, "axes {2,4}"}, "axes count from 1")
+t.is(core.node(y:softmax()).settings, "", "an axis by default")
 t.is(core.node(y:softmax(2)).changed, {axis = 2}, "and one that is not")
 local smooth = core.node(y:reshape {2, -1}:cross_entropy(mw.tensor({1, 0}, "i32"),
   {reduction = "sum", label_smoothing = 0.25}))

@@ -41,8 +41,8 @@ local function with_gradients(roots)
     if core.reaches(y, {leaf}) then list[#list + 1] = leaf end
   end
   if #list == 0 then
-    core.error("draw: gradient = true, but there is no parameter, or other leaf of f32 or f64, that "
-      .. "the gradient could reach")
+    core.error("draw: gradient = true, but there is no parameter, or other leaf of f32 or f64, "
+      .. "that the gradient could reach")
   end
   local dy = y.rank > 0 and core.ones(y.shape, y.dtype) or nil
   local all = table.move(roots, 1, #roots, 1, {})
@@ -113,8 +113,8 @@ local function check_options(options)
 end
 
 local function no_failure()
-  core.error("draw: there is nothing to draw: no error was in a node of a graph. draw(loss) draws a "
-    .. "tensor's graph, draw(net, {1, 28, 28}) that of a network for a sample of that shape")
+  core.error("draw: there is nothing to draw: no error was in a node of a graph. draw(loss) draws "
+    .. "a tensor's graph, draw(net, {1, 28, 28}) that of a network for a sample of that shape")
 end
 
 -- The node where the last error was.
@@ -183,8 +183,8 @@ local function structure_of(net, options)
     end
   end
   local drawing = require("moonwalk.look.graph.structure").of(net)
-  drawing.hint = "draw(net, x), with a tensor or the shape of a sample such as {1, 28, 28}, draws what "
-    .. "it computes"
+  drawing.hint = "draw(net, x), with a tensor or the shape of a sample such as {1, 28, 28}, draws "
+    .. "what it computes"
   return drawing
 end
 

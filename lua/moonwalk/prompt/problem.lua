@@ -143,6 +143,13 @@ local function marked_line(text, at, message)
   return ("  %s\n  %s^"):format(line, (" "):rep(screen.width(before)))
 end
 
+-- The node of a graph that the message is about, as core.failure gives it, or nil.
+local function node_of(message)
+  local failure = core.failure()
+  core.failure(false)
+  return failure and message:find(failure.message, 1, true) and failure or nil
+end
+
 ---What an error is, as the prompt keeps and shows it.
 ---@class moonwalk.Problem
 ---@field message string
@@ -169,11 +176,12 @@ function problem.describe(session, raised, task, at)
     hint = hints.text(entry.text)
   end
   hint = hint or method_hint or hints.message(said)
+  local failure = node_of(message) or {}
+  if failure.inputs then hint = (hint and hint .. "; " or "") .. "draw() shows where" end
   for i, line in ipairs(lines) do lines[i] = screen.wrap(line) end
   lines[1] = lines[1]:gsub("^error:", screen.paint("error:", "bold red"))
   table.move(task and calls_of(task.thread) or {}, 1, MOST_CALLS + 1, #lines + 1, lines)
   if hint then lines[#lines + 1] = problem.hint(hint) end
-  local failure = core.failure and core.failure() or {}
   failure.message, failure.text = message, table.concat(lines, "\n")
   failure.number = number
   return failure

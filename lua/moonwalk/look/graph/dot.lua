@@ -44,7 +44,9 @@ end
 -- What distinguishes the inputs of an op that has several.
 local function edge_label(node, input)
   local sources = {}
-  for _, other in ipairs(node.inputs) do sources[other.from] = true end
+  for _, other in ipairs(node.inputs) do
+    if input.aside or not other.aside then sources[other.from] = true end
+  end
   return next(sources, next(sources)) and input.name or nil
 end
 
@@ -79,7 +81,9 @@ local function write(path, text)
   local file, problem = io.open(path, "wb")
   if not file then core.error("draw: " .. problem) end
   local written = file:write(text)
-  if not file:close() or not written then core.error(("draw: %s cannot be written"):format(path)) end
+  if not file:close() or not written then
+    core.error(("draw: %s cannot be written"):format(path))
+  end
 end
 
 local function picture(path, kind, text)

@@ -247,7 +247,7 @@ end
 local function new_op(names, node)
   local outputs = outputs_of(names, node)
   return {kind = node.message and "failure" or "op", title = node.label, name = user_names(outputs),
-    origin = node.origin, inputs = {}, outputs = outputs, folded = {}, attributes = node.text,
+    origin = node.origin, inputs = {}, outputs = outputs, folded = {}, attributes = node.settings,
     parameters = 0, ids = {node.id}, backward = node.backward, message = node.message,
     of_gradient = node.of_gradient}
 end
