@@ -8,6 +8,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local Module = require "moonwalk.nn.module"
+local look_names = require "moonwalk.look.names"
 local model = require "moonwalk.look.graph.model"
 
 local graph = {}
@@ -15,10 +16,10 @@ local graph = {}
 local OPTIONS = {"full", "depth", "time", "gradient", "file", "dtype"}
 local TIMED_RUNS = 3
 
--- The session of the prompt, whose variables have names.
-local function session()
-  local loaded = package.loaded["moonwalk.prompt.session"]
-  return loaded and loaded.current
+-- What the variables of the prompt call tensors, by their keys.
+local function variable_names()
+  local known = look_names.known()
+  return setmetatable({}, {__index = function(_, key) return known(key) end})
 end
 
 -- ---- gradients --------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ end
 
 -- The node where the last error was.
 local function last_failure()
-  local current = session()
+  local current = require("moonwalk.prompt.session").current
   local failure = current and current.failure or core.failure()
   if not failure or not failure.inputs then no_failure() end
   return failure
@@ -149,7 +150,7 @@ end
 
 local function input_names(names, inputs)
   for i, input in ipairs(inputs) do
-    local key = model.key(input)
+    local key = look_names.key(input)
     names[key] = names[key] or (#inputs == 1 and "input" or ("input %d"):format(i))
   end
 end
@@ -183,8 +184,7 @@ local function structure_of(net, options)
     end
   end
   local drawing = require("moonwalk.look.graph.structure").of(net)
-  drawing.hint = "draw(net, x), with a tensor or the shape of a sample such as {1, 28, 28}, draws "
-    .. "what it computes"
+  drawing.hint = "draw(net, {1, 28, 28}), with the shape of a sample, draws what it computes"
   return drawing
 end
 
@@ -196,7 +196,7 @@ function graph.drawing(...)
   local arguments, options = split(...)
   options = check_options(options)
   if arguments.n == 0 then arguments = {n = 1, last_failure()} end
-  local names, first = model.names(session()), arguments[1]
+  local names, first = variable_names(), arguments[1]
   local owner, roots
   if Module.is(first) then
     if arguments.n == 1 then return structure_of(first, options), options end

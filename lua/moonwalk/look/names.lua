@@ -21,33 +21,52 @@ function names.within(outer, path)
   return ((outer .. "." .. path):gsub("%.(%d+)", "[%1]"))
 end
 
+local function add(known, name, tensor)
+  local key = names.key(tensor)
+  known[key] = known[key] or name
+end
+
 -- A network whose sizes are open has no parameters yet.
-local function add_parameters(known, outer, module)
+local function add_parts(known, outer, module)
+  local function note(path, tensor) add(known, names.within(outer, path), tensor) end
   pcall(function()
-    for path, parameter in module:named_parameters() do
-      local key = names.key(parameter)
-      known[key] = known[key] or names.within(outer, path)
-    end
+    for path, parameter in module:named_parameters() do note(path, parameter) end
+    for path, buffer in module:named_buffers() do note(path, buffer) end
   end)
 end
 
+-- The tensors in a plain table: "batch.x", "list[2]".
+local function add_fields(known, outer, fields)
+  for key, value in pairs(fields) do
+    if core.is_tensor(value) then
+      if math.type(key) == "integer" then
+        add(known, ("%s[%d]"):format(outer, key), value)
+      elseif type(key) == "string" and key:find "^[%a_][%w_]*$" then
+        add(known, outer .. "." .. key, value)
+      end
+    end
+  end
+end
+
 ---A function that tells a tensor's name by its key: of those that the variables of the prompt hold,
----themselves or in a network. In a script it knows none.
+---themselves, in a table, or in a network. In a script it knows none.
 ---@return fun(key: string): string?
 function names.known()
   local session = require("moonwalk.prompt.session").current
   local Module = require "moonwalk.nn.module"
-  local known, networks = {}, {}
-  local function add(name, value)
-    if Module.is(value) then networks[#networks + 1] = {name, value} end
-    if not core.is_tensor(value) then return end
-    local key = names.key(value)
-    known[key] = known[key] or name
-  end
+  local known, outer = {}, {}
   if session then
-    for name, value in session:variables() do add(name, value) end
+    for name, value in session:variables() do
+      if core.is_tensor(value) then add(known, name, value)
+      elseif type(value) == "table" then outer[#outer + 1] = {name, value}
+      end
+    end
   end
-  for _, it in ipairs(networks) do add_parameters(known, it[1], it[2]) end
+  for _, it in ipairs(outer) do
+    if Module.is(it[2]) then add_parts(known, it[1], it[2])
+    elseif not getmetatable(it[2]) then add_fields(known, it[1], it[2])
+    end
+  end
   return function(key) return known[key] end
 end
 

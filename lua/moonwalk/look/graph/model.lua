@@ -3,6 +3,7 @@
 -- line; what a layer computes may be one node.
 
 local core = require "moonwalk.core"
+local key_of = require("moonwalk.look.names").key
 local updates = require "moonwalk.updates"
 
 local model = {}
@@ -51,9 +52,10 @@ end
 -- All nodes below the roots, as core.node gives them, by id; each has `sources`, ids.
 local function gather(roots)
   local nodes, stack = {}, {}
-  local function enter(node)
+  local function enter(given)
+    local node = {sources = {}, below = sources(given)}
+    for key, value in pairs(given) do node[key] = value end
     nodes[node.id] = node
-    node.sources, node.below = {}, sources(node)
     stack[#stack + 1] = node
     return node.id
   end
@@ -74,36 +76,6 @@ local function gather(roots)
   return nodes, ids
 end
 
--- ---- names ------------------------------------------------------------------------------------
-
-local function slot(node) return ("%d:%d"):format(node.id, node.output) end
-
--- Notes what a table of the user's, or a network, calls tensors.
-local function note(names, name, value, deep)
-  if core.is_tensor(value) then
-    local key = slot(core.node(value))
-    names[key] = names[key] or name
-  elseif deep and type(value) == "table" and not getmetatable(value) then
-    for key, item in pairs(value) do
-      local place = math.type(key) == "integer" and ("%s[%d]"):format(name, key)
-        or type(key) == "string" and key:find "^[%a_][%w_]*$" and ("%s.%s"):format(name, key)
-      if place and core.is_tensor(item) then note(names, place, item) end
-    end
-  end
-end
-
--- "0.weight" in a network called net is "net[0].weight"
-local function within(name, path)
-  return (("%s.%s"):format(name, path):gsub("%.(%d+)", "[%1]"))
-end
-
----What tells the outputs of nodes apart.
----@param tensor moonwalk.Tensor
----@return string
-function model.key(tensor)
-  return slot(core.node(tensor))
-end
-
 ---The nodes of copies (see core.uncomputed) and of what they are copies of: id -> id.
 ---@param copies moonwalk.Tensor[]
 ---@param tensors moonwalk.Tensor[]
@@ -122,27 +94,6 @@ function model.match(copies, tensors)
     end
   end
   return original
-end
-
----What the variables of a prompt call tensors: names by node and output.
----@param session table?
----@return table<string, string>
-function model.names(session)
-  local names, Module = {}, require "moonwalk.nn.module"
-  if not session then return names end
-  local networks = {}
-  for name, value in session:variables() do
-    if Module.is(value) then networks[#networks + 1] = {name, value}
-    else note(names, name, value, true) end
-  end
-  for _, entry in ipairs(networks) do
-    local name, net = entry[1], entry[2]
-    pcall(function() -- a network whose sizes are open has no parameters
-      for path, tensor in net:named_parameters() do note(names, within(name, path), tensor) end
-      for path, tensor in net:named_buffers() do note(names, within(name, path), tensor) end
-    end)
-  end
-  return names
 end
 
 -- ---- what is a node of the drawing ------------------------------------------------------------
@@ -199,7 +150,7 @@ end
 
 -- What an op's line says of an input that is no node of the drawing.
 local function folded(names, input, leaf)
-  local user = names[slot(leaf)] or leaf.name ~= "" and leaf.name or nil
+  local user = names[key_of(nil, leaf)] or leaf.name ~= "" and leaf.name or nil
   local entry = {name = user or input.name, parameter = leaf.kind == "parameter" and leaf.id}
   if leaf.kind == "constant" and is_number(input.tensor) and not user then
     entry.value = number_text(input.tensor)
@@ -215,7 +166,7 @@ local function operands_of(names, node)
   for _, input in ipairs(core.node(node.forward).inputs) do
     local leaf = core.node(input.tensor)
     list["the gradient of " .. input.name] = {parameter = leaf.kind == "parameter",
-      name = names[slot(leaf)] or leaf.name ~= "" and leaf.name or input.name}
+      name = names[key_of(nil, leaf)] or leaf.name ~= "" and leaf.name or input.name}
   end
   return list
 end
@@ -238,10 +189,10 @@ local function user_names(outputs)
 end
 
 local function new_leaf(names, node, tensor)
-  local user = names[slot(node)] or node.name ~= "" and node.name or nil
+  local user = names[key_of(nil, node)] or node.name ~= "" and node.name or nil
   return {kind = "leaf", title = node.kind, name = user, origin = node.origin, inputs = {},
     outputs = {{name = "", spec = core.spec(tensor), number = 1}}, folded = {}, attributes = "",
-    parameters = node.kind == "parameter" and size_of(tensor) or 0, ids = {node.id}}
+    parameters = 0, ids = {node.id}}
 end
 
 local function new_op(names, node)
@@ -275,21 +226,6 @@ end
 
 -- ---- together ---------------------------------------------------------------------------------
 
--- Puts a node of the graph into the drawing: as its own, or in that of its layer.
-local function place(drawing, layers, names, node, tensor, call)
-  local drawn
-  if call then
-    drawn = layers[call] or new_layer(call)
-    layers[call] = drawn
-    table.insert(drawn.ids, node.id)
-  elseif is_leaf(node) then
-    drawn = new_leaf(names, node, tensor)
-  else
-    drawn = new_op(names, node)
-  end
-  drawing.of[node.id] = drawn
-end
-
 -- The buffers that there are, by id.
 local function buffer_ids()
   local ids = {}
@@ -297,8 +233,8 @@ local function buffer_ids()
   return ids
 end
 
--- Counts a parameter.
-local function counted(drawing, drawn, id, tensor)
+-- Counts a parameter, in a node of the drawing and in all of it.
+local function count(drawing, drawn, id, tensor)
   if drawing.buffers[id] then return end
   drawn.counts = drawn.counts or {}
   if drawn.counts[id] then return end
@@ -310,13 +246,29 @@ local function counted(drawing, drawn, id, tensor)
   end
 end
 
+-- Puts a node of the graph into the drawing: as its own, or in that of its layer.
+local function place(drawing, layers, names, node, tensor, call)
+  local drawn
+  if call then
+    drawn = layers[call] or new_layer(call)
+    layers[call] = drawn
+    table.insert(drawn.ids, node.id)
+  elseif is_leaf(node) then
+    drawn = new_leaf(names, node, tensor)
+    if node.kind == "parameter" then count(drawing, drawn, node.id, tensor) end
+  else
+    drawn = new_op(names, node)
+  end
+  drawing.of[node.id] = drawn
+end
+
 -- Connects a node of the graph with what it reads.
 local function connect(drawing, nodes, names, node)
   local drawn = drawing.of[node.id]
   for i, input in ipairs(node.inputs) do
     local leaf = nodes[node.sources[i]]
     local from = drawing.of[leaf.id]
-    if leaf.kind == "parameter" then counted(drawing, drawn, leaf.id, input.tensor) end
+    if leaf.kind == "parameter" then count(drawing, drawn, leaf.id, input.tensor) end
     if from and from ~= drawn then
       local output = core.node(input.tensor).output
       drawn.inputs[#drawn.inputs + 1] = {from = from, name = input.name, id = leaf.id,

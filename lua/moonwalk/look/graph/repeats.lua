@@ -61,8 +61,8 @@ local function copy_of(node)
   return copy
 end
 
-      -- what reads a node of the piece before the last one reads that of the first
----again stay, and a node of the kind "gap" between them says how much is not drawn.
+---The nodes of a drawing without those in between: the first and the last of what is there again
+---and again stay, and a node of the kind "gap" between them says how much is not drawn.
 ---@param nodes moonwalk.DrawnNode[]
 ---@return moonwalk.DrawnNode[]
 function repeats.elide(nodes)
@@ -74,29 +74,33 @@ function repeats.elide(nodes)
     if p then
       for k = i, i + p - 1 do kept[#kept + 1] = nodes[k] end
       kept[#kept + 1] = {kind = "gap", inputs = {}, nodes = p, times = times - 2}
-      -- what reads a node of the piece before the last reads that of the first
-      for k = i, i + p - 1 do instead[nodes[k + (times - 2) * p]] = nodes[k] end
+      local before = {} -- what the last piece reads of the one before it, it reads of the first
+      for k = i, i + p - 1 do before[nodes[k + (times - 2) * p]] = nodes[k] end
       i = i + (times - 1) * p
-      for k = i, i + p - 1 do kept[#kept + 1] = nodes[k] end
+      for k = i, i + p - 1 do
+        kept[#kept + 1] = nodes[k]
+        instead[nodes[k]] = before
+      end
       i = i + p
     else
       kept[#kept + 1] = nodes[i]
       i = i + 1
     end
   end
-  local copies = {}
+  local copies, list = {}, {}
   for k, node in ipairs(kept) do
-    kept[k] = copy_of(node)
-    copies[node] = kept[k]
+    list[k] = copy_of(node)
+    copies[node] = list[k]
   end
-  for _, node in ipairs(kept) do
+  for k, node in ipairs(list) do
+    local before = instead[kept[k]] or {}
     for _, input in ipairs(node.inputs) do
-      local from = copies[instead[input.from] or input.from]
+      local from = copies[before[input.from] or input.from]
       if not from and not input.aside then node.hidden = (node.hidden or 0) + 1 end
       input.from = from or input.from
     end
   end
-  return kept
+  return list
 end
 
 return repeats

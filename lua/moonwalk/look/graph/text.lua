@@ -168,27 +168,27 @@ local function lay_out(rows, columns)
   return lines
 end
 
--- The text in lines of at most so many columns, indented.
-local function wrapped(said, columns)
-  local lines, line = {}, ""
+-- Adds a text in lines of at most so many columns.
+local function add_wrapped(lines, said, columns, indent, style)
+  local line = ""
+  local function finish()
+    if line ~= "" then lines[#lines + 1] = screen.paint(indent .. line, style) end
+    line = ""
+  end
   for word in said:gmatch "%S+" do
-    if line ~= "" and screen.width(line) + 1 + screen.width(word) > columns - 4 then
-      lines[#lines + 1], line = "    " .. line, ""
-    end
+    if #indent + screen.width(line) + 1 + screen.width(word) > columns then finish() end
     line = line == "" and word or line .. " " .. word
   end
-  lines[#lines + 1] = line ~= "" and "    " .. line or nil
-  return lines
+  finish()
 end
 
 -- What went wrong in the last node, and where that was built.
 local function add_message(lines, node)
   local columns = screen.size()
-  local said = node.message:gsub("^%[?[^%s:]+:%d+: ", "")
-  for _, line in ipairs(wrapped(said, columns)) do lines[#lines + 1] = screen.paint(line, "red") end
+  add_wrapped(lines, (node.message:gsub("^%[?[^%s:]+:%d+: ", "")), columns, "    ", "red")
   if node.origin == "" then return end
   local by = node.origin:find " at " and "built by " or "built at "
-  for _, line in ipairs(wrapped(by .. node.origin, columns)) do lines[#lines + 1] = line end
+  add_wrapped(lines, by .. node.origin, columns, "    ", "dim")
 end
 
 -- ---- the whole --------------------------------------------------------------------------------
@@ -222,7 +222,11 @@ local function rows_of(nodes, show)
 end
 
 local function summary(drawing)
-  local parts = {plural(drawing.size, drawing.calls and "layer" or "node")}
+  local layers = 0
+  for _, node in ipairs(drawing.nodes) do
+    if node.kind == "layer" then layers = layers + 1 end
+  end
+  local parts = {drawing.calls and plural(layers, "layer") or plural(#drawing.nodes, "node")}
   if drawing.parameters > 0 then parts[#parts + 1] = plural(drawing.parameters, "parameter") end
   if drawing.seconds then
     parts[#parts + 1] = measure.time_text(drawing.seconds) .. " in kernels"
@@ -250,7 +254,6 @@ end
 ---@return string
 function text.of(drawing, options)
   local nodes = drawing.nodes
-  drawing.size = #nodes
   local show = {time = drawing.seconds, parameters = drawing.calls and drawing.parameters > 0}
   if not options.full and #nodes > MOST_WITHOUT_GAPS then nodes = repeats.elide(nodes) end
   local rows = rows_of(nodes, show)
@@ -260,7 +263,7 @@ function text.of(drawing, options)
     if node.kind == "failure" then add_message(lines, node) end
   end
   if not drawing.failed then lines[#lines + 1] = screen.paint(summary(drawing), "dim") end
-  if drawing.hint then lines[#lines + 1] = screen.paint(drawing.hint, "dim") end
+  if drawing.hint then add_wrapped(lines, drawing.hint, (screen.size()), "", "dim") end
   return table.concat(lines, "\n")
 end
 
