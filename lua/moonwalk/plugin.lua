@@ -15,6 +15,7 @@ local updates = require "moonwalk.updates"
 ---@field name string
 ---@field origin string  the library that it was loaded from, or the place in a script
 ---@field source string?  the C file that it is compiled from
+---@field text string?  or the C text
 ---@field ops string[]
 ---@field versions table<string, integer>  of its ops
 ---@field kernels string[]  "relu fast f32": kernels for ops that other plugins brought
@@ -158,12 +159,12 @@ local function run_side(side, ops)
 end
 
 -- Text that was compiled has no name of its own: that of its first op stands for it.
-local function load_library(origin, source, options, is_text)
+local function load_library(origin, source, options, text)
   local side = side_of(source or origin)
   local record = {origin = origin, source = source, name = stem(source or origin),
     override = options.override}
   record.ops = core.plugin_load(origin, options.override)
-  if is_text then record.name = record.ops[1] or record.name end
+  if text then record.name, record.text = record.ops[1] or record.name, text end
   records[origin] = record
   local problem = run_side(side, record.ops)
   if problem then
@@ -273,7 +274,7 @@ function plugin.compile(source, options)
   if records[library] then return copy(records[library].ops) end
   local path = not is_text and source or nil
   if options.test then gate(library, path, options.override) end
-  return load_library(library, path, options, is_text)
+  return load_library(library, path, options, is_text and source or nil)
 end
 
 ---- Replacing ----------------------------------------------------------------------------------
@@ -411,7 +412,7 @@ function plugin.list()
       entry = setmetatable({
         name = record and record.name or kind == "library" and stem(first) or nil,
         origin = first, source = record and record.source, ops = {}, versions = {}, kernels = {},
-        override = record ~= nil and record.override,
+        text = record and record.text, override = record ~= nil and record.override,
         abi = kind == "library" and math.tointeger(second) or nil,
         built_for = kind == "library" and third or nil,
       }, Entry)

@@ -5,8 +5,10 @@ local times = require "moonwalk.measure"
 
 local measure = {}
 
--- 8123456 -> "8.12 MB"
-local function bytes_text(bytes)
+---A number of bytes with three digits: "8.12 MB".
+---@param bytes integer
+---@return string
+function measure.bytes_text(bytes)
   local size, unit = math.abs(bytes), "bytes"
   for _, larger in ipairs {"kB", "MB", "GB", "TB"} do
     if size < 1000 then break end
@@ -39,9 +41,9 @@ function measure.text(begun)
   local programs = stats.programs_compiled - begun.programs
   local parts = {times.time_text(seconds)}
   if kept ~= 0 then
-    parts[#parts + 1] = ("%s %s"):format(bytes_text(kept), kept > 0 and "kept" or "freed")
+    parts[#parts + 1] = ("%s %s"):format(measure.bytes_text(kept), kept > 0 and "kept" or "freed")
   end
-  if peak > 0 then parts[#parts + 1] = "peak " .. bytes_text(peak) end
+  if peak > 0 then parts[#parts + 1] = "peak " .. measure.bytes_text(peak) end
   if programs > 0 then
     parts[#parts + 1] = ("%d program%s compiled"):format(programs, programs == 1 and "" or "s")
   end

@@ -15,6 +15,8 @@ local screen = require "moonwalk.look.screen"
 ---@field text string  as it was typed
 ---@field ok boolean?  nil while it runs
 ---@field seconds number?
+---@field values integer?  how many the chunk returned
+---@field script string?  what does the same in a script, if that is another text
 
 ---What a chunk is while it runs.
 ---@class moonwalk.Task
@@ -187,6 +189,7 @@ end
 
 -- The values of a chunk, shown where Ctrl-C can end it.
 local function present(self, task, values)
+  task.entry.values = values.n
   if task.hidden then
     if values.n > 0 then self.last, self.env._ = values[1], values[1] end
     return true
@@ -376,7 +379,7 @@ function Session:run_script(path, ...)
     return false
   end
   text = text:gsub("^#[^\n]*", "")
-  local entry = {text = ("dofile %q"):format(path)}
+  local entry = {text = ("dofile %q"):format(path), script = text}
   self.entries[#self.entries + 1] = entry
   local compiled, message = chunk.compile(text, "@" .. path, self.env, self.locals)
   if compiled then return start(self, compiled, entry, true, ...) end
