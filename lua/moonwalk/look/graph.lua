@@ -15,6 +15,7 @@ local graph = {}
 
 local OPTIONS = {"full", "depth", "time", "gradient", "file", "dtype"}
 local TIMED_RUNS = 3
+local MOST_OF_A_LAYER = 40 -- nodes that are drawn of a network which is one layer
 
 -- What the variables of the prompt call tensors, by their keys.
 local function variable_names()
@@ -211,8 +212,13 @@ function graph.drawing(...)
     if is_failure(first) then core.error "draw: gradient = true, but what failed has none" end
     roots = with_gradients(roots)
   end
-  local drawing = model.of(roots, {names = names, owner = owner, full = options.full,
-    depth = options.depth})
+  local how = {names = names, owner = owner, full = options.full, depth = options.depth}
+  local drawing = model.of(roots, how)
+  if owner and #drawing.nodes > MOST_OF_A_LAYER and #first:children() == 0 and not options.full then
+    how.as_one = true
+    drawing = model.of(roots, how)
+    drawing.hint = "full = true draws its ops"
+  end
   drawing.calls = owner and not options.full
   drawing.failed = is_failure(first)
   if options.time then take_times(drawing, roots) end

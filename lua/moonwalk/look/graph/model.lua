@@ -206,10 +206,10 @@ end
 -- ---- layers -----------------------------------------------------------------------------------
 
 -- The call that a node is shown as: the outermost of those that it was made in whose module holds
--- no others, or that is as deep as is drawn. The network's own call is never one.
-local function shown_call(call, depth)
+-- no others, or that is as deep as is drawn. The network's own call is one if that is asked for.
+local function shown_call(call, depth, as_one)
   local shown
-  while call and call.depth > 0 do
+  while call and (call.depth > 0 or as_one) do
     if call.is_layer or depth and call.depth >= depth then shown = call end
     call = call.outer
   end
@@ -268,7 +268,9 @@ local function connect(drawing, nodes, names, node)
   for i, input in ipairs(node.inputs) do
     local leaf = nodes[node.sources[i]]
     local from = drawing.of[leaf.id]
-    if leaf.kind == "parameter" then count(drawing, drawn, leaf.id, input.tensor) end
+    if leaf.kind == "parameter" and not node.backward then
+      count(drawing, drawn, leaf.id, input.tensor)
+    end
     if from and from ~= drawn then
       local output = core.node(input.tensor).output
       drawn.inputs[#drawn.inputs + 1] = {from = from, name = input.name, id = leaf.id,
@@ -369,6 +371,7 @@ end
 ---@field owner table<integer, moonwalk.TracedCall>?  the calls of layers, see trace.lua
 ---@field full boolean?  ops, not layers
 ---@field depth integer?  of modules that are drawn as what is in them
+---@field as_one boolean?  a network that is a layer is one node
 ---@field names table<string, string>
 
 ---What is drawn of tensors, or of a node as core.failure() gives it.
@@ -393,7 +396,8 @@ function model.of(roots, options)
   for _, id in ipairs(order) do
     local node = nodes[id]
     if not is_leaf(node) or leaves[id] then
-      place(drawing, layers, names, node, tensors[id], shown_call(owner[id], options.depth))
+      place(drawing, layers, names, node, tensors[id], shown_call(owner[id], options.depth,
+        options.as_one))
     end
   end
   for _, id in ipairs(order) do

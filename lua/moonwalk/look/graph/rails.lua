@@ -42,6 +42,34 @@ local function count_readers(nodes, cut)
   return sources, readers
 end
 
+local function cut_edge(cut, reader, from)
+  cut[reader] = cut[reader] or {}
+  cut[reader][from] = true
+end
+
+-- Cuts the rails of values that would be too many side by side: of those that are read the farthest
+-- below, what is below the node at which there are too many.
+local function cut_crowds(nodes, most, cut)
+  local _, readers = count_readers(nodes, cut)
+  local live = {} -- values with readers to come
+  for i, node in ipairs(nodes) do
+    local worst, last, n = nil, i, 0
+    for held in pairs(live) do
+      local list = readers[held]
+      local at = list[#list]
+      if not at or at <= i then live[held] = nil
+      else n = n + 1 end
+      if at and at > last then worst, last = held, at end
+    end
+    if n >= most and worst then
+      local list = readers[worst]
+      while #list > 0 and list[#list] > i do cut_edge(cut, nodes[table.remove(list)], worst) end
+      live[worst] = nil
+    end
+    if #readers[node] > 0 then live[node] = true end
+  end
+end
+
 -- The place of a node's dot: the leftmost of the rails that end in it, or a free one to the right
 -- of what it reads.
 local function choose_column(lanes, ended, columns)
@@ -176,14 +204,14 @@ end
 function rails.lines(nodes, most, utf8, mark_of)
   local marks, cut, named = utf8 and UNICODE or ASCII, {}, {}
   local lines, from, reader
+  cut_crowds(nodes, most, cut)
   repeat
     lines, from, reader = lay(nodes, cut, most, marks, mark_of)
-    if not lines then
-      cut[reader] = cut[reader] or {}
-      cut[reader][from] = true
-      named[from] = true
-    end
+    if not lines then cut_edge(cut, reader, from) end
   until lines
+  for _, values in pairs(cut) do
+    for value in pairs(values) do named[value] = true end
+  end
   local tags, count = {}, 0
   for _, node in ipairs(nodes) do
     if named[node] then

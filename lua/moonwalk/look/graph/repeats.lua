@@ -4,6 +4,7 @@
 local repeats = {}
 
 local LONGEST = 400 -- nodes that are repeated
+local LEAST_SAVED = 6 -- nodes that need not be drawn
 
 -- What a node looks like, but for names and for what it reads. Where in a sequence a slice begins
 -- makes no difference.
@@ -33,8 +34,9 @@ end
 -- How many nodes from i on are like those p after.
 local function run_length(nodes, looks, position, i, p)
   local n, strides = 0, {}
-  for k = 0, p - 1 do strides[k] = {} end
-  while i + n + p <= #nodes and alike(nodes, looks, position, i + n, p, strides[n % p]) do
+  while i + n + p <= #nodes do
+    strides[n % p] = strides[n % p] or {}
+    if not alike(nodes, looks, position, i + n, p, strides[n % p]) then break end
     n = n + 1
   end
   return n
@@ -45,7 +47,7 @@ local function piece_at(nodes, looks, position, i)
   for p = 1, math.min(LONGEST, (#nodes - i + 1) // 3) do
     if looks[i] == looks[i + p] then
       local times = 1 + run_length(nodes, looks, position, i, p) // p
-      if times >= 3 and (times - 2) * p >= 3 then return p, times end
+      if times >= 3 and (times - 2) * p >= LEAST_SAVED then return p, times end
     end
   end
 end
