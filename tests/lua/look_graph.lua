@@ -422,6 +422,9 @@ draws({}, [[
         2 (labels and positions count from 0)
         built at tests/lua/look_graph.lua:]] .. failed_line .. "\n",
   "a node that failed when it was run")
+local hook = mw.randn {2}:hook(function() error "not today" end)
+t.ok(not pcall(hook.eval, hook) and graph.text():find "✗  hooked .- <%-%- here",
+  "what a hook refuses is its node's failure")
 core.keep_failures(false)
 
 -- wrong input -------------------------------------------------------------------------------------
@@ -442,5 +445,10 @@ refuses("gradient = true, but what is drawn is i64", "no gradient", x:argmax(), 
 refuses("depth is 0", "a depth", lenet, {1, 28, 28}, {depth = 0})
 t.error(function() mw.draw(x, {file = "/nowhere/a.dot"}) end, "draw: /nowhere/a.dot: No such file",
   "a folder that is not there")
+
+local shell = require "moonwalk.shell"
+function shell.has() return false end
+refuses("a %.svg is made by Graphviz, whose program dot is not there; its package is called graphviz",
+  "no Graphviz", x, {file = "a.svg"})
 
 t.done()

@@ -1,9 +1,9 @@
 -- graph.lua: mw.draw: the graph of tensors, or of a network, as text for a terminal, and through
 -- Graphviz as a picture:
 --
---   o x                  f32[64,784]
---   * h = dense          f32[64,10]   w f32[10,784], b f32[10]
---   * loss = mean_square f32[]        target y f32[64,10]
+--   o  x                     f32[64,784]
+--   *  y = dense             f32[64,10]   w f32[10,784], b f32[10]
+--   *  loss = cross_entropy  f32[]        labels i32[64]
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"

@@ -27,7 +27,8 @@ local model = {}
 ---@field folded {name: string, spec: string?, value: string?}[]  what it reads, but for `inputs`
 ---@field attributes string  "stride 2, padding 1"
 ---@field parameters integer  numbers in parameters
----@field ids integer[]  of the graph's nodes that it stands for
+---@field message string?  of a failure; `of_gradient` is true where it is its gradient's
+---@field seconds number?  that running it takes
 
 ---@class moonwalk.Drawing
 ---@field nodes moonwalk.DrawnNode[]  inputs before what is made of them
@@ -192,14 +193,14 @@ local function new_leaf(names, node, tensor)
   local user = names[key_of(nil, node)] or node.name ~= "" and node.name or nil
   return {kind = "leaf", title = node.kind, name = user, origin = node.origin, inputs = {},
     outputs = {{name = "", spec = core.spec(tensor), number = 1}}, folded = {}, attributes = "",
-    parameters = 0, ids = {node.id}}
+    parameters = 0}
 end
 
 local function new_op(names, node)
   local outputs = outputs_of(names, node)
   return {kind = node.message and "failure" or "op", title = node.label, name = user_names(outputs),
     origin = node.origin, inputs = {}, outputs = outputs, folded = {}, attributes = node.settings,
-    parameters = 0, ids = {node.id}, backward = node.backward, message = node.message,
+    parameters = 0, backward = node.backward, message = node.message,
     of_gradient = node.of_gradient}
 end
 
@@ -219,9 +220,8 @@ end
 local function new_layer(call)
   local made = call.module:describe()
   local class, how = made:match "^([%w_%.]+)%s*(.*)$"
-  return {kind = "layer", title = class or call.module.class, path = call.path, name = nil,
-    origin = "", inputs = {}, outputs = {}, folded = {}, attributes = how or "", parameters = 0,
-    ids = {}}
+  return {kind = "layer", title = class or call.module.class, path = call.path,
+    origin = "", inputs = {}, outputs = {}, folded = {}, attributes = how or "", parameters = 0}
 end
 
 -- ---- together ---------------------------------------------------------------------------------
@@ -252,7 +252,6 @@ local function place(drawing, layers, names, node, tensor, call)
   if call then
     drawn = layers[call] or new_layer(call)
     layers[call] = drawn
-    table.insert(drawn.ids, node.id)
   elseif is_leaf(node) then
     drawn = new_leaf(names, node, tensor)
     if node.kind == "parameter" then count(drawing, drawn, node.id, tensor) end
@@ -382,8 +381,7 @@ function model.of(roots, options)
   local names, owner = options.names, not options.full and options.owner or {}
   local nodes, ids = gather(roots)
   local leaves = drawn_leaves(nodes, ids)
-  local drawing = {nodes = {}, of = {}, parameters = 0, counts = {},
-    buffers = buffer_ids()}
+  local drawing = {of = {}, parameters = 0, counts = {}, buffers = buffer_ids()}
   local layers, tensors, order = {}, {}, {}
   for _, root in ipairs(roots) do
     if core.is_tensor(root) then tensors[core.node(root).id] = root end

@@ -51,22 +51,21 @@ end
 -- below, what is below the node at which there are too many.
 local function cut_crowds(nodes, most, cut)
   local _, readers = count_readers(nodes, cut)
-  local live = {} -- values with readers to come
+  local live = {} -- values with readers to come, in order
   for i, node in ipairs(nodes) do
-    local worst, last, n = nil, i, 0
-    for held in pairs(live) do
+    local still, worst, last = {}, nil, i
+    for _, held in ipairs(live) do
       local list = readers[held]
-      local at = list[#list]
-      if not at or at <= i then live[held] = nil
-      else n = n + 1 end
-      if at and at > last then worst, last = held, at end
+      local at = list[#list] or 0
+      if at > i then still[#still + 1] = held end
+      if at > last then worst, last = held, at end
     end
-    if n >= most and worst then
+    if #still >= most then
       local list = readers[worst]
       while #list > 0 and list[#list] > i do cut_edge(cut, nodes[table.remove(list)], worst) end
-      live[worst] = nil
     end
-    if #readers[node] > 0 then live[node] = true end
+    live = still
+    if #readers[node] > 0 then live[#live + 1] = node end
   end
 end
 
@@ -79,13 +78,13 @@ local function choose_column(lanes, ended, columns)
   return column
 end
 
--- The rail that is in the way: that of the value whose next reader is the farthest.
-local function farthest(lanes, readers, here)
+-- The rail that is in the way: that of the value that is read the farthest below; and where.
+local function farthest(lanes, most, readers, here)
   local worst, last
-  for _, node in pairs(lanes) do
-    local list = readers[node]
-    local at = list[#list]
-    if at > here and (not last or at > last) then worst, last = node, at end
+  for column = 1, most do
+    local list = readers[lanes[column]] or {}
+    local at = list[#list] or 0
+    if at > (last or here) then worst, last = lanes[column], at end
   end
   return worst, last
 end
@@ -124,7 +123,7 @@ local function widest(lanes, column)
   return column
 end
 
--- The lines for all nodes, or the reader and the node between which a rail is in the way.
+-- The lines for all nodes, or, where a rail is in the way, nil, its value, and who reads that.
 local function lay(nodes, cut, most, marks, mark_of)
   local sources, readers = count_readers(nodes, cut)
   local lanes, column_of, left, lines, closed = {}, {}, {}, {}, nil
@@ -139,7 +138,7 @@ local function lay(nodes, cut, most, marks, mark_of)
     end
     local column = choose_column(lanes, ended, columns)
     if column > most then
-      local worst, last = farthest(lanes, readers, i)
+      local worst, last = farthest(lanes, most, readers, i)
       if worst then return nil, worst, nodes[last] end
     end
     if #columns == 0 and closed == column then

@@ -24,7 +24,7 @@ end
 
 local function new_node(kind, title, path)
   return {kind = kind, title = title, path = path, origin = "", inputs = {}, outputs = {},
-    folded = {}, attributes = "", parameters = 0, ids = {}}
+    folded = {}, attributes = "", parameters = 0}
 end
 
 local function feed(node, from, name)

@@ -129,7 +129,9 @@ local function cells_of(node, line, show)
     cells[#cells + 1] = {node.seconds and measure.time_text(node.seconds) or "", style, true}
     cells[#cells + 1] = {share and ("%.0f %%"):format(100 * share) or "", style, true}
   end
-  return cells, (node.kind == "failure" and "<-- here  " or "") .. details(node, line)
+  local mark = node.kind == "failure" and (node.of_gradient and "<-- its gradient  "
+    or "<-- here  ") or ""
+  return cells, mark .. details(node, line)
 end
 
 local function gap_text(node)
