@@ -448,7 +448,7 @@ t.error(function() mw.draw(x, {file = "/nowhere/a.dot"}) end, "draw: /nowhere/a.
 
 local shell = require "moonwalk.shell"
 function shell.has() return false end
-refuses("a %.svg is made by Graphviz, whose program dot is not there; its package is called graphviz",
+refuses("a %.svg is made by Graphviz, whose program dot is not there; its package is called graph",
   "no Graphviz", x, {file = "a.svg"})
 
 t.done()
