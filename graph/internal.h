@@ -25,13 +25,18 @@ typedef struct mw_storage {
   void (*drop)(const struct mw_storage *it); /* called before it is freed; NULL: nothing to do */
 } mw_storage;
 
-mw_storage *mw_storage_new(mw_context *ctx, size_t bytes); /* undefined contents; NULL + error */
+mw_storage *mw_storage_new(mw_context *ctx, size_t bytes); /* undefined contents; NULL: no memory */
 mw_storage *mw_storage_retain(mw_storage *storage);
 void mw_storage_release(mw_storage *storage);
 #define MW_ALIGN 64
 static inline size_t mw_aligned(size_t bytes) {
   return (bytes + MW_ALIGN - 1) / MW_ALIGN * MW_ALIGN;
 }
+
+/* memory.c: whether the system has so many bytes. The error where it has not: for which op, or NULL,
+ * and for which value, or NULL. */
+bool mw_memory_has(size_t bytes);
+mw_status mw_memory_lacks(mw_context *ctx, size_t bytes, const char *op, const mw_spec *spec);
 
 /* ---- blocks: of nodes and small values, which come and go all the time. block.c keeps some. -- */
 

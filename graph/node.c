@@ -107,7 +107,7 @@ static mw_tensor *leaf_with_data(mw_context *ctx, mw_node_kind kind, const mw_sp
   if (mw_spec_check(ctx, spec)) return NULL;
   size_t bytes = mw_spec_bytes(spec);
   mw_storage *storage = mw_storage_new(ctx, bytes);
-  if (!storage) return NULL;
+  if (!storage) return mw_memory_lacks(ctx, bytes, NULL, spec), NULL;
   if (data && bytes) memcpy(storage->data, data, bytes);
   else memset(storage->data, 0, bytes);
   return leaf_new(ctx, kind, spec, storage, name);
@@ -155,7 +155,7 @@ void *mw_leaf_write(mw_tensor *t) {
   }
   if (!t->storage || t->storage->refs > 1) {
     mw_storage *own = mw_storage_new(ctx, mw_spec_bytes(&t->spec));
-    if (!own) return NULL;
+    if (!own) return mw_memory_lacks(ctx, mw_spec_bytes(&t->spec), NULL, &t->spec), NULL;
     if (t->storage) memcpy(own->data, t->storage->data, own->bytes);
     mw_storage_release(t->storage);
     t->storage = own;

@@ -48,10 +48,32 @@ void mw_cache_clear(mw_context *ctx) {
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-static mw_status grow_arena(mw_context *ctx, size_t bytes) {
+/* There is no memory for a slot. */
+static mw_status lacks_memory(mw_program *p, mw_node *const *nodes, int s) {
+  const mw_slot *slot = &p->slots[s];
+  mw_memory_lacks(p->ctx, slot->bytes, p->steps[slot->first].entry->op.name,
+                  slot->spec.dtype == MW_NONE ? NULL : &slot->spec);
+  mw_failure_note_step(p, nodes, slot->first);
+  return MW_FAILED;
+}
+
+/* There is none for what lies in the arena, of which the largest is named. */
+static mw_status lacks_arena(mw_program *p, mw_node *const *nodes) {
+  int largest = -1;
+  for (int s = 0; s < p->n_slots; s++) {
+    if (p->slots[s].root != s || p->slots[s].place != MW_IN_ARENA) continue;
+    if (largest < 0 || p->slots[s].bytes > p->slots[largest].bytes) largest = s;
+  }
+  if (largest >= 0) return lacks_memory(p, nodes, largest);
+  return mw_memory_lacks(p->ctx, p->arena, NULL, NULL);
+}
+
+static mw_status grow_arena(mw_program *p, mw_node *const *nodes) {
+  mw_context *ctx = p->ctx;
+  const size_t bytes = p->arena;
   if (bytes <= ctx->arena_bytes) return MW_OK;
-  char *arena = aligned_alloc(MW_ALIGN, mw_aligned(bytes));
-  if (!arena) return mw_set_error(ctx, "cannot allocate %zu bytes for intermediates", bytes);
+  char *arena = mw_memory_has(bytes) ? aligned_alloc(MW_ALIGN, mw_aligned(bytes)) : NULL;
+  if (!arena) return lacks_arena(p, nodes);
   free(ctx->arena); /* nothing in it outlives a run */
   ctx->arena = arena;
   ctx->arena_bytes = mw_aligned(bytes);
@@ -59,14 +81,14 @@ static mw_status grow_arena(mw_context *ctx, size_t bytes) {
 }
 
 /* Storage for each result; that of the last run is used again when nobody else has it. */
-static mw_status prepare_results(mw_program *p) {
+static mw_status prepare_results(mw_program *p, mw_node *const *nodes) {
   for (int s = 0; s < p->n_slots; s++) {
     mw_slot *slot = &p->slots[s];
     if (slot->root != s || slot->place != MW_IN_RESULT) continue;
     if (slot->held && slot->held->refs == 1) continue;
     mw_storage_release(slot->held);
     slot->held = mw_storage_new(p->ctx, slot->bytes);
-    if (!slot->held) return MW_FAILED;
+    if (!slot->held) return lacks_memory(p, nodes, s);
   }
   return MW_OK;
 }
@@ -152,8 +174,8 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
     return mw_set_error(ctx, "%d runs are inside each other: does a hook call itself?", ctx->depth);
   if (p->running)
     return mw_set_error(ctx, "the program is running: one of its hooks asks for it again");
-  if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(ctx, p->arena) ||
-      prepare_results(p) || (ctx->recorder && mw_profile_program(p, nodes)))
+  if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(p, nodes) ||
+      prepare_results(p, nodes) || (ctx->recorder && mw_profile_program(p, nodes)))
     return MW_FAILED;
   ctx->stats.programs_run++;
   ctx->stats.nodes_last = p->n_steps;

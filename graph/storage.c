@@ -10,11 +10,9 @@ static size_t block_bytes(size_t bytes) {
 }
 
 mw_storage *mw_storage_new(mw_context *ctx, size_t bytes) {
-  mw_storage *storage = mw_block_new(&ctx->blocks, block_bytes(bytes));
-  if (!storage) {
-    mw_set_error(ctx, "cannot allocate %zu bytes", bytes);
-    return NULL;
-  }
+  mw_storage *storage =
+      mw_memory_has(bytes) ? mw_block_new(&ctx->blocks, block_bytes(bytes)) : NULL;
+  if (!storage) return NULL;
   *storage = (mw_storage){
       .refs = 1, .bytes = bytes, .ctx = ctx, .data = (char *)storage + mw_aligned(sizeof *storage)};
   ctx->stats.bytes_live += bytes;

@@ -310,6 +310,12 @@ static void set_main(call *c, int first, int n) {
 /* The list part of the attribute table, {2, 2, stride = 1}, is for the main attribute. */
 static void set_main_from_table(call *c, lua_Unsigned n) {
   lua_State *L = c->L;
+  if (c->n_in && c->n_in < c->declared &&
+      !(c->op->inputs[c->n_in].flags & (MW_OPTIONAL | MW_KEY | MW_VARIADIC)))
+    face_error(L,
+               "%s: %s is a table, expected a tensor; a table of numbers becomes one with "
+               "mw.tensor",
+               c->op->name, input_name(c, c->n_in));
   if (!main_attr(c->op) || !c->n_in)
     face_error(L,
                "%s: a table holds attributes by name; a table of numbers becomes a tensor with "

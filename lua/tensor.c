@@ -362,6 +362,7 @@ static const char *const elsewhere[][2] = {
     {"backward", "mw.grad(y, {x})"},
     {"double", "cast \"f64\""},
     {"float", "cast \"f32\""},
+    {"grad", "mw.grad(y, {x})"},
     {"long", "cast \"i64\""},
     {"ndim", "rank"},
     {"numpy", "totable"},

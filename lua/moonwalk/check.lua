@@ -34,6 +34,27 @@ function check.misspelt(where, key, names)
   end
 end
 
+-- What some options are called elsewhere.
+local ELSEWHERE = {
+  learning_rate = "lr", batch_size = "batch", batchsize = "batch", num_epochs = "epochs",
+  optim = "optimizer", criterion = "loss", pad = "padding", ksize = "kernel", decay = "weight_decay",
+}
+
+---The option that is meant by a name which is none, or nil.
+---@param name string
+---@param known string[]
+---@return string?
+function check.option_near(name, known)
+  local whole = {}
+  for _, option in ipairs(known) do whole[option] = true end
+  if whole[ELSEWHERE[name]] then return ELSEWHERE[name] end
+  local near = check.near(name, known)
+  for part in name:gmatch "%a+" do
+    if not near and whole[part] then near = part end -- kernel_size
+  end
+  return near
+end
+
 ---A value as an error message shows it.
 ---@param value any
 ---@return string
@@ -94,7 +115,7 @@ function check.options(where, options, known, positional)
       core.error(("%s: [%s] is %s; options are given by name: %s"):format(where, check.show(name),
         check.show(value), #known > 0 and table.concat(known, ", ") or "there are none"))
     elseif type(name) == "string" and not is_known[name] then
-      local near = check.near(name, known)
+      local near = check.option_near(name, known)
       core.error(("%s: there is no option %q%s %s"):format(where, name,
         near and (", did you mean %q? It takes"):format(near) or "; it takes",
         #known > 0 and table.concat(known, ", ") or "none"))

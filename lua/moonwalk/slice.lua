@@ -13,7 +13,8 @@ local function position(axis, size, value, what)
   if not integer then fail(axis, "%s is %s, expected an integer", what, show(value)) end
   local from_start = integer < 0 and size + 1 + integer or integer
   if from_start < 1 or from_start > size then
-    fail(axis, "%s is %d, but the size is %d", what, integer, size)
+    fail(axis, "%s is %d, but the size is %d%s", what, integer, size,
+      integer == 0 and "; it counts from 1" or "")
   end
   return from_start
 end

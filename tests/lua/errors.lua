@@ -37,7 +37,7 @@ wrong(function() return mw.relu(print) end,
 wrong(function() return x + nil end,
   "add: argument 2 (b) is missing, expected a tensor", "nil as an operand")
 wrong(function() return x + {1, 2, 3} end,
-  "add: a table holds attributes by name; a table of numbers becomes a tensor with mw.tensor",
+  "add: b is a table, expected a tensor; a table of numbers becomes one with mw.tensor",
   "a table as an operand")
 wrong(function() return x * "2" end,
   "mul: b is '2', expected a tensor or a number", "a string as an operand")

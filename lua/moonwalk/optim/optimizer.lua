@@ -81,7 +81,7 @@ local function optimizer(name, spec)
     return value
   end
   class.__newindex = function(_, key)
-    local near = check.near(tostring(key), known)
+    local near = check.option_near(tostring(key), known)
     core.error(("%s: there is no option %q%s"):format(where, tostring(key),
       near and (", did you mean %q?"):format(near) or "; it has " .. table.concat(known, ", ")))
   end
