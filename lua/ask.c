@@ -23,7 +23,7 @@ static bool has_input(int milliseconds) {
   return poll(&input, 1, milliseconds) > 0 && (input.revents & POLLIN);
 }
 
-/* Reads until the character that ends an answer, or the time is over. */
+/* Reads until the character that ends an answer, which begins with Escape, or the time is over. */
 static size_t read_answer(char answer[MOST_ANSWER], char last, int milliseconds) {
   struct timespec start;
   size_t length = 0;
@@ -32,7 +32,7 @@ static size_t read_answer(char answer[MOST_ANSWER], char last, int milliseconds)
     const int left = milliseconds - milliseconds_since(&start);
     if (left <= 0 || !has_input(left)) break; /* also after a signal */
     if (read(STDIN_FILENO, answer + length, 1) != 1) break;
-    if (answer[length++] == last) break;
+    if (answer[length++] == last && memchr(answer, '\033', length)) break;
   }
   return length;
 }

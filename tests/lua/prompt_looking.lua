@@ -133,10 +133,19 @@ do
   s:wait "\nhangs"
   s:key "C-c"
   s:ready()
-  t.ok(s:text():find "the median of 3 runs; half of them took [^\n]* before Ctrl%-C",
+  t.ok(s:all():find "the median of 3 runs; half of them took [^\n]* before Ctrl%-C",
     "Ctrl-C ends :bench, which says what it has found")
   s:run "1 + 1"
   t.ok(s:text():find "\n2\n", "and the prompt goes on")
+end
+
+do
+  local complete = require "moonwalk.prompt.complete"
+  local s = require("moonwalk.prompt.session").new()
+  s:set("zebra", 1)
+  t.is({complete.words(s, ":full zeb", 9)}, {{"zebra"}, 7}, "expressions of commands are completed")
+  t.is({complete.words(s, ":bench  x + zeb", 15)}, {{"zebra"}, 13}, "behind anything")
+  t.is({complete.words(s, ":time o", 7)}, {{"off", "on"}, 7}, "and :time's two words")
 end
 
 -- Forced to draw pixels, the escape sequences leave the screen's other lines where they are.

@@ -12,6 +12,7 @@ local DEEPEST = 6 -- tables in tables
 local MOST_KEYS = 10000 -- beside a list, that are put in order
 local MOST_STRING = 200 -- bytes of a string that stands in a table
 local INDENT = 2
+local LEAST_LINES = 5 -- of a table that is not in one: the braces, two entries, what is left out
 
 local KEYWORDS = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
@@ -202,33 +203,40 @@ end
 
 local table_lines
 
--- The lines of an entry that may take so many.
-local function entry_lines(item, key, columns, rows, path, depth)
+-- An entry in one line of so many columns, and whether it is a table that needs more.
+local function entry_line(item, key, columns, path, depth)
   local text, whole = line(item, columns - screen.width(key) - 1, path, depth)
-  local is_open = not whole and type(item) == "table" and not atom(item)
-  if not is_open or rows <= 2 or depth > DEEPEST then return {key .. text} end
-  local lines = table_lines(item, columns, rows, path, depth)
-  lines[1] = key .. lines[1]
-  return lines
+  local is_open = not whole and type(item) == "table" and not atom(item) and depth <= DEEPEST
+  return key .. text, is_open
 end
 
 -- A table as lines: "{", the entries, "}".
 function table_lines(v, columns, rows, path, depth)
   local list, lines, space = entries_of(v), {"{"}, (" "):rep(INDENT)
-  local inside, room = columns - INDENT, math.max(rows - 2, 3)
+  local inside, room = columns - INDENT, math.max(rows, LEAST_LINES) - 2
   local function add(texts)
     for _, text in ipairs(texts) do lines[#lines + 1] = space .. text end
   end
   path[v] = true
-  local head, tail = keep(list.flat and 0 or list.length, room)
-  local spare = room - head - tail - (tail > 0 and 1 or 0) -- lines beyond one for each entry
   if list.flat then add(flat_lines(list, inside, room)) end
+  local head, tail = keep(list.flat and 0 or list.length, room)
+  local entries, open = {}, 0
   for i = 1, head + tail do
     local at = i <= head and i or list.length - tail + i - head
     local item, key = list.get(at)
-    local texts = entry_lines(item, key, inside, 1 + spare, path, depth + 1)
-    spare = spare - #texts + 1
-    texts[#texts] = texts[#texts] .. (at < list.length and "," or "")
+    local text, is_open = entry_line(item, key, inside, path, depth + 1)
+    entries[i] = {at = at, item = item, key = key, text = text, is_open = is_open}
+    open = open + (is_open and 1 or 0)
+  end
+  local spare = room - head - tail - (tail > 0 and 1 or 0) -- lines beyond one for each entry
+  local share = 1 + spare // math.max(open, 1)
+  for i, entry in ipairs(entries) do
+    local texts = {entry.text}
+    if entry.is_open and share >= LEAST_LINES then
+      texts = table_lines(entry.item, inside, share, path, depth + 1)
+      texts[1] = entry.key .. texts[1]
+    end
+    texts[#texts] = texts[#texts] .. (entry.at < list.length and "," or "")
     add(texts)
     if i == head and tail > 0 then
       add {("... %d more ..."):format(list.length - head - tail + list.left_out)}

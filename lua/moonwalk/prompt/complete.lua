@@ -294,6 +294,13 @@ local function lua_words(session, text)
   return variables(session, tokens, n, word), start
 end
 
+-- The expression behind a command that takes one.
+local function expression_of(text)
+  local name, expression = text:match "^%s*:([%a_]+)%s+(.*)$"
+  local command = name and require("moonwalk.prompt.session").command(name)
+  return command and command.takes_lua and expression
+end
+
 ---The words that the text could have at the cursor, in order, and where they begin.
 ---@param session moonwalk.Session
 ---@param text string  also of several lines
@@ -303,6 +310,11 @@ end
 function complete.words(session, text, cursor)
   text = text:sub(1, cursor)
   if text:find "^%s*%?" then return topic_words(session, text) end
+  local expression = expression_of(text)
+  if expression then
+    local words, start = lua_words(session, expression)
+    return words, start + #text - #expression
+  end
   if text:find "^%s*:[^:]?" and not text:find "^%s*::" then return command_words(session, text) end
   return lua_words(session, text)
 end

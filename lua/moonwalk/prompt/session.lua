@@ -283,6 +283,7 @@ end
 ---@field doc string  a sentence
 ---@field run fun(session: moonwalk.Session, argument: string, insists: boolean)  :save! insists
 ---@field complete (fun(session: moonwalk.Session, text: string): string[])?
+---@field takes_lua boolean?  its argument is an expression, and completed as such
 
 ---The command of a name, or nil.
 ---@param name string

@@ -47,6 +47,7 @@ end
 return {
   usage = ":bench expression",
   doc = "Computes it for a second, again and again, and says what a run takes.",
+  takes_lua = true,
   run = function(session, argument)
     if argument == "" then
       core.error ":bench is followed by what is to be measured, such as :bench net(x)"

@@ -19,6 +19,7 @@ end
 return {
   usage = ":full [expression]",
   doc = "Shows all of a value, the last one if none is named; Ctrl-C stops it.",
+  takes_lua = true,
   run = function(session, argument)
     local v = session.last
     if argument ~= "" then
