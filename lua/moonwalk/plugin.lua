@@ -66,11 +66,10 @@ end
 -- The options that go with a plugin: whether the library is put to the gate, and whether it may
 -- override what is shipped.
 local function read_options(where, options, test)
-  options = check.options(where, options, {"test", "override", "progress"})
+  options = check.options(where, options, {"test", "override"})
   return {
     test = check.boolean(where, "test", options.test, test or false),
     override = check.boolean(where, "override", options.override, false),
-    progress = options.progress,
   }
 end
 
@@ -183,13 +182,14 @@ local function loaded_from(path)
   end
 end
 
--- Puts what a plugin's file is now in its place.
-local function replace(record, library)
-  local side = side_of(record.source or record.origin)
+-- Puts a library in the place of a plugin. source: the C file that it is compiled from.
+local function replace(record, library, source)
+  local side = side_of(source or record.origin)
   collectgarbage() -- dead tensors would keep older libraries open
   record.ops = core.plugin_reload(record.origin, library)
   records[record.origin] = nil
-  record.origin, records[library] = library, record
+  record.origin, record.source, records[library] = library, source, record
+  if source then record.text = nil end
   local problem = run_side(side, record.ops)
   if problem then
     core.error(("plugin.reload: the new code of %s runs, but its Lua side failed: %s")
@@ -201,35 +201,45 @@ end
 ---What became of a plugin's file.
 ---@class moonwalk.Taken
 ---@field ops string[]
----@field replaced boolean  whether earlier code of the same file was there
+---@field replaced boolean  whether earlier code was there
 ---@field compile number  seconds that this took
 ---@field test number
 ---@field swap number
 
----Takes a file as it is now: what is new is loaded, what was loaded from it before is replaced.
----After an error all is as it was.
----@param path string  a C file or a library
----@param options? table  test: whether it is put to the gate first (false); override: as for
----  plugin.load; progress: as for plugin.test
----@return moonwalk.Taken
-function plugin.take(path, options)
-  path = check.text("plugin.take", "the path", path)
-  options = read_options("plugin.take", options)
-  local record, times = loaded_from(path), {core.clock()}
-  local source = path:find "%.c$" and path or nil
-  local library = source and compiler.library(source) or find_library(path)
+-- Takes a C file or a library as it is now, in the place of a plugin if there is one. `progress` is
+-- told what the gate is at.
+local function take(record, source, library, options)
+  local times = {core.clock()}
+  library = source and compiler.library(source) or library
   times[2] = core.clock()
-  if options.test then
-    gate(library, source, record and record.override or options.override, options.progress)
-  end
+  local override = record and record.override or options.override
+  if options.test then gate(library, source, override, options.progress) end
   times[3] = core.clock()
   local ops
-  if record then ops = replace(record, library)
+  if record then ops = replace(record, library, source)
   elseif records[library] then ops = copy(records[library].ops)
   else ops = load_library(library, source, options) end
   times[4] = core.clock()
   return {ops = ops, replaced = record ~= nil, compile = times[2] - times[1],
     test = times[3] - times[2], swap = times[4] - times[3]}
+end
+
+---Takes a file as it is now: what is new is loaded, what was loaded from it before is replaced.
+---After an error all is as it was.
+---@param path string  a C file or a library
+---@param options? table  test: whether it is put to the gate first (false); override: as for
+---  plugin.load; replaces: a plugin, or an op of it, in whose place it is put; progress: as for
+---  plugin.test
+---@return moonwalk.Taken
+function plugin.take(path, options)
+  path = check.text("plugin.take", "the path", path)
+  options = check.options("plugin.take", options, {"test", "override", "replaces", "progress"})
+  local given = read_options("plugin.take", {test = options.test, override = options.override})
+  given.progress = options.progress
+  local record = loaded_from(path)
+  if options.replaces then record = find_record("plugin.take", options.replaces) end
+  local source = path:find "%.c$" and path or nil
+  return take(record, source, not source and find_library(path) or nil, given)
 end
 
 ---Loads a plugin: a shared library, or a C file that is compiled first. A name without a suffix is
@@ -281,9 +291,7 @@ end
 
 -- A record's plugin as its file is now.
 local function renew(record, test)
-  local library = record.source and compiler.library(record.source) or record.origin
-  if test then gate(library, record.source, record.override) end
-  return replace(record, library)
+  return take(record, record.source, record.origin, {test = test})
 end
 
 ---Replaces a plugin by what its file is now; a plugin that was compiled from a C file is compiled
@@ -298,7 +306,7 @@ end
 function plugin.reload(what, options)
   check.options("plugin.reload", options, {"test"})
   local test = check.boolean("plugin.reload", "test", options and options.test, true)
-  return renew(find_record("plugin.reload", what), test)
+  return renew(find_record("plugin.reload", what), test).ops
 end
 
 ---Takes a plugin out: its ops are unknown from now on, or the shipped ones again which it has

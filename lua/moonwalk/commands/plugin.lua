@@ -6,6 +6,7 @@ local check = require "moonwalk.check"
 local compiler = require "moonwalk.compiler"
 local gate = require "moonwalk.gate"
 local shell = require "moonwalk.shell"
+local skeleton = require "moonwalk.skeleton"
 
 local USAGE = [[
 usage: moonwalk plugin new NAME [FOLDER]
@@ -70,29 +71,10 @@ end
 
 local function new(list)
   local words = parse("new", list, {}, 2)
-  local name, folder = words[1], words[2] or words[1]
-  if not name:find "^[a-z][a-z0-9_]*$" then
-    fail("new: the name is %s, expected small letters, digits and _, as in \"my_op\"",
-      check.show(name))
-  elseif core.op_info(name) then
-    fail("new: there is an op %s already; moonwalk help %s shows it", name, name)
-  end
-  if not os.execute("mkdir -p " .. shell.quote(folder)) then fail("new: cannot make %s", folder) end
-  local files = {}
-  for _, file in ipairs(core.texts "templates") do
-    local path = ("%s/%s"):format(folder, (file:gsub("scale", name)))
-    files[#files + 1] = {path = path, text = (core.text("templates", file):gsub("scale", name))}
-  end
-  table.sort(files, function(a, b) return a.path < b.path end)
-  for _, file in ipairs(files) do
-    if exists(file.path) then fail("new: %s is there already", file.path) end
-  end
-  for _, file in ipairs(files) do
-    local done, problem = compiler.write(file.path, file.text)
-    if not done then fail("new: %s", problem) end
-    print(file.path)
-  end
-  print(("Next: moonwalk plugin test %s/%s.c"):format(folder, name))
+  local paths, problem = skeleton.write(words[1], words[2])
+  if not paths then fail("new: %s", problem) end
+  for _, path in ipairs(paths) do print(path) end
+  print(("Next: moonwalk plugin test %s/%s.c"):format(words[2] or words[1], words[1]))
 end
 
 -- build -------------------------------------------------------------------------------------------
