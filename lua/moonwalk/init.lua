@@ -69,7 +69,7 @@ local updates = require "moonwalk.updates"
 ---@field trainer fun(net: moonwalk.Module, train: moonwalk.Dataset,
 ---  options?: moonwalk.TrainerOptions): moonwalk.Trainer
 ---@field load_checkpoint fun(path: string): moonwalk.Checkpoint?, string?
----@field plot fun(...: any): string?, string?  lines through numbers, as text or a picture: plot.lua
+---@field plot fun(...: any): string?, string?  lines through numbers, in a terminal or a file
 ---@field hist fun(t: any, options?: table): string?, string?  how elements are spread: hist.lua
 ---@field why fun(loss: mw.tensor, parameter?: any, options?: table): any  see why.lua
 ---@field show fun(t: mw.tensor, options?: moonwalk.ShowOptions): string?, string?  look/image.lua

@@ -309,13 +309,12 @@ do
   local sum, squares = 0, 0
   for _, x in ipairs(list) do sum = sum + x end
   for _, x in ipairs(list) do squares = squares + (x - sum / #list) ^ 2 end
-  local found = mw.core.spread(tensor)
-  t.near({found.mean, found.std}, {sum / #list, (squares / #list) ^ 0.5}, 1e-12, "mean and std")
-  t.is({found.min, found.max, found.count, found.nan, found.whole},
-    {math.min(table.unpack(list)), math.max(table.unpack(list)), 5000, 0, false}, "and the rest")
-  found = mw.core.spread(mw.tensor {1, 0 / 0, 3, 1 / 0, -1 / 0, -1 / 0})
-  t.is({found.count, found.finite, found.nan, found.inf, found.minus_inf, found.mean, found.whole},
-    {6, 2, 1, 1, 2, 2.0, true}, "of what is finite")
+  local std, whole = mw.core.deviation(tensor, sum / #list)
+  t.near(std, (squares / #list) ^ 0.5, 1e-12, "the standard deviation")
+  t.is(whole, false, "not of whole numbers")
+  local some = mw.tensor {1, 0 / 0, 3, 1 / 0, -1 / 0}
+  t.is({mw.core.deviation(some, 2)}, {1.0, true}, "of what is finite")
+  t.is({mw.core.histogram(some, 1, 1, 2)}, {{1}, 0, 1}, "what is not finite is in no bin")
 
   -- Four bars of 1, 2, 4 and 0: heights of the highest one's share, of 4 dots a line.
   local text = speaking(true, printed, mw.hist, {1, 2, 2, 3, 3, 3, 3, 9, 0 / 0}, {bins = 4,
@@ -330,7 +329,8 @@ do
     end
   end
   t.is(heights, {4, 8, 16, 0}, "heights of bars")
-  t.ok(text:find "9 elements, mean 3%.25" and text:find "1 NaN, 1 above it", "what has no bin is told")
+  t.ok(text:find "9 elements, mean 3%.25" and text:find "1 NaN, 1 above it",
+    "what has no bin is told")
   t.ok(text:find " 1 +2 +3 +4", "the axis of whole numbers")
   text = speaking(false, printed, mw.hist, {1, 2, 2}, {height = 7, width = 30})
   t.ok(text:find "##" and not text:find "[\x80-\xff]", "ASCII")

@@ -68,7 +68,7 @@ local function summary(found, below, above)
   number "std"
   number "min"
   number "max"
-  local left = {{found.nan, "NaN"}, {found.inf, "inf"}, {found.minus_inf, "-inf"},
+  local left = {{found.nans, "NaN"}, {found.infinities, "infinite"},
     {below, "below the range"}, {above, "above it"}}
   for _, item in ipairs(left) do
     if item[1] > 0 then rest[#rest + 1] = ("%d %s"):format(item[1], item[2]) end
@@ -88,7 +88,7 @@ end
 -- The bins: how many, and from where to where. Whole numbers have bins of their own if there are
 -- not too many.
 local function choose_bins(found, o)
-  local low, high = found.min, found.max
+  local low, high = found.min + 0.0, found.max + 0.0 -- the difference of integers may overflow
   if o.range then low, high = o.range[1], o.range[2] end
   local room = room_for(o)
   if o.bins and o.bins > room then
@@ -100,7 +100,7 @@ local function choose_bins(found, o)
   end
   if not o.range then low, high = axes.limits(low, high) end
   -- The square root of the count: few elements make no use of narrow bins.
-  local wanted = math.min(math.max(math.ceil(found.finite ^ 0.5), 8), o.file and 60 or 72)
+  local wanted = math.min(math.max(math.ceil(found.count ^ 0.5), 8), o.file and 60 or 72)
   return o.bins or math.min(wanted, room), low, high
 end
 
@@ -178,11 +178,12 @@ function hist.hist(t, options)
   if t == nil then core.error "hist: expected a tensor, or a list of numbers: hist(t)" end
   t = tensor_of(t)
   local o = check_options(options)
-  local found = core.spread(t)
+  local found = core.summary(t)
   if found.count == 0 then core.error "hist: there are no elements to count" end
-  if found.finite == 0 then
+  if not found.mean then
     core.error("hist: none of the elements is finite: " .. select(2, summary(found, 0, 0)))
   end
+  found.std, found.whole = core.deviation(t, found.mean)
   local bins, low, high = choose_bins(found, o)
   local counts, below, above = core.histogram(t, bins, low, high)
   local most, about = math.max(table.unpack(counts)), table.pack(summary(found, below, above))
