@@ -60,6 +60,14 @@ function Progress:add(samples, loss)
   io.stderr:flush()
 end
 
+---Prints a line on standard error; the progress is shown below it.
+---@param text string
+function Progress:say(text)
+  self:close()
+  io.stderr:write(text, "\n")
+  io.stderr:flush()
+end
+
 ---Takes the line away.
 function Progress:close()
   if not self.columns then return end

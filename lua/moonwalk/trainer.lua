@@ -17,6 +17,7 @@ local checkpoint = require "moonwalk.trainer.checkpoint"
 local fingerprint = require "moonwalk.trainer.fingerprint"
 local log = require "moonwalk.trainer.log"
 local metrics = require "moonwalk.metrics"
+local observer = require "moonwalk.trainer.observer"
 local read_options = require "moonwalk.trainer.options"
 
 ---@class moonwalk.Trainer
@@ -391,9 +392,13 @@ local function tell_interrupted(self)
       .. "local history, trainer = mw.fit(...)"))
 end
 
-local function loop(self)
+local function loop(self, between)
   while self:step() do
-    if core.interrupted() then self:stop "interrupted" break end
+    local why = between(self)
+    if why then
+      self:stop(why == true and "interrupted" or why)
+      break
+    end
   end
   if self.reason == "interrupted" or self.reason == "stopped" then
     if self.options.checkpoint and self.saved.step < self.steps then save_run(self) end
@@ -407,13 +412,15 @@ end
 ---checkpoint written, and the network is trained so far. A second Ctrl-C ends the step too.
 ---@return table history
 function Trainer:run()
+  local watched = observer.of(self) -- which may refuse
   local listened = core.listen(true)
   self.began = core.clock()
   self.log:begin(self.options.epochs * #self.train,
-    (self.epoch - 1) * #self.train + self.position)
-  local good, why = pcall(loop, self)
+    (self.epoch - 1) * #self.train + self.position, watched and watched.progress)
+  local good, why = pcall(loop, self, watched and watched.between or core.interrupted)
   core.listen(listened)
   close_batches(self)
+  if watched then watched.ended(self, not good and "error" or self.reason) end
   self.log:line {kind = "end", step = self.steps, reason = good and self.reason or "error"}
   self.log:pause()
   if not good then error(why, 0) end

@@ -147,7 +147,7 @@ end
 ---Prints a line on standard error, and the progress again below it.
 function Log:say(text)
   if self.quiet then return end
-  if self.progress then self.progress:close() end
+  if self.progress then return self.progress:say(text) end
   io.stderr:write(text, "\n")
   io.stderr:flush()
 end
@@ -155,8 +155,9 @@ end
 ---Shows the progress where there is a terminal.
 ---@param total integer samples of the whole run
 ---@param done integer
-function Log:begin(total, done)
-  if not self.quiet then self.progress = terminal.progress(total, done) end
+---@param progress table?  what shows it in place of terminal.progress, by the same methods
+function Log:begin(total, done, progress)
+  if not self.quiet then self.progress = progress or terminal.progress(total, done) end
 end
 
 ---@param samples integer
