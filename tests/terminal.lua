@@ -224,8 +224,13 @@ end
 ---Waits until the command has ended, and returns its exit status.
 ---@return integer status
 function Terminal:finish(seconds)
-  self:poll("the command's end", function(_, _, _, dead) return dead end, seconds)
-  return tonumber((self:ask "display-message -p '#{pane_dead_status}'":match "%d+"))
+  return self:poll("the command's end", function(_, _, _, dead)
+    if not dead then return nil end
+    local text = self:ask "display-message -p '#{pane_dead_status}'"
+    -- tmux may miss that a child has ended, until another one does.
+    if not text:find "%d" then self:ask "run-shell true" end
+    return tonumber((text:match "%d+"))
+  end, seconds)
 end
 
 ---Ends the command and takes the terminal away; a test's end does that too.

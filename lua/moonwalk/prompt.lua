@@ -30,14 +30,21 @@ local function greet()
   end
 end
 
--- Reads lines until they are a text that can be run. nil: none; "end": there will be no more. An
--- empty line asks what is missing.
-local function read(self)
+---Reads lines until they are a text that can be run. nil: none; "end": there will be no more. An
+---empty line asks what is missing.
+---@param self moonwalk.Session
+---@param options {idle: (fun(): number|false)?, first: string?}?  what is done while nothing is
+---  typed; what was typed of the first line already
+---@return string? text
+---@return "end"|"interrupted"|nil
+function prompt.read(self, options)
   local told = false
-  local text, why = input.line(MARK, {idle = self:idle()})
+  local idle, first = options and options.idle or self:idle(), options and options.first or ""
+  local text, why = input.line(MARK .. first, {idle = idle})
+  text = text and first .. text
   while text and self:is_incomplete(text) do
     local more
-    more, why = input.line(MORE, {idle = self:idle(), before = text .. "\n"})
+    more, why = input.line(MORE, {idle = idle, before = text .. "\n"})
     text = more and text .. "\n" .. more
     if more and not told and not more:find "%S" and self:is_incomplete(text) then
       told = true
@@ -57,7 +64,7 @@ function prompt.run(script, ...)
   end}
   if script then self:run_script(script, ...) else greet() end
   while not self.leaving do
-    local text, why = read(self)
+    local text, why = prompt.read(self)
     if text then
       input.remember(text)
       self:run(text)

@@ -8,6 +8,7 @@ local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local chunk = require "moonwalk.prompt.chunk"
 local hints = require "moonwalk.prompt.hints"
+local observer = require "moonwalk.trainer.observer"
 local problem = require "moonwalk.prompt.problem"
 local screen = require "moonwalk.look.screen"
 
@@ -35,7 +36,8 @@ local screen = require "moonwalk.look.screen"
 ---@field failure table?  of what failed last: message, number, and what core.failure() gives
 ---@field last any  the value of the last expression
 ---@field settings table<string, any>
----@field job table?  a training that is not over; see job.lua
+---@field job moonwalk.Job?  a training that is not over; see job.lua
+---@field task moonwalk.Task?  that runs now
 ---@field pollers function[]  called while nothing is typed
 ---@field leaving boolean?  the prompt is over
 local Session = {}
@@ -74,6 +76,9 @@ function session.new()
   if core.keep_failures then core.keep_failures(true) end
   core.interruptible_coroutines()
   session.current = self
+  observer.attach = function(trainer)
+    return require("moonwalk.prompt.job").attach(self, trainer)
+  end
   return self
 end
 
@@ -200,6 +205,7 @@ end
 -- Ends a task with the values that its chunk returned, or the message of its error.
 local function finish(self, task, good, ...)
   local values, why = table.pack(...), (...)
+  if self.job then require("moonwalk.prompt.job").forget(self, task) end
   if good then good, why = present(self, task, values) end
   if not good then
     self.locals:rescue(task.thread, task.chunk.fn, task.chunk.names)
@@ -211,19 +217,40 @@ local function finish(self, task, good, ...)
   return good
 end
 
--- What a chunk did until it ended or yielded: a training yields its trainer between two steps.
-local function arrived(self, task, good, ...)
+---Goes on with what a task did until it ended or yielded: a training yields between two steps.
+---@param task moonwalk.Task
+---@param good boolean
+---@param ... any
+---@return boolean? ok
+function Session:arrived(task, good, ...)
   if coroutine.status(task.thread) == "dead" then return finish(self, task, good, ...) end
   local job = require "moonwalk.prompt.job"
   if job.takes(...) then return job.step(self, task, ...) end
   return finish(self, task, false, "coroutine.yield: there is nothing to yield to at the prompt")
 end
 
+local function back(self, outer, ...)
+  self.task = outer
+  return ...
+end
+
+---Lets a task go on until it ends or yields; gives what core.resume does.
+---@param task moonwalk.Task
+---@param ... any
+---@return boolean good
+---@return any ...
+function Session:go(task, ...)
+  local outer = self.task
+  self.task = task
+  return back(self, outer, core.resume(task.thread, ...))
+end
+
 ---Lets a task go on until it is over, or stands still as a job.
 ---@param task moonwalk.Task
+---@param ... any
 ---@return boolean? ok  false after an error, nil when it stands still
 function Session:advance(task, ...)
-  return arrived(self, task, core.resume(task.thread, ...))
+  return self:arrived(task, self:go(task, ...))
 end
 
 -- Runs a chunk that was compiled.
@@ -281,7 +308,8 @@ end
 ---@class moonwalk.Command
 ---@field usage string  ":time on|off"
 ---@field doc string  a sentence
----@field run fun(session: moonwalk.Session, argument: string, insists: boolean)  :save! insists
+---@field run fun(session: moonwalk.Session, argument: string, insists: boolean): function?
+---  :save! insists; what it returns is called when the command is over
 ---@field complete (fun(session: moonwalk.Session, text: string): string[])?
 ---@field takes_lua boolean?  its argument is an expression, and completed as such
 
@@ -316,6 +344,7 @@ local function run_command(self, text, name, argument)
   local good, why = core.resume(thread, self, argument, mark == "!")
   if not good then self:report(why) end
   entry.ok = good
+  if good and type(why) == "function" then return why() end
   return good
 end
 
