@@ -15,6 +15,12 @@ function frozen.is(parameter)
   return known[parameter] ~= nil
 end
 
+---All that are frozen and still in use.
+---@return fun(): moonwalk.Tensor?
+function frozen.all()
+  return next, known
+end
+
 ---A number that is another one whenever something has been frozen or unfrozen.
 ---@return integer
 function frozen.changes()

@@ -72,6 +72,7 @@ local updates = require "moonwalk.updates"
 ---@field plot fun(...: any): string?, string?  lines through numbers, in a terminal or a file
 ---@field hist fun(t: any, options?: table): string?, string?  how elements are spread: hist.lua
 ---@field why fun(loss: mw.tensor, parameter?: any, options?: table): any  see why.lua
+---@field walk fun(loss: mw.tensor): mw.tensor?  backward through its graph, step by step: walk.lua
 ---@field show fun(t: mw.tensor, options?: moonwalk.ShowOptions): string?, string?  look/image.lua
 ---@field json {encode: function, decode: fun(text: string): any, null: any}
 ---@field ops table<string, table>  every registered op by name, with its schema
@@ -199,6 +200,7 @@ local lazy = {
   plot = {"moonwalk.look.plot", "plot"},
   hist = {"moonwalk.look.hist", "hist"},
   why = {"moonwalk.look.why", "why"},
+  walk = {"moonwalk.look.walk", "walk"},
   show = {"moonwalk.look.image", "show"},
 }
 

@@ -237,6 +237,15 @@ do -- none arrives
     "and so it is in a table")
 end
 
+do -- buffers are no parameters; what is frozen is shown as such
+  local net = nn.Sequential {nn.Dense {3, 3}, nn.BatchNorm {3}, nn.Dense {3, 1}}
+  net:freeze "^1"
+  net:eval()
+  local loss = net(mw.randn {4, 3}):mean()
+  t.is(#mw.why(loss).rows, 6, "the running statistics of batch_norm are not in the table")
+  t.is({mw.why(loss).rows[1].frozen, mw.why(loss).rows[3].frozen}, {true, nil}, "frozen or not")
+end
+
 do -- wrong arguments, and a loss that is older than its parameters
   local w = mw.param({1, 2}, "w")
   local loss = (w * w):sum()

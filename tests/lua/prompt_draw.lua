@@ -55,7 +55,7 @@ do -- UTF-8, without colours
   s:run "y:matmul(x)"
   local lines = shown(s)
   t.ok(lines[1]:find "^error: matmul: a is f32%[5,3%] and b is f32%[5,4%]", "an error")
-  t.is(lines[#lines], "hint: draw() shows where", "says how to see its node")
+  t.is(lines[#lines], "hint: draw() shows where, :debug goes there", "says how to see its node")
   s:run "draw()"
   lines = shown(s)
   t.is({table.unpack(lines, 1, 5)}, {

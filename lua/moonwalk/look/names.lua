@@ -13,6 +13,15 @@ function names.key(t, node)
   return ("%d:%d"):format(node.id, node.output)
 end
 
+---The keys of the tensors that an iterator goes over, as a set.
+---@param ... any  the iterator
+---@return table<string, boolean>
+function names.keys(...)
+  local set = {}
+  for t in ... do set[names.key(t)] = true end
+  return set
+end
+
 ---The name of what lies in a network, as Lua has it: "net" and "1.weight" are "net[1].weight".
 ---@param outer string
 ---@param path string

@@ -1,49 +1,10 @@
 -- unreached.lua: why no gradient of a loss arrives at a parameter.
 
 local core = require "moonwalk.core"
+local below = require "moonwalk.look.below"
 local names = require "moonwalk.look.names"
 
 local unreached = {}
-
----@class moonwalk.GraphNode
----@field id integer
----@field tensor moonwalk.Tensor  its first output that was met
----@field node table  see core.node
----@field users integer[]  ids
-
--- All nodes below a tensor, by their ids.
-local function nodes_below(t)
-  local nodes, waiting = {}, {t}
-  while #waiting > 0 do
-    local tensor = table.remove(waiting)
-    local node = core.node(tensor)
-    if not nodes[node.id] then
-      nodes[node.id] = {id = node.id, tensor = tensor, node = node, users = {}}
-      for _, input in ipairs(node.inputs) do waiting[#waiting + 1] = input.tensor end
-    end
-  end
-  for id, it in pairs(nodes) do
-    for _, input in ipairs(it.node.inputs) do
-      local users = nodes[core.node(input.tensor).id].users
-      users[#users + 1] = id
-    end
-  end
-  return nodes
-end
-
----The parameters that a tensor is computed from, in the order in which they were made.
----@param t moonwalk.Tensor
----@return moonwalk.Tensor[]
-function unreached.parameters(t)
-  local found, list = {}, {}
-  for _, it in pairs(nodes_below(t)) do
-    local is_buffer = require("moonwalk.updates").is_buffer(it.tensor)
-    if it.node.kind == "parameter" and not is_buffer then found[#found + 1] = it end
-  end
-  table.sort(found, function(a, b) return a.id < b.id end)
-  for i, it in ipairs(found) do list[i] = it.tensor end
-  return list
-end
 
 -- The ids of all nodes that are made of one, itself among them, in the order of making.
 local function made_of(nodes, id)
@@ -143,7 +104,7 @@ local meta = {
 ---@param traced moonwalk.GradientStep[]  where it does arrive
 ---@return moonwalk.WhyNot
 function unreached.explain(loss, parameter, loss_name, name, name_of, traced)
-  local nodes, id = nodes_below(loss), core.node(parameter).id
+  local nodes, id = below.nodes(loss), core.node(parameter).id
   local result = {loss = loss_name, parameter = name, norm = 0, path = {}, main = {}}
   if not nodes[id] then
     result.reason = absent(nodes, parameter, loss_name, name)

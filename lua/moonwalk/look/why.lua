@@ -4,6 +4,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local frozen = require "moonwalk.frozen"
+local below = require "moonwalk.look.below"
 local gradients = require "moonwalk.look.gradients"
 local marks = require "moonwalk.look.marks"
 local names = require "moonwalk.look.names"
@@ -129,7 +130,7 @@ local function list_parameters(loss, what, name_of)
       add(name_of(names.key(t)) or own ~= "" and own or ("parameter %d"):format(i), t)
     end
   else
-    for _, t in ipairs(require("moonwalk.look.unreached").parameters(loss)) do
+    for _, t in ipairs(below.parameters(below.nodes(loss))) do
       local own = core.name(t)
       add(name_of(names.key(t)) or own ~= "" and own or "a parameter", t)
     end
@@ -152,7 +153,7 @@ end
 
 -- The rows of a table: what each parameter is, its norm as `size`, and that of its gradient.
 local function fill_rows(rows, traced)
-  local arrived, asked, wanted = {}, {}, {}
+  local arrived, asked, wanted, is_frozen = {}, {}, {}, names.keys(frozen.all())
   for _, it in ipairs(traced) do arrived[names.key(it.tensor)] = it.gradient end
   local function ask(row, field, t)
     wanted[#wanted + 1] = gradients.norm(t)
@@ -160,8 +161,9 @@ local function fill_rows(rows, traced)
   end
   for _, row in ipairs(rows) do
     local t = row.tensor
-    local gradient = arrived[names.key(t)]
-    row.spec, row.frozen, row.tensor = core.spec(t), frozen.is(t), nil
+    local key = names.key(t)
+    local gradient = arrived[key]
+    row.spec, row.frozen, row.tensor = core.spec(t), is_frozen[key], nil
     ask(row, "size", t)
     if gradient then ask(row, "norm", gradient) end
   end

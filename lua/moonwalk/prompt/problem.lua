@@ -143,6 +143,8 @@ local function marked_line(text, at, message)
   return ("  %s\n  %s^"):format(line, (" "):rep(screen.width(before)))
 end
 
+local LOOKING = "draw() shows where, :debug goes there"
+
 -- The node of a graph that the message is about, as core.failure gives it, or nil.
 local function node_of(message)
   local failure = core.failure()
@@ -155,6 +157,8 @@ end
 ---@field message string
 ---@field text string  as it is shown: the message, the line, the calls, and what may help
 ---@field number integer  of the entry
+---@field inputs table[]?  these and more of the node that failed, if it was one: see core.failure
+---@field attributes string?
 
 ---@param session moonwalk.Session
 ---@param raised any
@@ -177,11 +181,12 @@ function problem.describe(session, raised, task, at)
   end
   hint = hint or method_hint or hints.message(said)
   local failure = node_of(message) or {}
-  if failure.inputs then hint = (hint and hint .. "; " or "") .. "draw() shows where" end
+  if failure.inputs then hint = (hint and hint .. "; " or "") .. LOOKING end
   for i, line in ipairs(lines) do lines[i] = screen.wrap(line) end
   lines[1] = lines[1]:gsub("^error:", screen.paint("error:", "bold red"))
   table.move(task and calls_of(task.thread) or {}, 1, MOST_CALLS + 1, #lines + 1, lines)
   if hint then lines[#lines + 1] = problem.hint(hint) end
+  failure.attributes = failure.text
   failure.message, failure.text = message, table.concat(lines, "\n")
   failure.number = number
   return failure
