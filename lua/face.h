@@ -144,6 +144,7 @@ void face_open_screen(lua_State *L);       /* screen.c: what a terminal is like 
 void face_open_picture(lua_State *L);      /* picture.c: tensors as pixels */
 void face_open_png(lua_State *L);          /* png.c: pixels as PNG files */
 void face_open_sixel(lua_State *L);        /* sixel.c: pixels in a terminal */
+void face_open_base64(lua_State *L);       /* base64.c: bytes as letters */
 void face_open_ask(lua_State *L);          /* ask.c: what the terminal says of itself */
 void face_open_summary(lua_State *L);      /* summary.c: the range of values */
 void face_open_histogram(lua_State *L);    /* histogram.c: how elements are spread */

@@ -553,6 +553,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_picture(L);
   face_open_png(L);
   face_open_sixel(L);
+  face_open_base64(L);
   face_open_ask(L);
   face_open_peak(L);
   face_open_digest(L);

@@ -288,11 +288,11 @@ end
 -- Terminals that draw pixels ---------------------------------------------------------------------
 
 do
-  t.is({graphics.base64 "", graphics.base64 "f", graphics.base64 "fo", graphics.base64 "foo",
-    graphics.base64 "foobar"}, {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFy"}, "base 64 (RFC 4648, 10)")
+  t.is({core.base64 "", core.base64 "f", core.base64 "fo", core.base64 "foo", core.base64 "foobar"},
+    {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFy"}, "base 64 (RFC 4648, 10)")
   local VALUES = {}
   for i = 0, 255 do
-    local digit = graphics.base64(string.char(0, 0, i)):sub(4)
+    local digit = core.base64(string.char(0, 0, i)):sub(4)
     if i < 64 then VALUES[digit] = i end
   end
   local function decode(text)
@@ -302,7 +302,7 @@ do
     end))
   end
   local noise = random_bytes(1000)
-  t.is(decode(graphics.base64(noise)), noise, "a thousand bytes")
+  t.is(decode(core.base64(noise)), noise, "a thousand bytes")
 
   local rgba = random_bytes(60 * 40 * 4)
   local text = graphics.draw("kitty", rgba, 60, 40, 6, 2)
@@ -404,6 +404,13 @@ do
     t.error(function() core.sixel(("x"):rep(16), case[1], case[2]) end, "are not",
       "no such pixels: " .. table.concat(case, " "))
   end
+
+  for answer, has in pairs {["\27[?62;4;6c"] = true, ["\27[?1;2;4c"] = true, ["\27[?1;2c"] = false,
+    ["\27[?64;14;44c"] = false, [""] = false, ["4c"] = false} do
+    t.is(graphics.tells_sixels(answer), has, ("a terminal that answers %q"):format(answer))
+  end
+  t.ok(core.terminal "stdout" or core.ask_terminal("\27[c", "c", 10) == nil,
+    "what is no terminal is not asked")
 
   -- A tensor's pixels, over its characters.
   local x = mw.tensor({{0, 255}, {255, 51}}, "u8")

@@ -149,11 +149,32 @@ do
 end
 
 -- Forced to draw pixels, the escape sequences leave the screen's other lines where they are.
-for _, protocol in ipairs {"kitty", "sixel"} do
-  local s <close> = terminal.open {columns = 80, rows = 24, env = {MOONWALK_PICTURES = protocol}}
+for name, env in pairs {
+  ["kitty's protocol"] = {MOONWALK_PICTURES = "kitty"}, sixels = {MOONWALK_PICTURES = "sixel"},
+  kitty = {TERM = "xterm-256color", KITTY_WINDOW_ID = "1"},
+  ["kitty by name"] = {TERM = "xterm-kitty"},
+  ghostty = {TERM = "xterm-256color", TERM_PROGRAM = "ghostty"},
+} do
+  local s <close> = terminal.open {columns = 80, rows = 24, env = env}
   s:ready()
   local lines = run(s, "show(mw.zeros({1, 8, 8}, 'u8'), {scale = 1, captions = {'below'}})")
-  t.is(lines, {"", "", "", "", "below"}, protocol .. ": four lines are left to the picture")
+  t.is(lines, {"", "", "", "", "below"}, name .. ": four lines are left to the picture")
+end
+for name, env in pairs {
+  ["in tmux in kitty"] = {KITTY_WINDOW_ID = "1"},
+  ["without colours"] = {TERM = "xterm-256color", KITTY_WINDOW_ID = "1", NO_COLOR = "1"},
+  ["asked for"] = {TERM = "xterm-256color", KITTY_WINDOW_ID = "1", MOONWALK_PICTURES = "blocks"},
+} do
+  local s <close> = terminal.open {columns = 80, rows = 24, env = env}
+  s:ready()
+  local lines = run(s, "show(mw.ones({1, 8, 8}, 'u8') * 255, {scale = 1})")
+  t.ok(lines[1]:find "▀▀" or lines[1]:find "██", "blocks " .. name)
+end
+do -- What tmux answers: a VT102 that has sixels or not.
+  local s <close> = terminal.open {}
+  s:ready()
+  local lines = run(s, "mw.core.ask_terminal('\\27[c', 'c', 10000)")
+  t.ok(lines[1]:find '^"\\027%[%?1[%d;]*c"$', "the terminal's answer: " .. lines[1])
 end
 do
   local s <close> = terminal.open {env = {MOONWALK_PICTURES = "photos"}}

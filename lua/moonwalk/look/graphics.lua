@@ -10,14 +10,20 @@ local graphics = {}
 
 local ANSWER_WITHIN = 100 -- milliseconds
 
+local QUESTION = "\27[c" -- what it is (ECMA-48, 8.3.24: DA)
+
+---Whether a terminal that answers so has sixels: 4 among its attributes stands for them.
+---@param answer string
+---@return boolean
+function graphics.tells_sixels(answer) return answer:find "\27%[%?[%d;]*;4[;c]" ~= nil end
+
 local sixels -- whether the terminal has them; nil: it was not asked
 
--- Asks what the terminal is (DA1, ECMA-48 8.3.24); 4 among the answers stands for sixels.
 local function has_sixels()
   if sixels ~= nil then return sixels end
-  local answer = core.ask_terminal("\27[c", "c", ANSWER_WITHIN)
+  local answer = core.ask_terminal(QUESTION, "c", ANSWER_WITHIN)
   if not answer then return false end -- it may be asked another time
-  sixels = answer:find "\27%[%?[%d;]*;4[;c]" ~= nil
+  sixels = graphics.tells_sixels(answer)
   return sixels
 end
 
@@ -71,29 +77,13 @@ function graphics.join(row, gap, width, height)
   return table.concat(lines)
 end
 
-local DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
----Bytes as letters (RFC 4648).
----@param bytes string
----@return string
-function graphics.base64(bytes)
-  local function digit(n) return DIGITS:sub(n + 1, n + 1) end
-  local text = bytes:gsub("..?.?", function(group)
-    local a, b, c = group:byte(1, 3)
-    local n = a << 16 | (b or 0) << 8 | (c or 0)
-    return digit(n >> 18) .. digit(n >> 12 & 63) .. (b and digit(n >> 6 & 63) or "=")
-      .. (c and digit(n & 63) or "=")
-  end)
-  return text
-end
-
 -- ---- escape sequences ------------------------------------------------------------------------
 
 local PIECE = 4096 -- letters in one sequence
 
 -- A PNG file over so many columns and lines. The cursor stays, and nothing is answered.
 local function kitty(rgba, width, height, columns, lines)
-  local text, parts = graphics.base64(core.png(rgba, width, height, 4)), {}
+  local text, parts = core.base64(core.png(rgba, width, height, 4)), {}
   for first = 1, #text, PIECE do
     local more = first + PIECE <= #text and 1 or 0
     local head = first == 1 and ("a=T,f=100,q=2,C=1,c=%d,r=%d,"):format(columns, lines) or "q=2,"
