@@ -15,9 +15,11 @@ static interrupt_again then;
 static volatile sig_atomic_t times; /* that it came */
 static struct sigaction before;
 
+static bool insists(void) { return then == INTERRUPT_INSISTS && times > 1; }
+
 static void raise_interrupt(lua_State *L, lua_Debug *frame) {
   (void)frame;
-  if (times < 2) lua_sethook(L, NULL, 0, 0);
+  if (!insists()) lua_sethook(L, NULL, 0, 0);
   face_error(L, "interrupted");
 }
 
@@ -52,7 +54,7 @@ static lua_State *enter(lua_State *thread) {
   lua_State *outer = running;
   if (!outer) return NULL; /* nothing is to be interrupted */
   running = thread;
-  if (times > 1) lua_sethook(thread, raise_interrupt, EVERYWHERE, 1);
+  if (insists()) lua_sethook(thread, raise_interrupt, EVERYWHERE, 1);
   return outer;
 }
 
@@ -60,7 +62,7 @@ static void leave(lua_State *outer, lua_State *thread) {
   if (!outer) return;
   running = outer;
   lua_sethook(thread, NULL, 0, 0);
-  if (times > 1) lua_sethook(outer, raise_interrupt, EVERYWHERE, 1);
+  if (insists()) lua_sethook(outer, raise_interrupt, EVERYWHERE, 1);
 }
 
 /* coroutine.resume, which is the upvalue, for threads that can be interrupted. */
