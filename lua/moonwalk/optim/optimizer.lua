@@ -71,7 +71,7 @@ local function optimizer(name, spec)
     local value = shared[key]
     if value == nil then
       local names = class.__names(false)
-      table.move(class.__names(true), 1, 100, #names + 1, names)
+      for method in pairs(Optimizer) do names[#names + 1] = method end
       if key == "zero_grad" then
         core.error(where .. ": there is nothing to set to zero: opt:step(loss) takes the gradients "
           .. "of that loss alone, and they are kept nowhere")
