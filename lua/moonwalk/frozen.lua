@@ -15,10 +15,14 @@ function frozen.is(parameter)
   return known[parameter] ~= nil
 end
 
----All that are frozen and still in use.
+---All that are frozen and still in use. A weak table holds what was collected for a while longer.
 ---@return fun(): moonwalk.Tensor?
 function frozen.all()
-  return next, known
+  local parameter
+  return function()
+    repeat parameter = next(known, parameter) until parameter == nil or core.is_tensor(parameter)
+    return parameter
+  end
 end
 
 ---A number that is another one whenever something has been frozen or unfrozen.

@@ -35,10 +35,14 @@ function updates.is_buffer(value)
   return known[value] ~= nil
 end
 
----All buffers that are still in use.
+---All buffers that are still in use. A weak table holds what was collected for a while longer.
 ---@return fun(): moonwalk.Tensor?
 function updates.buffers()
-  return next, known
+  local buffer
+  return function()
+    repeat buffer = next(known, buffer) until buffer == nil or core.is_tensor(buffer)
+    return buffer
+  end
 end
 
 -- The buffers whose value waits, in the order in which they came: the same in each step, as the

@@ -162,7 +162,7 @@ do -- marks
   result = of((far * 1):sigmoid():sum(), far)
   t.is({result[1], result[2]}, {"vanishes", "sigmoid"}, "a saturated sigmoid")
   t.ok(result[3]:find "^saturated: 100 %% of its inputs beyond .*4$", "with the share of its inputs")
-  t.is(of((x * 1000):sum(), x), {"explodes", "mul", "b has a root mean square of 1e3"},
+  t.is(of((x * 1000):sum(), x), {"explodes", "mul", "b has a root mean square of 1000"},
     "a large factor, and which operand it is")
   t.is(of((x * 0.01):sum(), x), {"vanishes", "mul", "b has a root mean square of 0.01"},
     "a small one")

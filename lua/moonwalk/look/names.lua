@@ -14,11 +14,11 @@ function names.key(t, node)
 end
 
 ---The keys of the tensors that an iterator goes over, as a set.
----@param ... any  the iterator
+---@param each fun(): moonwalk.Tensor?
 ---@return table<string, boolean>
-function names.keys(...)
+function names.keys(each)
   local set = {}
-  for t in ... do set[names.key(t)] = true end
+  for t in each do set[names.key(t)] = true end
   return set
 end
 
@@ -46,36 +46,37 @@ end
 
 -- The tensors in a plain table: "batch.x", "list[2]".
 local function add_fields(known, outer, fields)
+  local keys = {}
   for key, value in pairs(fields) do
-    if core.is_tensor(value) then
-      if math.type(key) == "integer" then
-        add(known, ("%s[%d]"):format(outer, key), value)
-      elseif type(key) == "string" and key:find "^[%a_][%w_]*$" then
-        add(known, outer .. "." .. key, value)
-      end
+    if core.is_tensor(value) and type(key) == "string" and key:find "^[%a_][%w_]*$" then
+      keys[#keys + 1] = key
     end
+  end
+  table.sort(keys)
+  for _, key in ipairs(keys) do add(known, outer .. "." .. key, fields[key]) end
+  for i, value in ipairs(fields) do
+    if core.is_tensor(value) then add(known, ("%s[%d]"):format(outer, i), value) end
   end
 end
 
 ---A function that tells a tensor's name by its key: of those that the variables of the prompt hold,
----themselves, in a table, or in a network. In a script it knows none.
+---themselves, in a network, or else in a table. In a script it knows none.
 ---@return fun(key: string): string?
 function names.known()
   local session = require("moonwalk.prompt.session").current
   local Module = require "moonwalk.nn.module"
-  local known, outer = {}, {}
+  local known, networks, tables = {}, {}, {}
   if session then
     for name, value in session:variables() do
       if core.is_tensor(value) then add(known, name, value)
-      elseif type(value) == "table" then outer[#outer + 1] = {name, value}
+      elseif Module.is(value) then networks[#networks + 1] = {name, value}
+      elseif type(value) == "table" and not getmetatable(value) then
+        tables[#tables + 1] = {name, value}
       end
     end
   end
-  for _, it in ipairs(outer) do
-    if Module.is(it[2]) then add_parts(known, it[1], it[2])
-    elseif not getmetatable(it[2]) then add_fields(known, it[1], it[2])
-    end
-  end
+  for _, it in ipairs(networks) do add_parts(known, it[1], it[2]) end
+  for _, it in ipairs(tables) do add_fields(known, it[1], it[2]) end
   return function(key) return known[key] end
 end
 

@@ -182,7 +182,7 @@ end
 function Tape:view(it)
   local node = it.node
   local view = {op = node.label, rows = {}, inputs = {}}
-  view.attributes = it.failed and node.attributes or node.text or ""
+  view.attributes = node.settings or ""
   view.origin = node.origin ~= "" and node.origin or nil
   view.name = it.tensor and self.name_of(names.key(it.tensor)) or node.name ~= "" and node.name
     or nil

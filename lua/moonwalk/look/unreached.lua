@@ -3,6 +3,8 @@
 local core = require "moonwalk.core"
 local below = require "moonwalk.look.below"
 local names = require "moonwalk.look.names"
+local screen = require "moonwalk.look.screen"
+local words = require "moonwalk.look.words"
 
 local unreached = {}
 
@@ -76,7 +78,7 @@ local function absent(nodes, parameter, loss_name, name)
     if it.node.kind == "parameter" then list[#list + 1] = it.node.name end
   end
   if #list == 0 then return text .. ": it depends on no parameter at all" end
-  return text .. (": nothing between them uses it; why(%s) lists the parameters that it depends on")
+  return text .. ("; why(%s) lists the parameters that it depends on")
     :format(loss_name == "the loss" and "loss" or loss_name)
 end
 
@@ -90,8 +92,9 @@ end
 local meta = {
   __name = "moonwalk.WhyNot",
   __tostring = function(result)
-    return ("no gradient of %s arrives at %s:\n  %s"):format(result.loss, result.parameter,
+    local text = ("no gradient of %s arrives at %s: %s"):format(result.loss, result.parameter,
       result.reason)
+    return table.concat(words.wrap(text, screen.size()), "\n")
   end,
 }
 

@@ -1,6 +1,6 @@
 -- why_text.lua: what mw.why found, as lines for the screen.
 
-local rails = require "moonwalk.look.rails"
+local rails = require "moonwalk.look.graph.rails"
 local screen = require "moonwalk.look.screen"
 local words = require "moonwalk.look.words"
 
@@ -8,7 +8,7 @@ local why_text = {}
 
 local MOST_ROWS = 40 -- of a way that is shown as a whole
 local FEW_ROWS = 16 -- that are shown of a longer one
-local MOST_RAILS = 13 -- columns of lines beside the rows
+local MOST_RAILS = 6 -- side by side
 local NORM, FACTOR = 9, 9 -- columns
 local LEAST_BAR, MOST_BAR = 8, 24
 local LEAST_DECADES = 4 -- that a bar stands for
@@ -85,18 +85,44 @@ local function chosen(result)
   return list
 end
 
--- The lines beside the rows; none where some are left out, or too many run side by side.
-local function lines_beside(result, all)
-  local inputs, utf8 = {}, screen.utf8()
-  for i = 1, #result.path do inputs[i] = {} end
-  for i, step in ipairs(result.path) do
-    for _, branch in ipairs(step.branches) do table.insert(inputs[branch.from], i) end
+-- Rails that are read from below upward, for reading them from above.
+local FLIPPED = {["╯"] = "╮", ["╰"] = "╭", ["┴"] = "┬", ["'"] = ".", ["`"] = "."}
+
+local function flip(rail) return (rail:gsub(utf8.charpattern, FLIPPED)) end
+
+-- The rails beside the rows, and the columns that they take; nil where there are too many.
+local function draw_rails(result)
+  local nodes, list, rows, columns = {}, {}, {}, 1
+  for i = #result.path, 1, -1 do
+    nodes[i] = {kind = "op", inputs = {}, i = i}
+    list[#list + 1] = nodes[i]
   end
-  local rows, columns = rails.rows(inputs, utf8)
-  if all and columns <= MOST_RAILS then return rows, columns end
   for i, step in ipairs(result.path) do
-    local mark = step.on_path and (utf8 and "●" or "*") or (utf8 and "○" or "o")
-    rows[i] = {text = mark, below = utf8 and "│" or "|"}
+    for _, branch in ipairs(step.branches) do
+      table.insert(nodes[branch.from].inputs, {from = nodes[i]})
+    end
+  end
+  local is_utf8 = screen.utf8()
+  local function dot() return is_utf8 and "●" or "*" end
+  for _, line in ipairs(rails.lines(list, MOST_RAILS, is_utf8, dot)) do
+    if line.from then return nil end
+    if line.node then
+      rows[line.node.i] = {text = flip(line.rails), below = flip(line.above)}
+      columns = math.max(columns, screen.width(line.rails))
+    end
+  end
+  return rows, columns
+end
+
+-- What stands beside the rows: rails, or only dots, where rows are left out or rails too many.
+local function lines_beside(result, is_all)
+  local rows, columns
+  if is_all then rows, columns = draw_rails(result) end
+  if rows then return rows, columns end
+  rows = {}
+  for i, step in ipairs(result.path) do
+    local dot = screen.utf8() and (step.on_path and "●" or "○") or step.on_path and "*" or "o"
+    rows[i] = {text = dot, below = screen.utf8() and "│" or "|"}
   end
   return rows, 1
 end

@@ -4,12 +4,14 @@ local screen = require "moonwalk.look.screen"
 
 local words = {}
 
----A number in three digits: "0.0021", "-2.31", "1.2e9", "NaN".
+---A number in few digits: "0.0021", "-2.31", "3300", "1.2e9", "NaN".
 ---@param x number
 ---@return string
 function words.number(x)
   if x ~= x then return "NaN" end
   if x == math.huge or x == -math.huge then return x > 0 and "inf" or "-inf" end
+  local size = math.abs(x)
+  if size >= 1000 and size < 1e5 then return ("%.0f"):format(x) end
   return (("%.3g"):format(x):gsub("e([+-])0+", "e%1"):gsub("e%+", "e"))
 end
 

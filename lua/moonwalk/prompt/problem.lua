@@ -157,8 +157,7 @@ end
 ---@field message string
 ---@field text string  as it is shown: the message, the line, the calls, and what may help
 ---@field number integer  of the entry
----@field inputs table[]?  these and more of the node that failed, if it was one: see core.failure
----@field attributes string?
+---@field inputs table[]?  and more, of the node that failed, if it was one: see core.failure
 
 ---@param session moonwalk.Session
 ---@param raised any
@@ -186,7 +185,6 @@ function problem.describe(session, raised, task, at)
   lines[1] = lines[1]:gsub("^error:", screen.paint("error:", "bold red"))
   table.move(task and calls_of(task.thread) or {}, 1, MOST_CALLS + 1, #lines + 1, lines)
   if hint then lines[#lines + 1] = problem.hint(hint) end
-  failure.attributes = failure.text
   failure.message, failure.text = message, table.concat(lines, "\n")
   failure.number = number
   return failure

@@ -157,6 +157,7 @@ local function lay(nodes, cut, most, marks, mark_of)
       connected[column] = nil
       after[column] = left[node] > 0 and node or nil
       lines[#lines + 1] = {node = node, column = column, order = columns,
+        above = plain(lanes, widest(lanes, 0), marks.up_down),
         rails = cells_of(lanes, after, connected, {column = column, mark = mark_of(node)}, width,
           marks)}
     end
@@ -189,6 +190,7 @@ end
 ---A line of a drawing.
 ---@class moonwalk.RailLine
 ---@field rails string
+---@field above string?  the rails that come to a node's line, alone
 ---@field node moonwalk.DrawnNode?  nil: rails alone
 ---@field arguments string?  what comes by the rails, from left to right, where that is not plain
 ---@field tag integer?  by which others name the node

@@ -4,9 +4,11 @@ local core = require "moonwalk.core"
 local screen = require "moonwalk.look.screen"
 local source = require "moonwalk.prompt.source"
 
--- The line that was running, where it is another one than that which built the node.
+-- The line that was running, where it is another one than that which built the node. A message that
+-- does not name it came when the entry's value was shown.
 local function raised_at(failure)
   local place = failure.message:match "^(%[%d+%]:%d+): " or failure.message:match "^([^\n:]+:%d+): "
+    or ("[%d]:1"):format(failure.number)
   local built = (failure.origin or ""):gsub("^[%w_]+ at ", "")
   if not place or place == built then return nil end
   local line = source.line(place)
