@@ -25,7 +25,7 @@ static void raise_interrupt(lua_State *L, lua_Debug *frame) {
 
 static void on_interrupt(int signal_number) {
   if (then == INTERRUPT_ENDS) signal(signal_number, SIG_DFL);
-  if (times < 2) times++;
+  times = then == INTERRUPT_INSISTS && times ? 2 : 1; /* a script may catch each of them */
   mw_interrupt(context);
   if (running) lua_sethook(running, raise_interrupt, EVERYWHERE, 1);
 }
