@@ -533,6 +533,7 @@ static int editor_plain(lua_State *L) {
   size_t room = 0;
   errno = 0;
   ssize_t length = event == KEYS_READY ? getline(&text, &room, stdin) : -1;
+  if (ferror(stdin)) length = -1; /* what came before the interruption is no line */
   if (event == KEYS_INTERRUPTED || (length < 0 && errno == EINTR)) editor.outcome = INTERRUPTED;
   else if (length >= 0) editor.outcome = ACCEPTED;
   else if (editor.outcome != FAILED) editor.outcome = ENDED;

@@ -249,6 +249,18 @@ end
 
 -- ---- any value --------------------------------------------------------------------------------
 
+-- A string, as it is when it has several lines. Of a long one the beginning is shown.
+local function text_of_string(v, columns, rows)
+  local last, left = math.min(#v, columns * rows), rows
+  for line_end in v:sub(1, last):gmatch "()\n" do
+    left = left - 1
+    if left == 0 then last = line_end - 1 end
+  end
+  local head = v:sub(1, (utf8.offset(v, 0, last + 1) or last + 1) - 1)
+  local text = head:find "\n" and head or quote(head)
+  return last == #v and text or ("%s\n... of %d bytes"):format(text, #v)
+end
+
 ---A value as it is shown at the prompt. A table is shown in one line where it fits, else in lines,
 ---of which the middle is left out; in it, numbers have six digits, and tensors are named by dtype
 ---and shape. A string is quoted, unless it has several lines: then it is a text to be read.
@@ -259,7 +271,7 @@ end
 function value.text(v, columns, rows)
   local width, height = screen.size()
   columns, rows = columns or width, rows or height // 2
-  if type(v) == "string" then return v:find "\n" and v or quote(v) end
+  if type(v) == "string" then return text_of_string(v, columns, rows) end
   if core.is_tensor(v) then return require("moonwalk.look.tensor").text(v, columns, rows) end
   local meta = getmetatable(v)
   local is_plain = type(v) == "table" and not (type(meta) == "table" and meta.__tostring)

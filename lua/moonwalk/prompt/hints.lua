@@ -37,8 +37,14 @@ end
 
 ---What to write instead of a name that Lua does not have, or nil.
 ---@param name string
+---@param text string where it is used
 ---@return string?
-function hints.name(name) return NAMES[name] end
+function hints.name(name, text)
+  if #name == 1 and text:find("%f[%w_]" .. name .. "[\"']") then -- f"{x}" calls f
+    return "(\"%.2f\"):format(x) puts a value into a text"
+  end
+  return NAMES[name]
+end
 
 -- ---- texts that Lua's parser refuses --------------------------------------------------------
 
@@ -58,7 +64,7 @@ local TEXTS = {
   {"^%s*async%s+def%f[%A]", "a function is function f(x) return x end"},
   {"^%s*def%f[%A]", "a function is function f(x) return x end"},
   {"^%s*class%f[%A]", "a layer of your own is nn.Module:extend \"Name\"; see :doc network"},
-  {"%f[%w]lambda%f[%W]", "a function without a name is function(x) return x end"},
+  {"%f[%w]lambda%f[%W]%s*[%w_, ]*:", "a function without a name is function(x) return x end"},
   {"%f[%w]elif%f[%W]", "it is elseif in Lua"},
   {"^%s*try%f[%A]", "pcall(f, x) calls f and gives false and a message instead of an error"},
   {"^%s*except%f[%A]", "pcall(f, x) calls f and gives false and a message instead of an error"},
@@ -80,7 +86,7 @@ local TEXTS = {
   {"=>", "a function without a name is function(x) return x end"},
   {"%f[%w]is%s+not%f[%W]", "it is x ~= y"},
   {"%f[%w]in%s*[%[(]", "Lua looks into a table with t[key]"},
-  {"%f[%w_][fr]([\"'])", "(\"%.2f\"):format(x) puts a value into a text"},
+  {"%f[%w_]f[\"']", "(\"%.2f\"):format(x) puts a value into a text"},
   {"{%s*[\"'][^\"']*[\"']%s*:", "a table's fields are {name = value}"},
   {"{%s*[%w_]+%s*:", "a table's fields are {name = value}"},
   {"[%w_)]%s*%[[^%]]*:[^%]]*%]", "parts of a tensor are t:slice {{1, 3}}; see :doc lua"},
@@ -158,6 +164,7 @@ end
 function hints.is_foreign(text)
   local code = code_of(text)
   return code:find ":%s*$" ~= nil or code:find "^%s*for%s.*%sin%s.*%).-:" ~= nil
+    or code:find "%f[%w]lambda%f[%W]%s*[%w_, ]*:" ~= nil
     or code:find "[\x80-\xff]" ~= nil or NAMES[code:match "^%s*(%a+)%s+[%a./~-]"] == SHELL
 end
 

@@ -12,7 +12,7 @@ local problem = {}
 
 local MOST_CALLS, MOST_LEVELS = 8, 200
 local OWN_PLACE = "^moonwalk/[%w_/]+%.lua:%d+: " -- in a message of Lua's own
-local MOST_TEXT = 1500 -- bytes of a message
+local MOST_LINE = 2000 -- bytes of a text whose line is shown
 
 local function is_own(frame) return frame.source:find "^=moonwalk/" ~= nil end
 
@@ -68,10 +68,10 @@ local function made_nil_by(session, name)
 end
 
 -- The message, or a plainer one where a variable is used that is not there; and what may help.
-local function plain(session, message)
+local function plain(session, message, text)
   local place, name = message:match "^(.-)attempt to .* a nil value %(global '([%a_][%w_]*)'%)$"
   if not name or session:get(name) ~= nil then return message end
-  local other = hints.name(name)
+  local other = hints.name(name, text)
   local maker = not other and made_nil_by(session, name)
   if maker then
     return ("%s'%s' is nil, since %s"):format(place, name, screen.cut(maker:match "[^\n]*", 50)),
@@ -104,13 +104,14 @@ local function text_of(raised)
   return ("a %s was raised: %s"):format(type(raised), good and text or "it cannot be shown")
 end
 
--- A text that is not too long to be read.
+-- A text that takes a third of the screen at most.
 local function shortened(text)
-  local _, rows = screen.size()
-  local last = MOST_TEXT
+  local columns, rows = screen.size()
+  local most = math.max(rows // 3, 5)
+  local last = most * columns
   for line_end in text:sub(1, last):gmatch "()\n" do
-    rows = rows - 1
-    if rows == 8 then last = line_end - 1 end
+    most = most - 1
+    if most == 0 then last = line_end - 1 end
   end
   if #text <= last then return text end
   while last > 0 and text:find("^[\x80-\xbf]", last + 1) do last = last - 1 end
@@ -128,7 +129,7 @@ end
 -- The line of a text that the parser stopped in, with a mark below the word that it stopped at.
 local function marked_line(text, at, message)
   local near = message:match "near '(.*)'$"
-  if not near or #text > MOST_TEXT then return nil end
+  if not near or #text > MOST_LINE then return nil end
   local byte = tonumber(near:match "^<\\(%d+)>$")
   if byte then near = string.char(byte) end
   local found
@@ -167,7 +168,8 @@ end
 function problem.describe(session, raised, task, at)
   local number = task and task.number or #session.entries
   local entry, message = session.entries[number] or {text = ""}, text_of(raised)
-  local said, hint = plain(session, without_place(shortened(message), number, session))
+  local said, hint = plain(session, without_place(shortened(message), number, session),
+    entry.text)
   local method_hint = hints.method(session, entry.text, message)
   if method_hint and message:find(OWN_PLACE) then
     said = "a method was called without its object"
@@ -239,7 +241,7 @@ function problem.remark(session, text)
   local alone = #tokens == 1 and tokens[1].kind == "name" and tokens[1].text
   if alone and session:get(alone) == nil and not session.locals:has(alone)
     and not made_nil_by(session, alone) then
-    local other = hints.name(alone)
+    local other = hints.name(alone, text)
     if other then return other end
     local near = meant(session, alone)
     return ("there is no variable '%s'%s"):format(alone,
@@ -249,7 +251,7 @@ function problem.remark(session, text)
     return "lists and tensors count from 1"
   end
   local value = text:match "=%s*([%a_][%w_]*)%s*$"
-  local other = value and session:get(value) == nil and hints.name(value)
+  local other = value and session:get(value) == nil and hints.name(value, text)
   return other or nil
 end
 
