@@ -186,6 +186,11 @@ keys_event keys_wait(int milliseconds, keys_idle *idle) {
   }
 }
 
+bool keys_waiting(void) {
+  struct pollfd from = {STDIN_FILENO, POLLIN, 0};
+  return poll(&from, 1, 0) > 0;
+}
+
 /* ---- reading ----------------------------------------------------------------------------- */
 
 enum { NO_BYTE = -1, NO_MORE = -2 };
@@ -315,8 +320,7 @@ char *keys_read_pasted(size_t *length) {
 
 /* core.key_typed() -> whether a key waits to be read */
 static int key_typed(lua_State *L) {
-  struct pollfd from = {STDIN_FILENO, POLLIN, 0};
-  lua_pushboolean(L, isatty(STDIN_FILENO) && poll(&from, 1, 0) > 0);
+  lua_pushboolean(L, isatty(STDIN_FILENO) && keys_waiting());
   return 1;
 }
 

@@ -221,15 +221,16 @@ function Terminal:run(text, prompt, seconds)
   return self:ready(prompt, seconds)
 end
 
----Waits until the command has ended, and returns its exit status.
+---Waits until the command has ended, and returns its exit status: 128 and the number of the signal
+---that has ended it.
 ---@return integer status
 function Terminal:finish(seconds)
   return self:poll("the command's end", function(_, _, _, dead)
-    if not dead then return nil end
-    local text = self:ask "display-message -p '#{pane_dead_status}'"
-    -- tmux may miss that a child has ended, until another one does.
-    if not text:find "%d" then self:ask "run-shell true" end
-    return tonumber((text:match "%d+"))
+    local answer = dead and self:ask "display-message -p '#{pane_dead_status} #{pane_dead_signal}'"
+    local status, signal = (answer or ""):match "^(%d*) (%d*)"
+    -- tmux may overlook that a process has ended until another one does.
+    if status == "" and signal == "" then self:ask "run-shell true" end
+    return tonumber(status) or signal and tonumber(signal) and 128 + tonumber(signal)
   end, seconds)
 end
 

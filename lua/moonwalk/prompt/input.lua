@@ -2,6 +2,7 @@
 -- responsible. lua/editor.c reads them; without libedit, lines come as the terminal gives them.
 
 local core = require "moonwalk.core"
+local colour = require "moonwalk.prompt.colour"
 local history = require "moonwalk.prompt.history"
 local paste = require "moonwalk.prompt.paste"
 local screen = require "moonwalk.look.screen"
@@ -13,9 +14,11 @@ local input = {}
 ---@field complete (fun(text: string, cursor: integer): string[], integer)?  words that the text
 ---  before the cursor could go on with, and where they begin in it
 
+local MORE = ">> " -- before what follows a line break in a line
+
 local past = history.open()
 local complete
-local waiting = {}  ---@type {text: string, open: boolean}[]  what was pasted and is still to be read
+local waiting = {}  ---@type {text: string, open: boolean}[]  pasted, and still to be read
 local keys = {}     ---@type table<string, fun(key: string): string?>  handlers, by the key's name
 local mark = "> "   -- the prompt of the line that is read
 local before = ""   -- the lines before it, of which it is a continuation
@@ -91,8 +94,10 @@ local function insert(text)
   core.editor_set(head .. text .. tail, #head + #text)
 end
 
+keys.paint = colour
 function keys.enter() return "accept" end
 keys["ctrl-c"] = function() return "interrupt" end
+keys["ctrl-l"] = function() return "clear" end
 keys["alt-enter"] = function() insert "\n" end
 
 function keys.delete()
@@ -105,6 +110,16 @@ end
 keys["ctrl-d"] = function(key)
   return core.editor_text() == "" and "end" or keys.delete(key)
 end
+
+function keys.home()
+  local head, tail = halves()
+  core.editor_set(head .. tail, #head:match "^(.-)[^\n]*$")
+end
+keys["end"] = function()
+  local head, tail = halves()
+  core.editor_set(head .. tail, #head + #tail:match "^[^\n]*")
+end
+keys["ctrl-a"], keys["ctrl-e"] = keys.home, keys["end"]
 
 -- Where the cursor is a line further up (-1) or down (1), or nil where there is no such line.
 local function line_from(head, tail, step)
@@ -277,7 +292,7 @@ end
 
 -- The next of several pasted texts, shown as if it had been typed.
 local function read_waiting(next_one)
-  print(mark .. next_one.text:gsub("\n", "\n>> "))
+  print(mark .. next_one.text:gsub("\n", "\n" .. MORE))
   return next_one.text
 end
 
@@ -294,11 +309,10 @@ function input.line(prompt, options)
   local next_one = table.remove(waiting, 1)
   if next_one and not next_one.open then return read_waiting(next_one) end
   local idle = options and options.idle
-  if input.kind() == "plain" then
-    local line, why = core.editor_plain(prompt, idle)
-    return line and paste.unmarked(line), why
-  end
-  return core.editor_read(prompt, keys, idle, next_one and next_one.text)
+  local line, why
+  if input.kind() == "plain" then line, why = core.editor_plain(prompt, idle)
+  else line, why = core.editor_read(prompt, MORE, keys, idle, next_one and next_one.text) end
+  return line and paste.unmarked(line), why
 end
 
 return input
