@@ -19,9 +19,6 @@ end
 
 local function has(result, text) return tostring(result):find(text, 1, true) ~= nil end
 
--- Text without the breaks of lines and what stands before them.
-local function flowing(result) return (tostring(result):gsub("\n[^%w]*", " ")) end
-
 do -- a chain: each factor is that of its multiplication
   local w1 = mw.param(mw.tensor({1, 2, 2}, "f64"), "w1")
   local loss = ((w1 * 0.5) * 3 * -2):sum()
@@ -61,7 +58,7 @@ do -- branches: y = x + 3 x, and what is added twice
   local against = mw.why((x * 5 - x * 4):sum(), x)
   last = against.path[#against.path]
   t.near(last.norm, 3 ^ 0.5, 1e-12, "branches that are against each other")
-  t.near(last.branches[1].norm + last.branches[2].norm, 9 * 3 ^ 0.5, 1e-12, "are larger than the sum")
+  t.near(last.branches[1].norm + last.branches[2].norm, 9 * 3 ^ 0.5, 1e-12, "are larger")
 end
 
 do -- a network: each value's gradient alone, by mw.grad and by finite differences
@@ -131,6 +128,8 @@ do -- sigmoids against relus
   t.near(all.rows[3].size, norm_of(net[3].weight), 1e-5, "and that of the parameter")
   t.is(#mw.why(loss).rows, 18, "without a network, all that the loss depends on")
   t.is(#mw.why(loss, {net[1].weight, net[3].bias}).rows, 2, "or those of a list")
+  local whole = mw.param(mw.tensor({1, 2}, "i64"))
+  t.is(mw.why(loss, {net[1].weight, whole}).rows[2].mark, "unreached", "whole numbers have none")
 end
 
 -- The step that a mark is at, and its text.
@@ -161,7 +160,7 @@ do -- marks
   local far = mw.param {8, -9, 10, 5}
   result = of((far * 1):sigmoid():sum(), far)
   t.is({result[1], result[2]}, {"vanishes", "sigmoid"}, "a saturated sigmoid")
-  t.ok(result[3]:find "^saturated: 100 %% of its inputs beyond .*4$", "with the share of its inputs")
+  t.ok(result[3]:find "^saturated: 100 %% of its inputs beyond .*4$", "with the inputs' share")
   t.is(of((x * 1000):sum(), x), {"explodes", "mul", "b has a root mean square of 1000"},
     "a large factor, and which operand it is")
   t.is(of((x * 0.01):sum(), x), {"vanishes", "mul", "b has a root mean square of 0.01"},
@@ -217,7 +216,9 @@ do -- what it looks like
   t.ok(lines < 45 and all > 120, "and shows some, or all with full = true")
   t.ok(has(short, "{full = true}"), "which is said")
   local widest = 0
-  for line in tostring(full):gmatch "[^\n]+" do widest = math.max(widest, utf8.len(line) or #line) end
+  for line in tostring(full):gmatch "[^\n]+" do
+    widest = math.max(widest, utf8.len(line) or #line)
+  end
   t.ok(widest <= 80, "no line is longer than the screen")
   t.ok(not tostring(full):find "\27", "without a terminal there are no colours")
 end
@@ -250,7 +251,7 @@ do -- wrong arguments, and a loss that is older than its parameters
   local w = mw.param({1, 2}, "w")
   local loss = (w * w):sum()
   t.refuses("why: the loss is 3, expected a tensor", mw.why, 3)
-  t.refuses("why: the loss is a tensor f32[2], expected a scalar; reduce it first", mw.why, w * 2, w)
+  t.refuses("why: the loss is a tensor f32[2], expected a scalar; reduce it", mw.why, w * 2, w)
   t.refuses("did you mean \"full\"?", mw.why, loss, w, {ful = true})
   t.refuses("why: the parameter is \"w\", expected a tensor, a network", mw.why, loss, "w")
   t.refuses("expected a network or a list with parameters", mw.why, loss, nn.ReLU {})

@@ -179,7 +179,9 @@ local function all(loss, what, name_of)
   elseif #rows == 0 then
     core.error(("why: %s depends on no parameter; mw.param(t) makes one"):format(loss_name))
   end
-  for i, row in ipairs(rows) do tensors[i] = row.tensor end
+  for _, row in ipairs(rows) do
+    if is_float(row.tensor) then tensors[#tensors + 1] = row.tensor end
+  end
   fill_rows(rows, unless_stale(loss_name, core.trace, loss, tensors))
   local largest = 0
   for _, row in ipairs(rows) do

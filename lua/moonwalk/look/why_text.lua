@@ -11,6 +11,7 @@ local FEW_ROWS = 16 -- that are shown of a longer one
 local MOST_RAILS = 6 -- side by side
 local NORM, FACTOR = 9, 9 -- columns
 local LEAST_BAR, MOST_BAR = 8, 24
+local NARROW = 60 -- columns of a screen on which shapes have no place
 local LEAST_DECADES = 4 -- that a bar stands for
 
 local STYLES = {vanishes = "bold yellow", explodes = "bold red", infinite = "bold red",
@@ -35,7 +36,7 @@ end
 local EIGHTHS = {[0] = "", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}
 
 local function bar(x, low, decades, columns)
-  if x ~= x or x == 0 then return "" end
+  if x ~= x or x == 0 or columns == 0 then return "" end
   local full = x == math.huge and 1 or (math.log(x, 10) - low) / decades
   local eighths = math.max(1, math.floor(full * columns * 8 + 0.5))
   if not screen.utf8() then return ("#"):rep(math.max(1, eighths // 8)) end
@@ -66,23 +67,29 @@ local function marked(result)
   return list
 end
 
+-- So many items of a list, at equal distances.
+local function spread(list, n)
+  if #list <= n then return list end
+  local some = {}
+  for k = 1, n do some[k] = list[1 + math.floor((#list - 1) * k / (n + 1))] end
+  return some
+end
+
 -- The positions of the rows that are shown, in order: of a long way the ends, the marks, and some
--- between them at equal distances.
+-- between them, first of those on the path.
 local function chosen(result)
-  local n, list, set, between = #result.path, {}, {n = 0}, {}
-  if result.full or n <= MOST_ROWS then
-    for i = 1, n do list[i] = i end
-    return list
-  end
+  local n, list, set = #result.path, {}, {n = 0}
+  for i = 1, n do list[i] = i end
+  if result.full or n <= MOST_ROWS then return list end
   add(set, {1, 2, n - 1, n}, FEW_ROWS)
   add(set, marked(result), FEW_ROWS - 4)
-  local left = FEW_ROWS - set.n
-  for k = 1, left do between[k] = 2 + math.floor((n - 3) * k / (left + 1)) end
-  add(set, between, FEW_ROWS)
+  add(set, spread(result.main, FEW_ROWS - set.n), FEW_ROWS)
+  add(set, spread(list, FEW_ROWS - set.n), FEW_ROWS)
+  local some = {}
   for i = 1, n do
-    if set[i] then list[#list + 1] = i end
+    if set[i] then some[#some + 1] = i end
   end
-  return list
+  return some
 end
 
 -- Rails that are read from below upward, for reading them from above.
@@ -144,8 +151,8 @@ local function measure(result, shown, columns, rail)
   end
   op = math.min(op, 20)
   local left = columns - rail - 2 - op - 2 - NORM - FACTOR - 2
-  what = math.max(math.min(what, left - LEAST_BAR), 8)
-  return {rail = rail, op = op, what = what, bar = math.max(math.min(left - what, MOST_BAR), 1)}
+  what = math.max(math.min(what, left - LEAST_BAR), math.min(left, 8), 0)
+  return {rail = rail, op = op, what = what, bar = math.max(math.min(left - what, MOST_BAR), 0)}
 end
 
 local function row_text(step, rail, widths, low, decades)
@@ -157,7 +164,8 @@ local function row_text(step, rail, widths, low, decades)
     screen.paint(screen.pad(screen.cut(step.op, widths.op), widths.op), "bold"), "  ",
     screen.pad(screen.cut(what_of(step), widths.what), widths.what),
     style and screen.paint(norm, style) or norm,
-    right(step.factor and words.number(step.factor) or "", FACTOR), "  ",
+    right(step.factor and step.factor == step.factor and words.number(step.factor) or "", FACTOR),
+    "  ",
     screen.paint(length, style or "green"),
   }
 end
@@ -262,8 +270,8 @@ local function all_row(row, widths, low, decades)
   local remark = row.norm == 0 and "none passes" or ROW_WORDS[row.mark]
     or row.frozen and "frozen" or ""
   return table.concat {
-    screen.pad(screen.cut(row.name, widths.name), widths.name), "  ",
-    screen.pad(screen.cut(row.spec, widths.spec), widths.spec),
+    screen.pad(screen.cut(row.name, widths.name), widths.name),
+    widths.spec == 0 and "" or "  " .. screen.pad(screen.cut(row.spec, widths.spec), widths.spec),
     right(words.number(row.size), NORM), style and screen.paint(norm, style) or norm,
     right(ratio, NORM), "  ",
     remark ~= "" and screen.paint(screen.cut(remark, widths.bar), style or "dim")
@@ -282,15 +290,16 @@ function why_text.all(result)
     widths.spec = math.max(widths.spec, screen.width(row.spec))
     if row.norm then norms[#norms + 1] = row.norm end
   end
-  widths.spec = math.min(widths.spec, 18)
-  local left = columns - 2 - widths.spec - 3 * NORM - 2
-  widths.name = math.max(math.min(widths.name, left - LEAST_BAR - 2), 6)
+  widths.spec = columns < NARROW and 0 or math.min(widths.spec, 18)
+  local spec = widths.spec > 0 and widths.spec + 2 or 0
+  local left = columns - spec - 3 * NORM - 2
+  widths.name = math.max(math.min(widths.name, left - LEAST_BAR), 6)
   widths.bar = math.max(math.min(left - widths.name, MOST_BAR), 1)
   local low, decades = range_of(norms)
   local lines = {
     screen.paint(screen.cut(("the gradient of %s in each parameter"):format(result.loss), columns),
       "bold"),
-    screen.paint((" "):rep(widths.name + 2 + widths.spec) .. right("|w|", NORM)
+    screen.paint((" "):rep(widths.name + spec) .. right("|w|", NORM)
       .. right("|dL/dw|", NORM) .. right("ratio", NORM), "dim"),
   }
   local worst
