@@ -6,7 +6,8 @@ local shell = require "moonwalk.shell"
 local compiler = {}
 
 compiler.FLAGS = "-std=gnu11 -O3 -fPIC -fvisibility=hidden -ffp-contract=fast -fno-math-errno "
-  .. "-fno-trapping-math -fopenmp-simd -march=native -Wall -Wextra -Wno-missing-field-initializers"
+  .. "-fno-trapping-math -fopenmp-simd -march=native -Wall -Wextra -Wno-missing-field-initializers "
+  .. "-Werror=implicit-function-declaration" -- else it is found when the library is opened
 
 local reals = {f32 = true, f64 = true, i32 = true, i64 = true, u8 = true}
 

@@ -42,6 +42,14 @@ says "a stock lua5.4 loads the installed module" "10.0" \
   'local mw = require "moonwalk"; print(mw.tensor{1, 2, 3, 4}:sum():item())'
 
 export XDG_CACHE_HOME="$stage/cache"
+: >nothing.lua
+prompt() { printf '%s\n' "$@" | "$root/bin/moonwalk" -i nothing.lua; }
+says "the prompt has the manual with it" "The checkpoint is the run" prompt ':doc checkpoint'
+says "and the sources of the ops" 'static const mw_op gelu_op = {' prompt '??gelu'
+says "which it compiles" "gelu.c: gelu is loaded after" env XDG_DATA_HOME="$stage/data" \
+  EDITOR="sed -i s/gelu_erf(x)/2*x/" sh -c \
+  "printf ':edit gelu\n' | '$root/bin/moonwalk' -i nothing.lua"
+
 check "the plugin template builds" \
   make --no-print-directory CC="$CC" MOONWALK="$root/bin/moonwalk" scale.so
 says "and its test passes" "dx = f32[3] {10, 10, 10}" \

@@ -34,15 +34,17 @@ end
 ---@param columns integer
 ---@param first string?  before the first line
 ---@param rest string?  before the others
+---@param width (fun(text: string): integer)?  else screen.width
 ---@return string[]
-function markdown.wrap(text, columns, first, rest)
+function markdown.wrap(text, columns, first, rest, width)
+  width = width or screen.width
   local lines, line, empty = {}, first or "", true
   -- A piece of code stays in one line where it can.
   local glued = text:gsub("`[^`\n]*`", function(piece) return (piece:gsub(" ", "\2")) end)
   for word in glued:gmatch "%S+" do
     word = word:gsub("\2", " ")
     local gap = empty and "" or " "
-    if not empty and screen.width(line) + #gap + screen.width(word) > columns then
+    if not empty and width(line) + #gap + width(word) > columns then
       lines[#lines + 1], line, gap = line, rest or "", ""
     end
     line, empty = line .. gap .. word, false
@@ -57,10 +59,15 @@ local function add_all(lines, more)
   table.move(more, 1, #more, #lines + 1, lines)
 end
 
--- A text that is wrapped after its marks are styles: wrapping sees the marks of code to keep it
--- together, so words are styled afterwards, one line's marks at a time.
+-- The columns of a text whose marks are styles afterwards.
+local function marked_width(text)
+  text = text:gsub("%*+", "")
+  return screen.width(screen.colours() > 0 and text:gsub("`", "") or text)
+end
+
+-- A text that is wrapped before its marks become styles: the marks of code keep it together.
 local function add_text(lines, text, columns, first, rest)
-  local wrapped = markdown.wrap(without_links(text), columns, first, rest)
+  local wrapped = markdown.wrap(without_links(text), columns, first, rest, marked_width)
   local open = false -- a piece of code or bold text that goes over the end of a line
   for i, line in ipairs(wrapped) do
     local _, marks = line:gsub("%*%*", "")

@@ -153,6 +153,12 @@ local function split(text, name, env)
   end
 end
 
+---The statements and the expression of such a text, or nil.
+---@param text string
+---@return string? statements
+---@return string? expression
+function chunk.split(text) return select(2, split(text, "=split", {})) end
+
 ---Compiles a text: as an expression, or as it stands, or as statements and an expression behind a
 ---semicolon. What is none of these fails with the message of what more of it could be read as.
 ---@param text string

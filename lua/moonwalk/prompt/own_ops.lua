@@ -50,7 +50,10 @@ end
 ---@param word string  what was asked for
 ---@return string path
 function own.copy(session, name, text, anew, word)
-  local path = ("%s/%s"):format(own.folder(), name)
+  local path, known = ("%s/%s"):format(own.folder(), name), false
+  for _, entry in ipairs(require("moonwalk").plugin.list()) do
+    known = known or entry.source == path
+  end
   local there = compiler.read(path)
   if there and anew and there ~= text then
     os.rename(path, path .. "~")
@@ -58,7 +61,7 @@ function own.copy(session, name, text, anew, word)
   end
   if not there or anew then
     own.write(path, text)
-  elseif there ~= text then
+  elseif there ~= text and not known then
     session:say(screen.paint(("this is your version of before, %s; :edit! %s begins again from the "
       .. "shipped one"):format(path, word), "dim"))
   end

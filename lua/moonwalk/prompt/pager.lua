@@ -39,7 +39,7 @@ function pager.show(session, text, line)
   else
     io.stdout:flush()
     local at = line and line > 1 and command:find "less" and (" +%dg"):format(line) or ""
-    local done = os.execute(("LESS=\"${LESS:--R}\" %s%s %s"):format(command, at,
+    local done = os.execute(("LESS=\"${LESS:--R}\" %s%s <%s"):format(command, at,
       shell.quote(path)))
     if not done then session:say(text) end
   end

@@ -2,24 +2,40 @@
 
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
+local chunk = require "moonwalk.prompt.chunk"
 local compiler = require "moonwalk.compiler"
 local lexer = require "moonwalk.prompt.lexer"
 
 local MOST_LOCALS = 180 -- Lua allows 200 in a function
 
--- What stands in the script for an entry: text, and whether that is an expression with a value.
-local function code_of(entry)
+---@class moonwalk.SavedLine
+---@field statements string?
+---@field expression string?  behind them
+---@field hidden boolean?     whether its value was not shown
+
+-- An entry as statements and an expression, as the session takes it; nil for what is left out.
+---@param entry moonwalk.Entry
+---@return moonwalk.SavedLine?
+local function read(entry)
   if not entry.ok then return nil end
-  if entry.script then return entry.script, false end
+  if entry.script then return {statements = entry.script} end
   local text = entry.text
   if text:find "^%s*[:?]" and not text:find "^%s*::" then return nil end
   local shown = text:match "^(.-);%s*$"
-  local expression = shown and load("return " .. shown) and shown
-    or load("return " .. text) and text
-  if not expression then return text, false end
-  -- A call that gave nothing is a statement.
-  if entry.values == 0 and load(expression) then return expression, false end
-  return expression, true, shown ~= nil
+  for _, it in ipairs {shown or text, text} do
+    local hidden = it == shown
+    if load("return " .. it) then
+      -- A call that gave nothing is a statement.
+      if entry.values == 0 and load(it) then return {statements = it} end
+      return {expression = it, hidden = hidden}
+    elseif not load(it) then
+      local statements, expression = chunk.split(it)
+      if statements then
+        return {statements = statements, expression = expression, hidden = hidden}
+      end
+    end
+  end
+  return {statements = text}
 end
 
 -- A chunk that returns would end the script.
@@ -43,7 +59,7 @@ end
 local function as_statement(text, hidden, keeps_last)
   local close = text:find("--", 1, true) and "\n" or ""
   if keeps_last then return ("_ = %s%s"):format(text, hidden and "" or "\nprint(_)") end
-  if hidden then return load(text) and text or ("local _ = %s"):format(text) end
+  if hidden then return load(text) and text or ("do local _ = %s%s end"):format(text, close) end
   return ("print(%s%s)"):format(text, close)
 end
 
@@ -82,34 +98,41 @@ local function heading(path, names)
   return lines
 end
 
+-- A line as it stands in the script.
+local function line_text(line, as_global, keeps_last)
+  local text, expression, parts = line.statements, line.expression, {}
+  if text and not expression and returns(text) then
+    text, expression = nil, ("(function()\n%s\nend)()"):format(text)
+  end
+  if text then parts[1] = as_global and as_globals(text) or text end
+  if expression then
+    parts[#parts + 1] = as_statement(expression:match "^%s*(.-)%s*$", line.hidden, keeps_last)
+  end
+  -- What begins with a parenthesis would be taken for arguments of the line before.
+  return ((" " .. table.concat(parts, "\n")):gsub("^ (%s*)%(", "%1;("):gsub("^ ", ""))
+end
+
 ---The script of a session, and of how many entries it is made.
 ---@param session moonwalk.Session
 ---@param path string
 ---@return string
 ---@return integer
 local function script_of(session, path)
-  local parts, texts, locals = {}, {}, 0
+  local saved, texts, locals = {}, {}, 0
   for _, entry in ipairs(session.entries) do
-    local text, is_expression, hidden = code_of(entry)
-    if text then
-      parts[#parts + 1] = {text = text, is_expression = is_expression, hidden = hidden}
-      texts[#texts + 1] = text
-      locals = locals + #lexer.locals(text)
+    local line = read(entry)
+    if line then
+      saved[#saved + 1] = line
+      texts[#texts + 1] = (line.statements or "") .. " " .. (line.expression or "")
+      locals = locals + #lexer.locals(line.statements or "")
     end
   end
   local names, used = names_used(session, texts)
   local lines = heading(path, names)
-  for _, part in ipairs(parts) do
-    local text = part.text
-    if not part.is_expression and returns(text) then
-      part.is_expression, text = true, ("(function()\n%s\nend)()"):format(text)
-    end
-    if part.is_expression then text = as_statement(text, part.hidden, used._)
-    elseif locals > MOST_LOCALS then text = as_globals(text) end
-    -- What begins with a parenthesis would be taken for arguments of the line before.
-    lines[#lines + 1] = (text:find "^%s*%(" and ";" or "") .. text
+  for _, line in ipairs(saved) do
+    lines[#lines + 1] = line_text(line, locals > MOST_LOCALS, used._)
   end
-  return table.concat(lines, "\n") .. "\n", #parts
+  return table.concat(lines, "\n") .. "\n", #saved
 end
 
 return {
