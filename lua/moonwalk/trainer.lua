@@ -420,9 +420,9 @@ function Trainer:run()
   local good, why = pcall(loop, self, watched and watched.between or core.interrupted)
   core.listen(listened)
   close_batches(self)
-  if watched then watched.ended(self, not good and "error" or self.reason) end
   self.log:line {kind = "end", step = self.steps, reason = good and self.reason or "error"}
   self.log:pause()
+  if watched then watched.ended(self, not good and "error" or self.reason) end
   if not good then error(why, 0) end
   self.history.stopped, self.history.best = self.reason, self.best and self.best.epoch
   return self.history

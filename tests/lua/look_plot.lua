@@ -5,6 +5,7 @@ local t = require "tap"
 local folder = require "folder"
 local axes = require "moonwalk.look.axes"
 local canvas = require "moonwalk.look.canvas"
+local live = require "moonwalk.look.live"
 local screen = require "moonwalk.look.screen"
 local svg = require "moonwalk.look.svg"
 
@@ -337,6 +338,59 @@ do
   t.ok(speaking(true, printed, mw.hist, mw.arange(10):cast "i64", {height = 8}):find " 9\n?",
     "classes have bins of their own")
   t.is(printed(mw.hist, {{1, {2}}, 2}), printed(mw.hist, {1, 2, 2}), "nested lists")
+end
+
+-- ---- live ---------------------------------------------------------------------------------------
+
+do
+  local curve, sum = live.curve(), 0
+  for i = 1, 1000000 do curve:add(i, i % 1000 / 1000) end
+  t.ok(curve.count < 2048, "a million steps stay small")
+  local series = curve:series(100)
+  for _, y in ipairs(series.ys) do sum = sum + y end
+  t.is({#series.xs, #series.ys}, {100, 100}, "as many points as are asked for")
+  t.near({series.xs[50] / 1e6, series.xs[100] / 1e6, sum / 100}, {0.5, 1, 0.4995}, 0.01,
+    "of all steps, each a mean")
+  curve = live.curve()
+  for i = 1, 5 do curve:add(10 + i, i == 3 and 0 / 0 or i) end
+  series = curve:series(100)
+  t.is(series.xs, {11, 12, 13, 14, 15}, "few steps are all there")
+  t.ok(series.ys[2] == 2 and series.ys[3] ~= series.ys[3] and series.ys[4] == 4, "with gaps")
+
+  -- What a picture does to a terminal, played here: lines, and a cursor that moves up and down.
+  local screen_lines, row, used = {"before"}, 2, {}
+  local function play(text)
+    for escape in text:gmatch "\27%[[%d;]*(%a)" do used[escape] = true end
+    for up, line, ended in (text:gsub("\27%[(%d+)A", "\1%1\2"):gsub("\r", "") .. "\3")
+      :gmatch "(\1?%d*\2?)([^\n\1\3]*)([\n\3]?)" do
+      if up:find "\1" then row = row - tonumber(up:match "%d+") end
+      if line:find "\27%[K" then screen_lines[row] = "" end
+      line = line:gsub("\27%[[%d;]*%a", "")
+      if line ~= "" then screen_lines[row] = line end
+      if ended == "\n" then row = row + 1 end
+    end
+  end
+  local trainer = {epoch = 1, position = 0, train = {1, 2, 3}, options = {epochs = 2}, history = {},
+    steps = 0, optimizer = {lr = 0.5}, steps_in_epoch = 3}
+  local picture = live.new(trainer, {write = play, print = function(_, text) play(text) end,
+    hint = "hint"})
+  for i = 1, 3 do
+    trainer.steps = i
+    picture:add(1, 1 / i)
+    picture:draw()
+  end
+  local first = row
+  picture:say "a line"
+  t.is({screen_lines[1], screen_lines[2], row}, {"before", "a line", first + 1},
+    "what is said stands above the picture, and what was printed before is left alone")
+  trainer.history[1] = {step = 3, valid_loss = 0.25}
+  picture:close()
+  local text = table.concat(screen_lines, "\n", 1, row - 1)
+  t.is({select(2, text:gsub("step 3/6", "")), select(2, text:gsub("hint", "")), screen_lines[1],
+    screen_lines[2]}, {1, 0, "before", "a line"}, "one picture is left")
+  t.ok(text:find "valid_loss 0.2500.*lr 0.5\nepoch 1/2   step 3/6", "with its numbers")
+  t.is(used, used.m and {A = true, K = true, m = true} or {A = true, K = true},
+    "the cursor moves up, and lines are cleared: nothing else is asked of the terminal")
 end
 
 -- ---- files ------------------------------------------------------------------------------------

@@ -223,14 +223,15 @@ local function put(self, lines, columns)
   local old = rows_of(self)
   local parts, widths = {"\r", up(old)}, {}
   for i, line in ipairs(lines) do
-    parts[#parts + 1] = line .. "\27[K\n"
+    -- Cleared as a whole first: then the terminal forgets that it had folded a line here.
+    parts[#parts + 1] = "\27[K" .. line .. "\n"
     widths[i] = screen.width(line)
   end
   if old > #lines then
     parts[#parts + 1] = ("\27[K\n"):rep(old - #lines) .. up(old - #lines)
   end
   self.write(table.concat(parts))
-  self.widths, self.columns = widths, columns
+  self.lines, self.widths, self.columns = lines, widths, columns
 end
 
 ---Draws the picture, in place of the one that is there.
@@ -271,16 +272,18 @@ end
 function Live:say(text, file)
   file = file or io.stderr
   if not self.widths then return self.print(file, text .. "\n") end
-  local lines, columns = picture(self) -- first, so that the picture is not away for long
   self:erase()
   self.print(file, text .. "\n")
-  if not self.frozen then put(self, lines, columns) end
+  if self.frozen then return end
+  -- The picture itself can wait for its time, if it still fits.
+  if screen.size() == self.columns then put(self, self.lines, self.columns) else self:draw() end
 end
 
 ---Draws the last picture, which stays.
-function Live:close()
+---@param always boolean?  also where none was drawn before
+function Live:close(always)
   self.closing = true
-  if not self.frozen and self.widths then self:draw() end
+  if not self.frozen and (self.widths or always) then self:draw() end
   self:leave()
   self.closing = false
 end

@@ -123,7 +123,7 @@ local function ended(self)
     coroutine.yield(MARK, self, "over")
     if self.live then
       self.live.frozen = false
-      self.live:draw()
+      self.live:close(true)
     end
   end
   release(self)
