@@ -182,7 +182,7 @@ local function single_png(pictures, picture)
   return core.png(bytes, picture.width, picture.height, is_grey and 1 or 3)
 end
 
----The pictures of a tensor as a PNG file: all of them, with nothing between them.
+---The pictures of a tensor as a PNG file: all of them, and transparent pixels between them.
 ---@param t moonwalk.Tensor
 ---@param options moonwalk.ShowOptions?
 ---@return string bytes
