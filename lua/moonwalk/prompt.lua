@@ -40,8 +40,7 @@ end
 function prompt.read(self, options)
   local told = false
   local idle, first = options and options.idle or self:idle(), options and options.first or ""
-  local text, why = input.line(MARK .. first, {idle = idle})
-  text = text and first .. text
+  local text, why = input.line(MARK, {idle = idle, text = first})
   while text and self:is_incomplete(text) do
     local more
     more, why = input.line(MORE, {idle = idle, before = text .. "\n"})
@@ -67,7 +66,9 @@ function prompt.run(script, ...)
     local text, why = prompt.read(self)
     if text then
       input.remember(text)
-      self:run(text)
+      local ok = self:run(text)
+      local interrupted = ok == false and tostring(self.failure.message):find "interrupted"
+      if interrupted then input.drop() end -- what was pasted along with it
     elseif why == "end" then
       self:leave()
     end

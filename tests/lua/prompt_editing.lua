@@ -395,10 +395,36 @@ do
   s:wait(function(text) return text:find "\nsum of%s+45150\n" end)
   s:ready()
   t.ok(true, "more lines than the terminal has")
+  s:paste "> while true do end\n> print('after', 'it')\n> 1 + 1\n"
+  s:wait "> while true do end\n"
+  s:key "C-c"
+  s:wait "interrupted"
+  s:ready()
+  t.ok(not s:text():find "after%s+it", "Ctrl-C stops what was pasted along with it, too")
   s:key "C-r"
   s:paste "b * b"
   s:wait "> b * b"
   t.ok(not s:text():find("search:", 1, true), "pasting ends a search")
+end
+
+-- ---- colours ---------------------------------------------------------------------------------
+
+for _, colourless in ipairs {false, true} do
+  local s <close> = terminal.open {env = {NO_COLOR = colourless and 1 or nil}}
+  s:ready()
+  s:type "local s = 'text' -- 世"
+  s:key("M-Enter")
+  s:type "return 12"
+  s:wait "> local s = 'text' -- 世\n>> return 12"
+  local styled = s:styled()
+  if colourless then
+    t.ok(styled:find("> local s = 'text' -- 世\n>> return 12", 1, true), "NO_COLOR: no colours")
+  else
+    t.ok(styled:find("> \27%[35mlocal\27%[39m s = \27%[32m'text'\27%[39m"), "Lua is in colours")
+    t.ok(styled:find("\n[^\n]*>> \27%[35mreturn\27%[39m \27%[36m12"), "also behind a line break")
+  end
+  s:key "C-c"
+  s:ready()
 end
 
 -- ---- what is done meanwhile ------------------------------------------------------------------

@@ -299,8 +299,8 @@ end
 ---Reads a line, or several that were pasted. While nothing is typed, options.idle is called: it
 ---returns the seconds until it wants to be called again, 0 for at once, or false.
 ---@param prompt string
----@param options {idle: (fun(): number|false)?, before: string?}?  `before`: the lines that this
----  one continues, for completion
+---@param options {idle: (fun(): number|false)?, before: string?, text: string?}?  `before`: the
+---  lines that this one continues, for completion; `text`: what it begins with
 ---@return string? line
 ---@return "end"|"interrupted"|nil
 function input.line(prompt, options)
@@ -308,10 +308,15 @@ function input.line(prompt, options)
   walk, listed, keys.any = nil, nil, nil
   local next_one = table.remove(waiting, 1)
   if next_one and not next_one.open then return read_waiting(next_one) end
-  local idle = options and options.idle
+  local idle, text = options and options.idle, next_one and next_one.text
+  text = text or options and options.text or ""
   local line, why
-  if input.kind() == "plain" then line, why = core.editor_plain(prompt, idle)
-  else line, why = core.editor_read(prompt, MORE, keys, idle, next_one and next_one.text) end
+  if input.kind() == "plain" then
+    line, why = core.editor_plain(prompt .. text, idle)
+    line = line and text .. line
+  else
+    line, why = core.editor_read(prompt, MORE, keys, idle, text)
+  end
   return line and paste.unmarked(line), why
 end
 

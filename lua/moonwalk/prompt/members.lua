@@ -139,6 +139,7 @@ end
 ---@param class table
 function members.add_methods(names, class)
   add_table(names, class, true)
+  names.init, names.build = nil, nil
 end
 
 return members

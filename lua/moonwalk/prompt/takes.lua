@@ -16,8 +16,20 @@ local takes = {}
 
 local UNKNOWN = {["\0"] = true} -- no function has such an option
 
--- Functions of mw that are given a network, data, or whatever else is to be shown, and options.
+-- What the functions that show things may be given before their options.
+local SHOWN = {
+  show = function(t) return t end, hist = function(t) return t end,
+  plot = function() return {1, 2} end, draw = function(t) return t end,
+  why = function(t) return t:sum(), t end,
+}
+
+-- Functions of mw that are given a network, data, or something to show, and options.
 local function ask_mw(mw, name)
+  if SHOWN[name] then
+    local first, second = SHOWN[name](core.param(core.zeros {1}))
+    if second ~= nil then return check.options_of(mw[name], first, second, {}) end
+    return check.options_of(mw[name], first, {})
+  end
   if name == "fit" or name == "trainer" then
     local net, set = mw.nn.Flatten {}, setmetatable({batches = true}, {})
     return check.options_of(require("moonwalk.trainer.options").read, name, net, set, {})
