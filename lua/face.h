@@ -134,7 +134,7 @@ void face_open_csv(lua_State *L);          /* csv.c: tables of text */
 void face_open_plugin(lua_State *L);       /* plugin.c: loading */
 void face_open_define(lua_State *L);       /* define.c: ops in Lua */
 void face_open_ffi(lua_State *L);          /* ffi.c: foreign functions as ops */
-void face_open_autodiff(lua_State *L);     /* autodiff.c: traces, checkpoints, hooks, watched runs */
+void face_open_autodiff(lua_State *L);     /* autodiff.c: traces, checkpoints, hooks, watches */
 void face_open_texts(lua_State *L);        /* texts.c: files that are built in */
 void face_open_gate(lua_State *L);         /* gate.c: guarded runs, in processes of their own */
 void face_open_profile(lua_State *L);      /* profile.c: what steps take */
