@@ -210,7 +210,8 @@ wrong(function() return core.rows(x, nil, 1, 1, "f32", "1") end,
 wrong(function() return core.digits(1) end, "digits: seed is nil, expected an integer",
   "digits without a seed")
 wrong(function() return core.idx() end, "idx: the path is nil, expected a string", "idx of nothing")
-wrong(function() return core.terminal "x" end, "terminal: the stream is 'x', expected 'stdout'",
+wrong(function() return core.terminal "x" end,
+  "terminal: the stream is 'x', expected 'stdin', 'stdout' or 'stderr'",
   "a stream that there is not")
 wrong(function() return core.kernel_prefer("relu", {}) end,
   "kernel_prefer: the kernel is a table, expected a string", "a kernel that is a table")

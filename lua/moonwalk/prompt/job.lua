@@ -185,13 +185,16 @@ end
 
 -- ---- standing still -------------------------------------------------------------------------
 
+local lent ---@type moonwalk.Trainer?  the last value of the variable `trainer` that is from here
+local told_of_trainer = false
+
 -- The chunk's local variables, which it hands over at its end only, and the trainer are there.
 local function lend_variables(self)
   local session, task = self.session, self.task
   session.locals:rescue(task.thread, task.chunk.fn, task.chunk.names)
   local env = session.env
-  if rawget(env, "trainer") == nil or rawget(env, "trainer") == session.lent then
-    env.trainer, session.lent = self.trainer, self.trainer
+  if rawget(env, "trainer") == nil or rawget(env, "trainer") == lent then
+    env.trainer, lent = self.trainer, self.trainer
   end
 end
 
@@ -206,8 +209,8 @@ local function tell(self, why)
   end
   session:say("paused after " .. place(trainer))
   session:say(screen.paint(":resume goes on, :step 10 makes ten steps, :stop ends it", "dim"))
-  if not session.told_of_trainer and rawget(session.env, "trainer") == trainer then
-    session.told_of_trainer = true
+  if not told_of_trainer and rawget(session.env, "trainer") == trainer then
+    told_of_trainer = true
     session:say(screen.paint("parameters and trainer.optimizer.lr may be changed", "dim"))
   end
 end
@@ -264,7 +267,7 @@ local function idle_of(self)
   end
 end
 
--- Reads a line below the plot. nil: none was typed; true: the training is to stand still.
+-- Reads a line below the plot; nil when none was typed. self.pausing: by Ctrl-C or Ctrl-D.
 local function read_line(self)
   local options = {idle = idle_of(self)}
   if input.kind() == "plain" then -- which shows no key that came before
@@ -293,6 +296,7 @@ local function take_line(self)
   local session, drawn = self.session, self.live
   if drawn then drawn.frozen = true end
   lend_variables(self)
+  self.parking = nil
   self.blank_rows = nil -- what stands below the plot when nothing was typed
   local text = read_line(self)
   if drawn and not self.blank_rows then drawn:leave() end
