@@ -17,12 +17,12 @@ local function op_text(name)
   for line in (text .. "\n"):gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
   for i, line in ipairs(lines) do
     local head, rest = line:match "^(  [%w_]+)(%s%s+.*)$"
-    local fact, formula = line:match "^(%u[%a ]-:?)(%s%s*.*)$"
+    local fact, formula = line:match "^(%u%l+ ?%l*)(%s%s+.*)$"
     if i == 1 then lines[i] = screen.paint(line, "bold")
     elseif head then lines[i] = screen.paint(head, "cyan") .. rest
     elseif line:find "^Example: " then
       lines[i] = screen.paint("Example:", "yellow") .. line:sub(9)
-    elseif fact and line:find "^%u%l+%s%s" then lines[i] = screen.paint(fact, "yellow") .. formula
+    elseif fact and #fact < 13 then lines[i] = screen.paint(fact, "yellow") .. formula
     elseif line:find "^d%l+%s%s" then
       lines[i] = line:gsub("^d%l+", function(d) return screen.paint(d, "yellow") end)
     end
