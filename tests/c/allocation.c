@@ -270,6 +270,37 @@ static bool run_plugin(mw_context *ctx) {
   return good;
 }
 
+/* Puts what a plugin brings in the place of another, or of nothing; takes that out without an op. */
+static mw_status put_in_place(mw_context *ctx, mw_plugin *old, const mw_op *op) {
+  mw_plugin *plugin = mw_plugin_begin(ctx, "overriding", NULL, NULL);
+  if (!plugin) return MW_FAILED;
+  plugin->replaces = old;
+  plugin->overrides = true;
+  plugin->retired = !op;
+  if (op && mw_host_register_op(plugin, op, sizeof *op, MW_F64)) return mw_plugin_abort(plugin), 1;
+  return mw_plugin_commit(plugin) ? (mw_plugin_abort(plugin), MW_FAILED) : MW_OK;
+}
+
+/* A shipped op is overridden, the one in its place is replaced, and the shipped one comes back. */
+static bool run_override(mw_context *ctx) {
+  const mw_op_entry *there = mw_registry_find(ctx, "softmax");
+  mw_op op = there->op;
+  op.version = 7;
+  for (int step = 0; step < 2; step++) {
+    if (put_in_place(ctx, there->plugin == ctx->shipped ? NULL : there->plugin, &op)) return false;
+    there = mw_registry_find(ctx, "softmax");
+    if (there->op.version != 7 || there->n_kernels < 1) return false;
+  }
+  if (put_in_place(ctx, there->plugin, NULL)) return false;
+  there = mw_registry_find(ctx, "softmax");
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 1}), *y = x ? apply1(ctx, "softmax", x) : NULL;
+  const bool good = there->plugin == ctx->shipped && there->op.version != 7 &&
+                    there->n_kernels == 2 && y && !mw_eval(ctx, 1, &y);
+  mw_release(y);
+  mw_release(x);
+  return good;
+}
+
 /* What a gradient would take, and what it took. */
 static bool run_profile(mw_context *ctx) {
   mw_tensor *x = vector(ctx, 3, (double[]){0.5, -1, 2}), *y = x ? apply1(ctx, "exp", x) : NULL;
@@ -414,7 +445,7 @@ int main(void) {
       {"hooks", run_hooks},       {"random numbers", run_random},
       {"an update", run_update},  {"an op made later", run_plugin},
       {"a profile", run_profile}, {"measured kernels", run_tuned},
-      {"failures", run_failures},
+      {"failures", run_failures}, {"an op overridden", run_override},
   };
   mw_context_free(new_context()); /* what libc keeps */
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) test_work(&works[i]);
