@@ -32,27 +32,45 @@ local updates = require "moonwalk.updates"
 ---@class moonwalk
 ---@field version string
 ---@field tensor fun(value: number|boolean|table|mw.tensor, dtype?: mw.dtype): mw.tensor
+---  a number, or nested tables of one size, as a tensor: mw.tensor({{1, 2}, {3, 4}}, "f64")
 ---@field zeros fun(shape: mw.shape, dtype?: mw.dtype): mw.tensor
+---  all elements 0: mw.zeros {2, 3}
 ---@field ones fun(shape: mw.shape, dtype?: mw.dtype): mw.tensor
+---  all elements 1: mw.ones({2, 3}, "i32")
 ---@field full fun(shape: mw.shape, value: number|boolean, dtype?: mw.dtype): mw.tensor
+---  all elements the same: mw.full({2, 3}, 0.5)
 ---@field eye fun(n: integer, m?: integer, dtype?: mw.dtype): mw.tensor
+---  1 on the diagonal of n rows and m columns (n), else 0
 ---@field arange fun(first: number, last?: number, step?: number, dtype?: mw.dtype): mw.tensor
+---  mw.arange(3) is 0 1 2; mw.arange(2, 5) is 2 3 4; mw.arange(0, 1, 0.25) goes in steps
 ---@field linspace fun(first: number, last: number, n: integer, dtype?: mw.dtype): mw.tensor
+---  n numbers at equal distances, both ends among them
 ---@field randn fun(shape: mw.shape, dtype?: mw.dtype): mw.tensor
+---  normal random numbers of mean 0 and deviation 1, by the generator that mw.seed sets
 ---@field uniform fun(shape: mw.shape, a?: number, b?: number, dtype?: mw.dtype): mw.tensor
+---  random numbers from a (0) to b (1), without b
 ---@field normal fun(shape: mw.shape, mean?: number, std?: number, dtype?: mw.dtype): mw.tensor
+---  normal random numbers of that mean (0) and deviation (1)
 ---@field bernoulli fun(shape: mw.shape|mw.tensor, p?: number, dtype?: mw.dtype): mw.tensor
+---  1 with probability p (0.5), or with those of a tensor, else 0
 ---@field permutation fun(n: integer): mw.tensor  0 to n - 1 in random order, i64
 ---@field param fun(value: mw.tensor|table, name?: string): mw.tensor
+---  a tensor that can be trained: mw.update and optimizers give it new values
 ---@field is_tensor fun(value: any): boolean
+---  whether a value is a tensor
 ---@field is_param fun(value: any): boolean
+---  whether a value is a tensor that mw.param made
 ---@field seed fun(n: integer)
+---  sets the generator that all random numbers come from
 ---@field random_state fun(): integer, integer  the generator's seed and position
 ---@field random_restore fun(seed: integer, position: integer)
+---  sets the generator to what mw.random_state gave
 ---@field threads fun(n?: integer): integer  sets and returns the number of threads
 ---@field slicing fun(mode?: string): string  whether programs run in slices; the mode before
 ---@field stats fun(): table<string, integer>  see stats.lua for what it does with arguments
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
+---  the gradients of y in the tensors of a list: mw.grad(loss, {w, b}); dy is that of y, 1 for
+---  a scalar
 ---@field vjp fun(fn: function, xs: any, dy?: mw.tensor): ...  see autodiff.lua for these
 ---@field jvp fun(fn: function, xs: any, dxs: any): mw.tensor, mw.tensor
 ---@field jacobian fun(fn: function, xs: any): ...
@@ -118,6 +136,8 @@ mw.ops = setmetatable({}, {
 })
 
 ---The kernels of an op, one a line, best first: name, dtype, and the plugin that it came with.
+---One that is set aside was written for the shipped op, in whose place another is: it is taken only
+---when it is named.
 ---With a name, programs compiled from now on take the kernel of that name wherever it can serve;
 ---false gives the choice back.
 ---@param op string

@@ -90,8 +90,10 @@ says "install says where" "$scratch/data/moonwalk/plugins/wobble.so" plugin inst
 check "and there it is" cmp wobble.so "$scratch/data/moonwalk/plugins/wobble.so"
 says "without a test if asked" "plugins/wrong.so" plugin install wrong.so --untested
 
-# The example of the tree.
+# The example of the tree, and a shipped op.
 cd "$tree" || exit 1
+refused "a shipped op's file" "op gelu exists already, from shipped" 1 plugin test ops/gelu.c
+says "passes in the shipped op's place" ": passed;" plugin test --override ops/gelu.c
 says "squareplus.c passes" ": passed;" plugin test plugins/examples/squareplus.c
 refused "crashes.so is refused, with the signal" "signal 11 (SIGSEGV)" 1 \
   plugin test "$MOONWALK_BUILD/hostile/crashes.so"

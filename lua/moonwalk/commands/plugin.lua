@@ -11,7 +11,7 @@ local skeleton = require "moonwalk.skeleton"
 local USAGE = [[
 usage: moonwalk plugin new NAME [FOLDER]
        moonwalk plugin build FILE.c [-o FILE.so]
-       moonwalk plugin test FILE.so [--again] [--seconds N]
+       moonwalk plugin test FILE.so [--again] [--seconds N] [--override]
        moonwalk plugin bench FILE.so
        moonwalk plugin info FILE.so
        moonwalk plugin install FILE.so [--untested]
@@ -20,7 +20,8 @@ usage: moonwalk plugin new NAME [FOLDER]
   build    compiles it with the system's C compiler, or with CC
   test     finds out whether its ops keep their contract: gradients, bounds, shapes, threads, ...
            Each runs in a process of its own, and may take 10 seconds, or N. The verdict is kept
-           until the file is another one; --again tests it anew.
+           until the file is another one; --again tests it anew. --override lets it have ops of
+           the names of shipped ones.
   bench    measures the calls of its ops
   info     shows what is in it
   install  tests it, but for --untested, and copies it into your plugin folder
@@ -123,13 +124,14 @@ end
 -- test --------------------------------------------------------------------------------------------
 
 local function test(list)
-  local words, options = parse("test", list, {["--again"] = "flag", ["--seconds"] = "text"}, 1)
+  local words, options = parse("test", list, {["--again"] = "flag", ["--seconds"] = "text",
+    ["--override"] = "flag"}, 1)
   local seconds = options["--seconds"] and tonumber(options["--seconds"])
   if options["--seconds"] and not (seconds and seconds >= 0.001 and seconds <= 86400) then
     usage_error("test: --seconds is %s, expected a number", check.show(options["--seconds"]))
   end
   local report = gate.test(library_of("test", words[1]), {again = options["--again"],
-    seconds = seconds})
+    seconds = seconds, override = options["--override"]})
   print(gate.text(report))
   os.exit(report.passed, true)
 end

@@ -35,7 +35,10 @@ local function origin_line(name)
   local origin, file = core.plugin_origin(name)
   local shipped = file and ("ops/%s.c"):format(file)
   if origin == "shipped" then return ("%s; ??%s shows it"):format(shipped, name) end
-  return shipped and ("%s, in place of %s"):format(origin, shipped) or origin
+  for _, entry in ipairs(require("moonwalk").plugin.list()) do
+    if entry.origin == origin and entry.source then origin = entry.source end
+  end
+  return ("%s%s; ??%s shows it"):format(origin, shipped and ", in place of " .. shipped or "", name)
 end
 
 local function explain_op(name)

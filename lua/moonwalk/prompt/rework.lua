@@ -13,6 +13,7 @@ local time_text = require("moonwalk.measure").time_text
 local rework = {}
 
 local AROUND = 2 -- lines before and behind the one that is wrong
+local MOST_LINES = 12 -- of what the compiler says where that is about another file
 
 -- ---- the editor -------------------------------------------------------------------------------
 
@@ -92,7 +93,9 @@ function rework.describe(path, problem)
       :gsub("^it does not pass its tests: ", "it does not pass the gate: ")
     local plain = path:gsub("%p", "%%%0")
     problem = problem:gsub(": " .. plain .. ": ", ": "):gsub("^" .. plain .. ":? ", "")
-    return ("%s: %s"):format(name, problem)
+    local lines = sources.lines(problem)
+    local shown = table.concat(lines, "\n", 1, math.min(#lines, MOST_LINES))
+    return ("%s: %s%s"):format(name, shown, #lines > MOST_LINES and "\n..." or "")
   end
   local lines = {("%s:%d:%d: %s"):format(name, found.line, found.column, found.message)}
   table.move(excerpt(path, found.line, found.column), 1, 2 * AROUND + 2, 2, lines)
