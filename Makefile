@@ -243,14 +243,17 @@ $(TEXTS:%=$(BUILD)/%.o): %.o: %.c $(BUILD)/flags
 
 # ---- linking ------------------------------------------------------------------------------
 
+# Each appears when it is whole: a test that installs may link them anew while others run them.
 $(BUILD)/moonwalk: $(CORE_OBJECTS) $(FACE_OBJECTS) $(COMMAND_OBJECTS) $(BUILD)/objects
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(LUA_LIBS) $(CORE_LIBS) -o $@
+	$(Q)$(CC) $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(LUA_LIBS) $(CORE_LIBS) -o $@.new
+	$(Q)mv $@.new $@
 
 # The module takes Lua's functions from the program that loads it.
 $(BUILD)/moonwalk.so: $(CORE_OBJECTS) $(FACE_OBJECTS) $(BUILD)/objects
 	$(call say,LINK,$@)
-	$(Q)$(CC) -shared $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(CORE_LIBS) -o $@
+	$(Q)$(CC) -shared $(LINK_FLAGS) $(filter %.o,$^) $(FACE_LIBS) $(CORE_LIBS) -o $@.new
+	$(Q)mv $@.new $@
 
 $(BUILD)/libmoonwalk.a: $(CORE_OBJECTS) $(BUILD)/objects
 	$(call say,AR,$@)
@@ -259,7 +262,8 @@ $(BUILD)/libmoonwalk.a: $(CORE_OBJECTS) $(BUILD)/objects
 $(BUILD)/libmoonwalk.so: $(CORE_OBJECTS) $(BUILD)/objects
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared $(LINK_FLAGS) -Wl,-soname,libmoonwalk.so.$(MAJOR) \
-	  $(if $(SANITIZE),,-Wl,--no-undefined) $(filter %.o,$^) $(CORE_LIBS) -o $@
+	  $(if $(SANITIZE),,-Wl,--no-undefined) $(filter %.o,$^) $(CORE_LIBS) -o $@.new
+	$(Q)mv $@.new $@
 	@ln -sf libmoonwalk.so $@.$(MAJOR)
 
 # A plugin is one file, compiled for both element types.

@@ -151,8 +151,10 @@ local function explain_own(found)
       .. text:gsub("moonwalk%.", ""):gsub("mw%.", "")
   end
   lines[#lines + 1] = ""
-  lines[#lines + 1] = screen.paint(("%-13s"):format "Source", "yellow")
-    .. ("%s:%d; ??%s shows it"):format(document.file, document.line, found.name)
+  local value = lookup.unwrapped(found.value)
+  local is_c = type(value) == "function" and debug.getinfo(value, "S").what == "C"
+  lines[#lines + 1] = screen.paint(("%-13s"):format "Source", "yellow") .. (is_c and "in C"
+    or ("%s:%d; ??%s shows it"):format(document.file, document.line, found.name))
   return table.concat(lines, "\n")
 end
 
