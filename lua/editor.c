@@ -20,7 +20,8 @@ typedef struct editline EditLine;
 typedef struct LineInfoW {
   const wchar_t *buffer, *cursor, *lastchar;
 } LineInfoW;
-enum { EL_EDITOR = 2, EL_BIND = 4, EL_SETTY = 8, EL_ADDFN = 9, EL_GETCFN = 13, CC_NORM = 0 };
+enum { EL_EDITOR = 2, EL_BIND = 4, EL_SETTY = 8, EL_ADDFN = 9, EL_GETCFN = 13 };
+enum { EL_PREP_TERM = 16, CC_NORM = 0 };
 
 static struct {
   EditLine *(*init)(const char *, FILE *, FILE *, FILE *, int, int, int);
@@ -90,8 +91,7 @@ typedef enum outcome { EDITING, ACCEPTED, ENDED, INTERRUPTED, FAILED } outcome;
 static struct {
   EditLine *line;
   lua_State *L;      /* that reads; NULL when none does */
-  int idle;          /* in its stack; 0 without one */
-  bool edits;        /* and has handlers, in the registry */
+  bool idles, edits; /* there is an idle function, and there are handlers */
   const char *plain; /* the prompt, without libedit */
   wchar_t *prompt, *more;
   wchar_t queue[4]; /* what the key is for libedit */
@@ -101,8 +101,8 @@ static struct {
   wchar_t *initial; /* what the line begins with */
   outcome outcome;
 } editor;
-/* Keys of the registry: of the table of handlers, and the error that one raised. */
-static const char handlers_key, error_key;
+/* Keys of the registry: of the table of handlers, the idle function, and an error of one of them. */
+static const char handlers_key, idle_key, error_key;
 
 /* Pushes a handler; false when there is none of that name. */
 static bool push_handler(lua_State *L, const char *name) {
@@ -257,11 +257,10 @@ static void take_key(void) {
   free(wide);
 }
 
-/* Calls the idle function, which is at an index of the stack. */
 static double idle_step(void *arg) {
   keys_idle *idle = arg;
   lua_State *L = editor.L;
-  lua_pushvalue(L, editor.idle);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &idle_key);
   if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
     fail(L);
     idle->leave = true;
@@ -269,7 +268,7 @@ static double idle_step(void *arg) {
   }
   const double seconds = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : -1;
   lua_pop(L, 1);
-  if (seconds < 0) editor.idle = 0; /* never again, while this line is read */
+  if (seconds < 0) editor.idles = false; /* never again, while this line is read */
   return seconds;
 }
 
@@ -277,7 +276,7 @@ static double idle_step(void *arg) {
 static void wait_key(void) {
   keys_idle idle = {.step = idle_step};
   idle.arg = &idle;
-  switch (keys_wait(-1, editor.idle ? &idle : NULL)) {
+  switch (keys_wait(-1, editor.idles ? &idle : NULL)) {
     case KEYS_INTERRUPTED: strcpy(editor.key.name, "ctrl-c"); break;
     case KEYS_RESIZED: show(editor.L, line_resized); return;
     case KEYS_RESUMED: line_begin(); return;
@@ -336,9 +335,14 @@ static int editor_open(lua_State *L) {
 
 /* ---- reading a line ---------------------------------------------------------------------- */
 
+/* The idle function may be at an index of the stack. */
 static void begin_line(lua_State *L, int idle, bool edits) {
+  editor.idles = lua_isfunction(L, idle);
+  if (editor.idles) {
+    lua_pushvalue(L, idle);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &idle_key);
+  }
   editor.L = L;
-  editor.idle = lua_isfunction(L, idle) ? idle : 0;
   editor.edits = edits;
   editor.queued = editor.taken = 0;
   editor.again = false;
@@ -358,20 +362,33 @@ static int push_outcome(lua_State *L) {
 }
 
 /* Reads a line with the prompts that are set, until there is an outcome. */
-static void edit_line(void) {
+static int edit_line(lua_State *L) {
   int n;
-  keys_guard(true);
-  keys_bracket_paste(true);
   line_begin();
   el.gets(editor.line, &n);
   if (editor.outcome == INTERRUPTED) {
     move_to_end();
     el.insert(editor.line, L"^C");
   }
-  show(editor.L, line_end);
+  show(L, line_end);
+  return 0;
+}
+
+/* The same, and leaves the terminal as it was, also when Lua's memory is short somewhere. */
+static void edit_line_safely(lua_State *L) {
+  keys_guard(true);
+  keys_bracket_paste(true);
+  lua_pushcfunction(L, edit_line);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
+    fail(L);
+    el.set(editor.line, EL_PREP_TERM, 0);
+  }
   keys_bracket_paste(false);
   keys_guard(false);
   keys_end();
+  editor.L = NULL;
+  free(editor.initial);
+  editor.initial = NULL;
 }
 
 /* core.editor_read(prompt, more, handlers, idle?, text?) -> the line, which begins with the text;
@@ -397,10 +414,7 @@ static int editor_read(lua_State *L) {
   if (!keys_begin()) return face_error(L, "prompt: %s", strerror(errno));
   begin_line(L, 4, true);
   editor.initial = length ? widen(text, length, &count) : NULL;
-  edit_line();
-  editor.L = NULL;
-  free(editor.initial);
-  editor.initial = NULL;
+  edit_line_safely(L);
   if (editor.outcome != ACCEPTED) return push_outcome(L);
   const LineInfoW *line = el.line(editor.line);
   push_narrow(L, line->buffer, line->lastchar);
@@ -429,11 +443,8 @@ static int editor_set(lua_State *L) {
   const lua_Integer cursor = luaL_checkinteger(L, 2);
   check_reading(L);
   wchar_t *wide = widen(text, length, &count);
-  wchar_t *head = widen(text,
-                        cursor < 0                     ? 0
-                        : cursor < (lua_Integer)length ? (size_t)cursor
-                                                       : length,
-                        &before);
+  const size_t place = cursor < 0 ? 0 : (size_t)cursor;
+  wchar_t *head = widen(text, place < length ? place : length, &before);
   if (wide && head) {
     const LineInfoW *line = el.line(editor.line);
     move_to_end();
@@ -486,7 +497,7 @@ static int editor_plain(lua_State *L) {
   if (!keys_begin()) return face_error(L, "prompt: %s", strerror(errno));
   begin_line(L, 2, false);
   keys_event event;
-  do event = is_terminal ? keys_wait(-1, editor.idle ? &idle : NULL) : KEYS_READY;
+  do event = is_terminal ? keys_wait(-1, editor.idles ? &idle : NULL) : KEYS_READY;
   while (event == KEYS_RESIZED || event == KEYS_RESUMED);
   char *text = NULL;
   size_t room = 0;

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -245,8 +244,21 @@ static void read_sequence(keys_key *key) {
   }
 }
 
+/* Whether a terminal's answer to a question that nobody waits for began with ESC and that byte: it
+ * is passed over. */
+static bool skip_answer(int first) {
+  if (first != ']' && first != 'P' && first != '_') return false;
+  int before = 0, byte = next_byte(0); /* a key has nothing behind it */
+  if (byte < 0) return false;
+  for (; byte >= 0 && byte != '\a' && !(before == '\033' && byte == '\\');
+       byte = next_byte(SEQUENCE_MS))
+    before = byte;
+  return true;
+}
+
 static void read_escape(keys_key *key) {
   const int byte = next_byte(ESCAPE_MS);
+  if (skip_answer(byte)) return;
   if (byte < 0) {
     strcpy(key->name, "escape");
   } else if (byte == '[') {

@@ -93,8 +93,7 @@ static void put_character(wchar_t c, int width) {
 /* ---- rows -------------------------------------------------------------------------------- */
 
 typedef struct place {
-  int row,
-      column; /* a column that is that of the terminal's edge stands for the next row's begin */
+  int row, column; /* behind the last column is where the next row begins */
 } place;
 
 typedef struct size {
