@@ -147,6 +147,18 @@ if not has_libedit then
   return t.done()
 end
 
+local empty = ("%s -shared -x c /dev/null -o '%s/libedit.so.2' 2>/dev/null")
+  :format(os.getenv "CC" or "cc", folder.path)
+if os.execute(empty) then -- it has none of the functions
+  local s <close> = terminal.open {env = {LD_LIBRARY_PATH = folder.path}}
+  s:ready()
+  t.ok(s:text():find("libedit2", 1, true), "without libedit there is a hint")
+  s:run "1 + 1"
+  t.ok(s:text():find "\n2\n", "and lines are read all the same")
+else
+  t.skip("without libedit", "there is no compiler")
+end
+
 -- ---- editing ---------------------------------------------------------------------------------
 
 do
