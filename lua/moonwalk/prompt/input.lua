@@ -218,7 +218,8 @@ local function common(words)
   for _, word in ipairs(words) do
     while word:sub(1, #prefix) ~= prefix do prefix = prefix:sub(1, -2) end
   end
-  return prefix
+  while words[1]:find("^[\x80-\xBF]", #prefix + 1) do prefix = prefix:sub(1, -2) end
+  return prefix -- of whole characters
 end
 
 -- Words in columns, as many as the screen has room for.
