@@ -112,7 +112,7 @@ t.is(select(2, text:gsub("\n", "\n")), select(2, shipped:gsub("\n", "\n")),
   "all of the file has its lines and a heading")
 text = answer "??relu"
 has(text, "> " .. "  ROW(relu, ", "an op that is a row of a table")
-has(answer "??mw.fit", "  function trainer.fit(net, train, options)", "??mw.fit: Lua, with its line")
+has(answer "??mw.fit", "  function trainer.fit(net, train, options)", "??mw.fit: Lua")
 has(answer "??nn.Conv2d", "moonwalk/nn/conv.lua", "a layer")
 has(answer("function g(x)\n  return x + 1 -- it\nend", "??g"), "2    return x + 1 -- it",
   "a function of a line")

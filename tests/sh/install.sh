@@ -53,7 +53,7 @@ sed -i s/gelu_erf/relu/ "\$file"
 EOF
 chmod +x editor
 export XDG_DATA_HOME="$stage/data" EDITOR="$stage/editor" VISUAL=
-says "which it compiles" "gelu.c: gelu is loaded after" prompt ':edit gelu'
+says "which it compiles" "gelu.c: gelu is swapped in after" prompt ':edit gelu'
 
 check "the plugin template builds" \
   make --no-print-directory CC="$CC" MOONWALK="$root/bin/moonwalk" scale.so

@@ -3,8 +3,8 @@
 
 local core = require "moonwalk.core"
 local compiler = require "moonwalk.compiler"
-local screen = require "moonwalk.look.screen"
 local shell = require "moonwalk.shell"
+local tell = require "moonwalk.prompt.tell"
 
 local own = {}
 
@@ -57,13 +57,13 @@ function own.copy(session, name, text, anew, word)
   local there = compiler.read(path)
   if there and anew and there ~= text then
     os.rename(path, path .. "~")
-    session:say(("your version of before is kept as %s~"):format(path))
+    tell(session, ("your version of before is kept as %s~"):format(path))
   end
   if not there or anew then
     own.write(path, text)
   elseif there ~= text and not known then
-    session:say(screen.paint(("this is your version of before, %s; :edit! %s begins again from the "
-      .. "shipped one"):format(path, word), "dim"))
+    tell(session, ("this is your version of before, %s; :edit! %s begins again from the shipped "
+      .. "one"):format(path, word), "dim")
   end
   return path
 end

@@ -8,6 +8,7 @@ local input = require "moonwalk.prompt.input"
 local screen = require "moonwalk.look.screen"
 local shell = require "moonwalk.shell"
 local sources = require "moonwalk.prompt.sources"
+local tell = require "moonwalk.prompt.tell"
 local time_text = require("moonwalk.measure").time_text
 
 local rework = {}
@@ -121,13 +122,14 @@ end
 ---What is said of code that was taken.
 ---@param path string
 ---@param taken moonwalk.Taken
+---@param override boolean?  whether it is in the place of what is shipped
 ---@return string
-function rework.success(path, taken)
+function rework.success(path, taken, override)
   local name, n = path:match "[^/]*$", #taken.ops
   local parts = {"compiled " .. time_text(taken.compile)}
   if taken.test > 0 then parts[2] = "tested " .. time_text(taken.test) end
   parts[#parts + 1] = "swapped " .. time_text(taken.swap)
-  local verb = taken.replaced and "swapped in" or "loaded"
+  local verb = (taken.replaced or override) and "swapped in" or "loaded"
   local which = n == 0 and "its kernels are" or n == 1 and taken.ops[1] .. " is"
     or n <= 4 and table.concat(taken.ops, ", ") .. " are" or ("its %d ops are"):format(n)
   return ("%s: %s %s after %s (%s)"):format(name, which, verb,
@@ -165,12 +167,12 @@ function rework.take(session, path, options)
     session:say(screen.paint("error: ", "bold red") .. text)
     return nil, line
   end
-  session:say(rework.success(path, result))
+  tell(session, rework.success(path, result, options.override))
   if options.override and not result.replaced then
     local aside = set_aside(result.ops)
-    session:say(screen.paint(("%s%s"):format(aside
+    tell(session, ("%smw.plugin.unload %q gives the shipped code back"):format(aside
       and ("the kernels %s are set aside: they compute what was shipped; "):format(aside) or "",
-      ("mw.plugin.unload %q gives the shipped code back"):format(path)), "dim"))
+      (name:gsub("%.c$", ""))), "dim")
   end
   return result
 end
@@ -184,26 +186,34 @@ function rework.ask(question)
   return answer ~= nil and not answer:lower():find "^%s*n"
 end
 
+---What rework.edit is told.
+---@class moonwalk.Editing
+---@field override boolean?  as for plugin.take
+---@field replaces string?   likewise
+---@field always boolean?    whether the file is taken if it was not changed, too
+---@field known boolean?     whether there is code that goes on if it is not taken
+---@field word string?       what the user calls it
+---@field shipped string?    the text at which `restore` is called instead
+---@field restore function?
+
 ---Opens a file, and takes it when it was saved; again and again where it is wrong and the user
 ---wants to go on.
 ---@param session moonwalk.Session
 ---@param path string
 ---@param line integer?
----@param options table  override and replaces of plugin.take; `always`: whether it is taken if it
----  was not changed; `known`: whether there is code that goes on otherwise; `restore`: what is done
----  if its text is `shipped`
+---@param options moonwalk.Editing
 ---@return boolean taken
 function rework.edit(session, path, line, options)
   local before = compiler.read(path)
   while true do
     if not rework.open(path, line) then
-      session:say "the editor says by its exit status that nothing is to be done"
+      tell(session, "the editor says by its exit status that nothing is to be done")
       return false
     end
     local now = compiler.read(path)
     if now == before and not options.always then
-      session:say(("%s is as it was; :watch %s takes what is saved later"):format(
-        path:match "[^/]*$", path))
+      tell(session, ("%s is as it was; :watch %s takes what is saved later"):format(
+        path:match "[^/]*$", options.word or path))
       return false
     end
     if options.shipped and now == options.shipped and options.restore then
@@ -213,7 +223,7 @@ function rework.edit(session, path, line, options)
     local taken, wrong = rework.take(session, path, {override = options.override,
       replaces = options.replaces})
     if taken then return true end
-    session:say(options.known and "the old code goes on" or "nothing is loaded")
+    tell(session, options.known and "the old code goes on" or "nothing is loaded")
     line, options.always = wrong or line, true
     local where = wrong and (" at line %d"):format(wrong) or ""
     if not rework.ask(("open it again%s?"):format(where)) then return false end

@@ -34,7 +34,7 @@ local function poll(file)
   say(screen.paint(("%s was saved"):format(file.path:match "[^/]*$"), "dim"))
   local done, taken = pcall(require("moonwalk").plugin.take, file.path,
     {test = true, override = file.override})
-  if done then return say(rework.success(file.path, taken)) end
+  if done then return say(rework.success(file.path, taken, file.override)) end
   local text = rework.describe(file.path, tostring(taken))
   say(screen.paint("error: ", "bold red") .. text .. "\nthe old code goes on")
 end

@@ -6,6 +6,7 @@ local compiler = require "moonwalk.compiler"
 local own = require "moonwalk.prompt.own_ops"
 local rework = require "moonwalk.prompt.rework"
 local sources = require "moonwalk.prompt.sources"
+local tell = require "moonwalk.prompt.tell"
 
 -- Where the code of an op begins that one wants to see, in a file.
 local function line_in(session, op, kernel)
@@ -28,13 +29,13 @@ local function edit_shipped(session, op, kernel, anew, word)
   local entry = own.plugin_of(core.plugin_origin(op, kernel))
   local known = entry ~= nil and entry.source == path
   local taken = rework.edit(session, path, line, {
-    override = true, known = true, shipped = text,
+    override = true, known = true, shipped = text, word = word,
     -- A version of before is taken as it is: this session does not have it yet.
     always = not known and compiler.read(path) ~= text,
     restore = function()
-      if not known then return session:say "this is the shipped code, which runs" end
+      if not known then return tell(session, "this is the shipped code, which runs") end
       require("moonwalk").plugin.unload(path)
-      session:say(("%s is as it was shipped: the shipped code runs again"):format(name))
+      tell(session, ("%s is as it was shipped: the shipped code runs again"):format(name))
     end,
   })
   if taken then note(session, path, true) end
@@ -78,21 +79,21 @@ local function edit_made(session, op, entry)
   local path = source.path or own.file(op, ".lua", source.text .. "\n")
   local before = compiler.read(path)
   if not rework.open(path, source.ranges[1][1]) then
-    return session:say "the editor says by its exit status that nothing is to be done"
+    return tell(session, "the editor says by its exit status that nothing is to be done")
   end
   local now = compiler.read(path)
-  if now == before then return session:say(path .. " is as it was") end
+  if now == before then return tell(session, path .. " is as it was") end
   if source.path then
     if not rework.ask(("run %s again, which makes %s and whatever else is in it?"):format(path,
       op)) then
-      return session:say(("%s goes on as it was; dofile %q runs the file"):format(op, path))
+      return tell(session, ("%s goes on as it was; dofile %q runs the file"):format(op, path))
     end
     session:run_script(path)
   else
     session:run(now)
   end
   local same = core.plugin_origin(op) == entry.origin
-  session:say(same and ("%s was not made anew: does the code still call mw.op?"):format(op)
+  tell(session, same and ("%s was not made anew: does the code still call mw.op?"):format(op)
     or ("%s is made anew"):format(op))
 end
 

@@ -3,6 +3,7 @@
 local core = require "moonwalk.core"
 local rework = require "moonwalk.prompt.rework"
 local skeleton = require "moonwalk.skeleton"
+local tell = require "moonwalk.prompt.tell"
 
 -- Where one begins to change the skeleton: what it computes.
 local function line_of_forward(path)
@@ -24,7 +25,7 @@ return {
     end
     local paths, problem = skeleton.write(name, folder ~= "" and folder or nil)
     if not paths then core.error((problem:gsub("moonwalk help (%S+)", "?%1"))) end
-    session:say("written: " .. table.concat(paths, ", "))
+    tell(session, "written: " .. table.concat(paths, ", "))
     local path = ("%s/%s.c"):format(folder ~= "" and folder or name, name)
     if rework.edit(session, path, line_of_forward(path), {always = true}) then
       session.entries[#session.entries].script = ("mw.plugin.load(%q)"):format(path)

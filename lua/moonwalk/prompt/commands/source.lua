@@ -42,8 +42,9 @@ local function excerpt(source, columns, room)
   local lines, result = code.lines(source.text, source.language), {}
   if #lines <= room then return code.numbered(lines, 1, #lines, columns) end
   local last_range = source.ranges[#source.ranges]
-  local function is_row(i) -- of a table of ops, among others
-    return #source.ranges == 1 and source.language == "c" and i >= last_range[1]
+  local few = last_range[2] - last_range[1] < 10 -- a row of a table of ops, among others
+  local function is_row(i)
+    return #source.ranges == 1 and source.language == "c" and few and i >= last_range[1]
       and i <= last_range[2]
   end
   local list = places(source, #lines, room)

@@ -5,18 +5,19 @@ local check = require "moonwalk.check"
 local own = require "moonwalk.prompt.own_ops"
 local rework = require "moonwalk.prompt.rework"
 local sources = require "moonwalk.prompt.sources"
+local tell = require "moonwalk.prompt.tell"
 local watches = require "moonwalk.prompt.watches"
 
-local function tell(session)
+local function list(session)
   local paths = watches.paths()
-  if #paths == 0 then return session:say "nothing is watched; :watch my/op.c begins to" end
-  session:say("watched: " .. table.concat(paths, ", "))
+  if #paths == 0 then return tell(session, "nothing is watched; :watch my/op.c begins to") end
+  tell(session, "watched: " .. table.concat(paths, ", "))
 end
 
 local function stop(session, path)
   local n = watches.remove(session, path ~= "" and path or nil)
   if n == 0 and path ~= "" then core.error(("%s is not watched"):format(path)) end
-  session:say(n == 1 and "it is not watched any more" or ("%d files are not watched any more")
+  tell(session, n == 1 and "it is not watched any more" or ("%d files are not watched any more")
     :format(n))
 end
 
@@ -45,7 +46,7 @@ return {
   usage = ":watch file.c|op|off",
   doc = "Swaps in an op whenever its file is saved, also while something trains.",
   run = function(session, argument, override)
-    if argument == "" then return tell(session) end
+    if argument == "" then return list(session) end
     local off = argument:match "^off%s*(.*)$"
     if off then return stop(session, off) end
     local op, kernel = own.read(argument)
@@ -61,14 +62,15 @@ return {
     end
     if path == argument then take_first(session, path, override) end
     watches.add(session, path, override)
-    session:say(("%s is watched: what is saved is swapped in; :watch off ends that"):format(path))
+    tell(session, ("%s is watched: what is saved is swapped in; :watch off ends that"):format(path))
     local entry = session.entries[#session.entries]
     entry.script = ("mw.plugin.load(%q%s)"):format(path, override and ", {override = true}" or "")
   end,
   complete = function()
-    local list = {"off"}
-    for name in pairs(core.ops()) do list[#list + 1] = name end
-    for _, entry in ipairs(require("moonwalk").plugin.list()) do list[#list + 1] = entry.source end
-    return list
+    local words = {"off"}
+    for name in pairs(core.ops()) do words[#words + 1] = name end
+    local plugins = require("moonwalk").plugin.list()
+    for _, entry in ipairs(plugins) do words[#words + 1] = entry.source end
+    return words
   end,
 }
