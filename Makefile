@@ -111,8 +111,8 @@ HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/h
 FOREIGN := $(BUILD)/foreign/functions.so
 TEST_PROGRAMS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
 
-.PHONY: all debug plugins docs check-build test run-tests bench bench-record bench-table bench-plot \
-  bench-programs demo deps lint format install clean help FORCE
+.PHONY: all debug plugins docs screens check-build test run-tests bench bench-record bench-table \
+  bench-plot bench-programs demo deps lint format install clean help FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -130,6 +130,7 @@ help:
 	@echo 'make plugins    build the example plugins, and that for oneDNN, into $(BUILD)/plugins/'
 	@echo 'make docs       write a page for each op, and an index, into $(BUILD)/docs/ops/, and LuaCATS'
 	@echo '                definitions of them for editors into $(BUILD)/docs/annotations/moonwalk.lua'
+	@echo 'make screens    take the pictures of docs/screens/ anew, with tmux'
 	@echo 'make lint       clang-format, luacheck, cppcheck'
 	@echo 'make format     let clang-format write'
 	@echo 'make install    into PREFIX=$(PREFIX), below DESTDIR when that is set'
@@ -147,6 +148,11 @@ docs: $(BUILD)/moonwalk
 	@$(BUILD)/moonwalk help --pages $(BUILD)/docs/ops
 	@mkdir -p $(BUILD)/docs/annotations
 	@$(BUILD)/moonwalk help --annotations $(BUILD)/docs/annotations/moonwalk.lua
+
+# The pictures of the manual, from sessions that are played in a terminal; they are committed.
+screens: $(BUILD)/moonwalk
+	@LUA_PATH='tests/?.lua;tools/?.lua;;' MOONWALK_BUILD=$(abspath $(BUILD)) $(BUILD)/moonwalk \
+	  tools/screens.lua docs/screens
 
 # ---- stamps: files that change only when what they say changes ----------------------------
 

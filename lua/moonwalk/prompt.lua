@@ -65,10 +65,12 @@ function prompt.run(script, ...)
   while not self.leaving do
     local text, why = prompt.read(self)
     if text then
+      if self.tour then text = self.tour:read(text) end
       input.remember(text)
       local ok = self:run(text)
       local interrupted = ok == false and tostring(self.failure.message):find "interrupted"
       if interrupted then input.drop() end -- what was pasted along with it
+      if self.tour then self.tour:after(self, text) end
     elseif why == "end" then
       self:leave()
     end

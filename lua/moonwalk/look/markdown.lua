@@ -191,6 +191,7 @@ local blocks = {
     return i + 1
   end},
   {"^<", function(_, _, i) return i + 1 end}, -- what is for a page on the Web
+  {"^!%[", function(_, _, i) return i + 1 end}, -- a picture
   {"", function(lines, source, i, columns)
     local list, last = run_of(source, i, is_text)
     if #list == 0 then list, last = {source[i]}, i + 1 end

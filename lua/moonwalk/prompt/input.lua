@@ -53,6 +53,15 @@ function input.remember(text) past:add(text) end
 ---@return string[]
 function input.history() return past.entries end
 
+---Puts a text, of one or several lines, into the next line that is read, where it may be changed.
+---@param text string
+---@return boolean done  not without a line editor
+function input.offer(text)
+  if input.kind() == "plain" then return false end
+  waiting[#waiting + 1] = {text = text, open = true}
+  return true
+end
+
 ---Forgets what was pasted and has not been read yet.
 function input.drop() waiting = {} end
 

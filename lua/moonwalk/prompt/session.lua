@@ -39,6 +39,7 @@ local screen = require "moonwalk.look.screen"
 ---@field job moonwalk.Job?  a training that is not over; see job.lua
 ---@field task moonwalk.Task?  that runs now
 ---@field pollers function[]  called while nothing is typed
+---@field tour moonwalk.Tour?  which the user is on
 ---@field leaving boolean?  the prompt is over
 local Session = {}
 Session.__index = Session
