@@ -87,36 +87,29 @@ static mw_status add_shipped_kernels(const mw_context *ctx, mw_op_entry *entry) 
 
 /* ---- what a commit comes to ------------------------------------------------------------------ */
 
-/* What takes the place of an op of the registry, or NULL: what the plugin brings, or the rest of
- * what its earlier version had to do with. */
-static mw_status stage_place_of(mw_plugin *plugin, const mw_op_entry *entry, mw_op_entry **place) {
-  const mw_context *ctx = plugin->ctx;
+/* Completes what takes the place of an op of the registry, if something does: what the plugin brings,
+ * or the rest of what its earlier version had to do with. */
+static mw_status stage_place_of(mw_plugin *plugin, const mw_op_entry *entry) {
+  mw_context *ctx = plugin->ctx;
   const mw_plugin *old = plugin->replaces;
-  const mw_op_entry *original = mw_registry_original(ctx, entry->op.name);
-  const bool was_its_own = old && entry->plugin == old;
-  *place = mw_ops_find(plugin->staged, plugin->n_staged, entry->op.name);
-  bool is_new = *place && (*place)->plugin == plugin;
-  if (!*place) {
-    mw_op_entry *rest = NULL;
-    if (was_its_own && original) rest = mw_entry_bare(original), is_new = true;
-    else if (!was_its_own && old && has_kernel_of(entry, old)) rest = mw_entry_without(entry, old);
+  mw_op_entry *place = mw_ops_find(plugin->staged, plugin->n_staged, entry->op.name);
+  bool is_another = place && place->plugin == plugin;
+  if (place && plugin->overrides && keep_original(ctx, entry)) return MW_FAILED;
+  if (!place) {
+    const mw_op_entry *original = mw_registry_original(ctx, entry->op.name);
+    const bool was_its_own = old && entry->plugin == old;
+    if (was_its_own && original) place = mw_entry_bare(original), is_another = true;
+    else if (!was_its_own && old && has_kernel_of(entry, old)) place = mw_entry_without(entry, old);
     else return MW_OK;
-    if (mw_plugin_stage(plugin, rest)) return MW_FAILED;
-    *place = rest;
+    if (mw_plugin_stage(plugin, place)) return MW_FAILED;
   }
-  if (is_new && carry_kernels(plugin, entry, *place)) return MW_FAILED;
-  return add_shipped_kernels(ctx, *place);
+  if (is_another && carry_kernels(plugin, entry, place)) return MW_FAILED;
+  return add_shipped_kernels(ctx, place);
 }
 
 static mw_status stage_all(mw_plugin *plugin) {
-  mw_context *ctx = plugin->ctx;
-  for (int i = 0; i < ctx->n_ops; i++) {
-    mw_op_entry *place = NULL;
-    const mw_op_entry *staged = mw_ops_find(plugin->staged, plugin->n_staged, ctx->ops[i]->op.name);
-    if (staged && plugin->overrides && keep_original(ctx, ctx->ops[i])) return MW_FAILED;
-    if ((staged || plugin->replaces) && stage_place_of(plugin, ctx->ops[i], &place))
-      return MW_FAILED;
-  }
+  for (int i = 0; i < plugin->ctx->n_ops; i++)
+    if (stage_place_of(plugin, plugin->ctx->ops[i])) return MW_FAILED;
   return MW_OK;
 }
 

@@ -65,10 +65,10 @@ end
 
 -- The options that go with a plugin: whether the library is put to the gate, and whether it may
 -- override what is shipped.
-local function read_options(where, options, test)
+local function read_options(where, options)
   options = check.options(where, options, {"test", "override"})
   return {
-    test = check.boolean(where, "test", options.test, test or false),
+    test = check.boolean(where, "test", options.test, false),
     override = check.boolean(where, "override", options.override, false),
   }
 end
