@@ -68,7 +68,7 @@ t.is(answer "?covn2d", 'error: there is nothing called "covn2d"; did you mean ?c
 has(answer "?nn.Linear", "did you mean ?nn.Dense", "a name of another framework")
 has(answer "?optim.SDG", "did you mean ?optim.SGD", "a misspelt name in a table")
 has(answer "?zzzzzz", ":ops lists the ops", "what is near nothing")
-has(answer "?", "Lists", "nothing is :help")
+has(answer "?", "explains a command", "nothing is :help")
 
 -- ?function, ?class
 text = answer "?mw.fit"

@@ -83,7 +83,9 @@ t.ok(s.failure.message:find "tiem", "what failed is remembered")
 t.is(answer "x", "5", "and all goes on")
 
 -- commands
-t.ok(answer(":help"):find(":help +Lists the commands."), ":help")
+t.ok(answer(":help"):find(":time on|off", 1, true), ":help lists the commands")
+t.is(answer ":help time", ":time on|off\nShows after each line its time, the bytes that it kept and took, "
+  .. "and what was compiled.", "and explains one")
 t.is(answer "?", answer ":help", "? alone is :help")
 
 -- names
