@@ -241,11 +241,15 @@ local function unknown(name)
   for key in pairs(lazy) do known[key] = true end
   for key in pairs(mw) do known[key] = true end
   local near = elsewhere[name] or core.near(name, known)
-  local layer = type(name) == "string" and name:find "^%u" and rawget(mw.nn, name)
-  core.error(layer and ("mw.%s does not exist; did you mean nn.%s?"):format(name, name)
-    or ("mw%s does not exist; %s"):format(
+  local places = {}
+  if type(name) == "string" and name:find "^%u" and rawget(mw.nn, name) then
+    places[1] = "nn." .. name
+  end
+  places[#places + 1] = near and "mw." .. near
+  core.error(("mw%s does not exist; %s"):format(
     type(name) == "string" and "." .. name or "[" .. check.show(name) .. "]",
-    near and ("did you mean mw.%s?"):format(near) or "mw.help() lists the ops"))
+    #places > 0 and ("did you mean %s?"):format(table.concat(places, " or "))
+      or "mw.help() lists the ops"))
 end
 
 return setmetatable(mw, {

@@ -24,7 +24,7 @@ local WRONG = {
   {"softmax(y)", "there is no variable 'softmax'; did you mean mw.softmax?"},
   {"Dense {3, 4}", "did you mean nn.Dense?"},
   {"nn.Linear {3, 4}", "nn: there is no \"Linear\", did you mean nn.Dense?"},
-  {"mw.Conv2d {1, 6}", "did you mean nn.Conv2d?"},
+  {"mw.Conv2d {1, 6}", "did you mean nn.Conv2d or mw.conv2d?"},
   {"x:conv2d(mw.randn {4, 3, 3, 3}, {strid = 2})",
     "unknown attribute 'strid'; did you mean 'stride'?"},
   {"nn.Conv2d {1, 6, kernel_size = 5}", "no option \"kernel_size\", did you mean \"kernel\"?"},

@@ -252,7 +252,7 @@ do
   says(function() return x:tottable() end,
     "a tensor has no field, method or op 'tottable'; did you mean 'totable'?", "its method")
   says(function() return mw.con2d end, "mw.con2d does not exist; did you mean mw.conv2d?", "an op")
-  says(function() return mw.ReLU end, "mw.ReLU does not exist; did you mean mw.relu?",
+  says(function() return mw.ReLU end, "mw.ReLU does not exist; did you mean nn.ReLU or mw.relu?",
     "large letters")
   says(function() return nn.Con2d end, 'nn: there is no "Con2d", did you mean nn.Conv2d?',
     "a layer")
