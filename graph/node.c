@@ -528,11 +528,12 @@ void mw_prepared_free(mw_prepared *p) {
 const mw_op *mw_prepared_op(const mw_prepared *p) { return &p->entry->op; }
 bool mw_prepared_stale(const mw_prepared *p) { return p->entry->retired; }
 
-static bool same_inputs(const mw_prepared *p, const mw_node *node) {
-  if (p->n_in != node->n_in) return false;
+bool mw_prepared_knows(const mw_prepared *p, int n_inputs, mw_tensor *const *inputs) {
+  if (p->entry->retired || n_inputs > p->n_in) return false;
   for (int i = 0; i < p->n_in; i++) {
-    const mw_tensor *t = node->in[i];
-    if (t ? !mw_spec_equal(&t->spec, &p->in[i]) : p->in[i].dtype != MW_NONE) return false;
+    const mw_tensor *t = i < n_inputs ? inputs[i] : NULL;
+    if (!t && p->in[i].dtype != MW_NONE) return false;
+    if (t && (t->node->ctx != p->ctx || !mw_spec_equal(&t->spec, &p->in[i]))) return false;
   }
   return true;
 }
@@ -554,12 +555,21 @@ static void recall(const mw_prepared *p, mw_node *node) {
   finish_key(node, &node->out[0].spec);
 }
 
+mw_tensor *mw_apply_known(const mw_prepared *p, int n_inputs, mw_tensor *const *inputs) {
+  mw_node *node = node_new(p->ctx, MW_FORWARD, p->entry, p->n_in, p->entry->n_out + 1);
+  if (!node) return NULL;
+  node->n_out = p->entry->n_out;
+  for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
+  recall(p, node);
+  return &node->out[0];
+}
+
 int mw_apply_prepared(mw_prepared *p, int n_inputs, mw_tensor *const *inputs, mw_tensor **outputs) {
   size_t saved = 0;
   mw_node *node = node_with_inputs(p->ctx, p->entry, n_inputs, inputs, p->attrs);
   if (node && draw_key(node)) node = refuse(node);
   if (!node) return 0;
-  if (same_inputs(p, node)) {
+  if (node->n_in == p->n_in && mw_prepared_knows(p, node->n_in, node->in)) {
     recall(p, node);
     return hand_out(node, outputs);
   }

@@ -17,6 +17,11 @@ bool mw_prepared_stale(const mw_prepared *prepared);
 /* As mw_apply_all. */
 int mw_apply_prepared(mw_prepared *prepared, int n_inputs, mw_tensor *const *inputs,
                       mw_tensor **outputs);
+/* Whether it was last applied to inputs of these specs, and the op was not replaced since. */
+bool mw_prepared_knows(const mw_prepared *prepared, int n_inputs, mw_tensor *const *inputs);
+/* Where that is so: its first output, in less time, as nothing is called and nothing can be wrong.
+ * NULL when memory is short. */
+mw_tensor *mw_apply_known(const mw_prepared *prepared, int n_inputs, mw_tensor *const *inputs);
 void mw_prepared_free(mw_prepared *prepared); /* NULL is fine */
 
 #endif

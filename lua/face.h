@@ -19,6 +19,8 @@ mw_context *face_context(lua_State *L); /* the state's one context */
 typedef struct face_state face_state;
 face_state *face_state_of(lua_State *L);
 mw_context *face_begin(lua_State *L, face_state *state);
+/* The same where the caller says what the origin is. */
+mw_context *face_begin_unmarked(lua_State *L, face_state *state);
 /* The layer that runs, and the scopes that end with those that do; see layer.c. */
 typedef struct face_layer {
   const char *origin; /* or NULL */
@@ -45,7 +47,8 @@ mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *c
 
 /* Tensors. face_push takes the caller's reference, also when it raises; a NULL tensor raises
  * mw_error(). It tells the collector about the bytes. */
-mw_tensor *face_test(lua_State *L, int index); /* NULL when it is no tensor */
+mw_tensor *face_test(lua_State *L, int index);              /* NULL when it is no tensor */
+mw_tensor *const *face_test_place(lua_State *L, int index); /* where it is kept */
 /* The same, but raises, in the name of a function. */
 mw_tensor *face_check(lua_State *L, int index, const char *function);
 void face_push(lua_State *L, mw_tensor *t);
@@ -107,6 +110,31 @@ mw_prepared *face_prepare(lua_State *L, const char *op, int table);
  * and the fields of a module, all at these indices. Function 0 is the one that runs. */
 bool face_is_forward(lua_State *L, int index);
 int face_run_forward(lua_State *L, int function, int fields, int x);
+/* What it applies, as long as the module's fields stay: where the op with its attributes is, NULL
+ * until it was first applied; and where its inputs are, but for the first one, x. Both are NULL,
+ * too, once they were collected. */
+enum { FACE_FEW = 4 };
+typedef struct face_applied {
+  mw_prepared *const *op;
+  int n_in;
+  mw_tensor *const *in[FACE_FEW]; /* NULL: left out */
+} face_applied;
+/* false: they are not of the expected kind, or too many */
+bool face_applied_by(lua_State *L, int function, int fields, face_applied *applied);
+
+/* What a module's own table keeps by number: the spec of its last output, in a userdata that is
+ * written to again; its origin; and of sequence.c how often it was changed, in a userdata, and the
+ * plan of a list. */
+enum { FACE_OUTPUT = 1, FACE_ORIGIN, FACE_CHANGES, FACE_PLAN };
+/* That userdata of the own table at index, made if it is not there: no output yet. */
+mw_spec *face_output_of(lua_State *L, int own);
+/* Whether the value at an index is the function that core.module_call has made; and one that
+ * core.sequence has made. */
+bool face_is_module_call(lua_State *L, int index);
+bool face_is_sequence(lua_State *L, int index);
+/* Pushes what such a function makes of x for the module with that table, if it is known already how;
+ * else pushes nothing and returns false. */
+bool face_run_whole_list(lua_State *L, int own, int function, int x);
 /* Pushes a function that applies the op of that name to its arguments. */
 void face_push_op(lua_State *L, const char *name);
 
@@ -115,6 +143,7 @@ void face_push_spec(lua_State *L, const mw_spec *spec);
 
 /* Each part adds its functions to the table `core` on top of the stack. */
 void face_open_layer(lua_State *L);        /* layer.c: origins of what layers build */
+void face_open_sequence(lua_State *L);     /* sequence.c: lists of layers */
 void face_open_tensor(lua_State *L);       /* tensor.c: the type */
 void face_open_constructors(lua_State *L); /* constructors.c */
 void face_open_call(lua_State *L);         /* call.c: ops, grad, programs */

@@ -119,21 +119,22 @@ static int core_layer(lua_State *L) {
 
 /* ---- modules ----------------------------------------------------------------------------- */
 
-/* What a module's own table keeps by number: the spec of its last output, in a userdata that is
- * written to again; and its origin. */
-enum { OUTPUT = 1, ORIGIN };
+mw_spec *face_output_of(lua_State *L, int own) {
+  lua_rawgeti(L, own, FACE_OUTPUT);
+  mw_spec *noted = lua_touserdata(L, -1);
+  if (!noted) {
+    noted = lua_newuserdatauv(L, sizeof *noted, 0);
+    *noted = (mw_spec){.dtype = MW_NONE};
+    lua_rawseti(L, own, FACE_OUTPUT);
+  }
+  lua_pop(L, 1);
+  return noted;
+}
 
 /* Keeps the spec of the tensor at index, or none where it is none, in the table at own. */
 static void note_output(lua_State *L, int own, int index) {
   const mw_tensor *t = lua_gettop(L) >= index ? face_test(L, index) : NULL;
-  lua_rawgeti(L, own, OUTPUT);
-  mw_spec *noted = lua_touserdata(L, -1);
-  if (!noted) {
-    noted = lua_newuserdatauv(L, sizeof *noted, 0);
-    lua_rawseti(L, own, OUTPUT);
-  }
-  *noted = t ? *mw_tensor_spec(t) : (mw_spec){.dtype = MW_NONE};
-  lua_pop(L, 1);
+  *face_output_of(L, own) = t ? *mw_tensor_spec(t) : (mw_spec){.dtype = MW_NONE};
 }
 
 /* core.note_output(own, y): what a call of a module does with its first result. */
@@ -146,7 +147,7 @@ static int core_note_output(lua_State *L) {
 /* core.noted_output(own): its shape, or nil. */
 static int core_noted_output(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  lua_rawgeti(L, 1, OUTPUT);
+  lua_rawgeti(L, 1, FACE_OUTPUT);
   const mw_spec *noted = lua_touserdata(L, -1);
   if (!noted || noted->dtype == MW_NONE) return lua_pushnil(L), 1;
   lua_createtable(L, noted->rank, 0);
@@ -185,14 +186,29 @@ static void push_forward(lua_State *L) {
   lua_settop(L, fields + 1);
 }
 
+/* Whether it is a list whose every item is known, called with x alone: then that is done, without a
+ * scope, as the items have their origins and nothing can go wrong. */
+static bool run_known_list(lua_State *L, int own) {
+  const int top = lua_gettop(L), fields = top + 2;
+  push_named(L, own, OPEN);
+  if (lua_toboolean(L, -1)) return lua_settop(L, top), false;
+  push_named(L, own, FIELDS);
+  push_forward(L);
+  if (face_is_sequence(L, fields + 1) && face_run_whole_list(L, own, fields + 1, 2)) return true;
+  return lua_settop(L, top), false;
+}
+
 /* module(...), what core.module_call makes; see there. */
 static int call_module(lua_State *L) {
   int n = lua_gettop(L), own = n + 1, base = n + 3;
-  luaL_checkstack(L, n + 16, "too many arguments");
+  luaL_checkstack(L, n + 24, "too many arguments");
   lua_pushvalue(L, 1);
   if (lua_rawget(L, lua_upvalueindex(PRIVATE)) != LUA_TTABLE)
     return face_error(L, "what is called is %s, expected a module", face_describe(L, 1));
-  lua_rawgeti(L, own, ORIGIN);
+  const bool seen = push_named(L, lua_upvalueindex(OBSERVER), CALL) != LUA_TNIL;
+  lua_settop(L, own);
+  if (!seen && n == 2 && run_known_list(L, own)) return note_output(L, own, lua_gettop(L)), 1;
+  lua_rawgeti(L, own, FACE_ORIGIN);
   enter_layer(L, own + 1);
   push_named(L, own, OPEN);
   if (lua_toboolean(L, -1)) {
@@ -219,6 +235,10 @@ static int call_module(lua_State *L) {
   return module_done(L, LUA_OK, base);
 }
 
+bool face_is_module_call(lua_State *L, int index) {
+  return lua_tocfunction(L, index) == call_module;
+}
+
 /* core.module_call(private, close, observer): the function that calls a module: its method forward,
  * while what is built has the module's origin, after close(module, own, ...) where own.open says
  * so. own is what the table private has for the module, where own[2] is its origin; see also
@@ -236,59 +256,11 @@ static int core_module_call(lua_State *L) {
   return 1;
 }
 
-/* ---- lists of modules ---------------------------------------------------------------------- */
-
-/* The message on top, of item i of the list at 3, as the function that is the second upvalue says
- * it. */
-static int fail_item(lua_State *L, lua_Integer i) {
-  lua_pushvalue(L, lua_upvalueindex(2));
-  lua_insert(L, -2);
-  lua_rawgeti(L, 3, i);
-  lua_pushinteger(L, i);
-  lua_call(L, 3, 1);
-  return lua_error(L);
-}
-
-/* After item i was called, or 0: its result is what the next one is called with. */
-static int pass_on(lua_State *L, int status, lua_KContext i) {
-  for (;;) {
-    if (status != LUA_OK && status != LUA_YIELD) return fail_item(L, i);
-    if (i > 0) lua_replace(L, 2);
-    if (lua_rawgeti(L, 3, ++i) == LUA_TNIL) break;
-    lua_pushvalue(L, 2);
-    status = lua_pcallk(L, 1, 1, 0, i, pass_on);
-  }
-  lua_settop(L, 2);
-  return 1;
-}
-
-static int run_sequence(lua_State *L) {
-  lua_settop(L, 2);
-  lua_pushvalue(L, 1);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TTABLE)
-    return face_error(L, "forward: its first argument is %s, expected a module",
-                      face_describe(L, 1));
-  return pass_on(L, LUA_OK, 0);
-}
-
-/* core.sequence(fields, rename): a method forward(module, x) that calls the first item of the
- * module's list with x, each further one with what the one before has made, and returns what the
- * last one makes. fields has the fields of each module; an error of an item is raised as
- * rename(message, item, its number). */
-static int core_sequence(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  luaL_checktype(L, 2, LUA_TFUNCTION);
-  lua_settop(L, 2);
-  lua_pushcclosure(L, run_sequence, 2);
-  return 1;
-}
-
 static const luaL_Reg functions[] = {
     {"layer", core_layer},
     {"module_call", core_module_call},
     {"note_output", core_note_output},
     {"noted_output", core_noted_output},
-    {"sequence", core_sequence},
     {NULL, NULL},
 };
 

@@ -35,12 +35,7 @@ face_state *face_state_of(lua_State *L) {
   return state;
 }
 
-mw_context *face_context(lua_State *L) {
-  face_state *state = face_state_of(L);
-  if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
-  state->caller->L = L;
-  return state->ctx;
-}
+mw_context *face_context(lua_State *L) { return face_begin_unmarked(L, face_state_of(L)); }
 
 face_thread *face_caller(lua_State *L) {
   face_thread *caller = face_state_of(L)->caller;
@@ -229,6 +224,11 @@ face_layer *face_layer_of(face_state *state) { return &state->layer; }
 
 mw_context *face_begin(lua_State *L, face_state *state) {
   mark_origin(L, state);
+  return face_begin_unmarked(L, state);
+}
+
+mw_context *face_begin_unmarked(lua_State *L, face_state *state) {
+  if (!state->ctx) luaL_error(L, "moonwalk was closed with its Lua state");
   state->caller->L = L;
   return state->ctx;
 }
@@ -522,6 +522,7 @@ int luaopen_moonwalk(lua_State *L) {
   lua_pushliteral(L, MW_VERSION);
   lua_setfield(L, -2, "version");
   face_open_layer(L);
+  face_open_sequence(L);
   face_open_tensor(L);
   face_open_constructors(L);
   face_open_call(L);

@@ -109,6 +109,26 @@ int face_run_forward(lua_State *L, int function, int fields, int x) {
   return apply(L, lua_touserdata(L, index - 1), p, index);
 }
 
+bool face_applied_by(lua_State *L, int function, int fields, face_applied *applied) {
+  const int top = lua_gettop(L);
+  push_upvalue(L, function, APPLIED);
+  lua_rawget(L, fields);
+  prepared *p = test_prepared(L, -1);
+  bool usual = p != NULL;
+  *applied = (face_applied){.op = p ? &p->it : NULL};
+  for (int i = NAMES, n = 1; usual && push_upvalue(L, function, i); i++, n++) {
+    lua_rawget(L, fields);
+    mw_tensor *const *t = face_test_place(L, -1);
+    usual = n < FACE_FEW && (t || lua_isnil(L, -1));
+    if (usual && t) applied->in[n] = t;
+    if (usual && t) applied->n_in = n + 1;
+    lua_settop(L, top);
+  }
+  if (!applied->n_in) applied->n_in = 1;
+  lua_settop(L, top);
+  return usual;
+}
+
 static int forward(lua_State *L) {
   lua_settop(L, 2);
   lua_pushvalue(L, 1);

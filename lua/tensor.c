@@ -42,6 +42,11 @@ mw_tensor *face_test(lua_State *L, int index) {
   return b ? b->tensor : NULL;
 }
 
+mw_tensor *const *face_test_place(lua_State *L, int index) {
+  const box *b = to_box(L, index);
+  return b ? &b->tensor : NULL;
+}
+
 mw_tensor *face_check(lua_State *L, int index, const char *function) {
   mw_tensor *t = face_test(L, index);
   if (!t && to_box(L, index))

@@ -29,7 +29,8 @@ local Module = {class = "Module", training = true}
 -- access; and with that what is asked for less often: `fields` again, their `order`, in which
 -- they were first set; `labels`, further keys of items of its list; the shape of its last output;
 -- whether its sizes are still `open`, and then what its `path` is in the network that it is part
--- of. The module itself stays empty, so that each field that is set goes through set_field.
+-- of; by number what C keeps. The module itself stays empty, so that each field that is set goes
+-- through set_field.
 local fields_of = setmetatable({}, {__mode = "k"})
 local private = setmetatable({}, {__mode = "k"})
 
@@ -81,6 +82,7 @@ local function set_field(module, key, value)
   if own.fields[key] == nil then own.order[#own.order + 1] = key end
   own.fields[key] = value
   own.absent[key] = nil
+  core.changed(own)
 end
 
 -- A field that a module lacks is nil, as in any table, so that layers can ask for optional parts;
@@ -114,6 +116,7 @@ local function close(module, own, ...)
   local succeeded, message = pcall(draws.for_good, build, ...)
   if succeeded then return end
   own.open = true
+  core.changed(own)
   error(message, 0)
 end
 
@@ -223,7 +226,7 @@ end
 ---@param rename fun(message: any, layer: moonwalk.Module, i: integer): any of an item's error
 ---@return fun(self: moonwalk.Module, x: any): any
 function Module.passing(rename)
-  return core.sequence(fields_of, rename)
+  return core.sequence(private, rename, observer)
 end
 
 ---Sets a new module up; classes give their own.
@@ -238,6 +241,7 @@ end
 ---build(...) is called with the input, and makes the parameters that follow from it.
 function Module:lazy()
   private[self].open = true
+  core.changed(private[self])
 end
 
 ---Whether it waits for its first input, which decides the sizes of its own parameters.
