@@ -260,6 +260,7 @@ static bool run_line(lua_State *L, const command_line *line) {
 static int protected_main(lua_State *L) {
   const command_line *line = lua_touserdata(L, 1);
   luaL_openlibs(L);
+  lua_gc(L, LUA_GCGEN, 0, 0); /* as the interpreter lua has it */
   luaL_requiref(L, "moonwalk", luaopen_moonwalk, 0);
   if (line->threads) mw_threads_set(face_context(L), line->threads);
   lua_settop(L, 0);

@@ -19,7 +19,8 @@ enum { KNOWN_LINES = 256 };
 struct face_state {
   mw_context *ctx;
   size_t bytes_limit;    /* collect when tensors hold more than this, */
-  int64_t tensors_limit; /* or when there are more of them than this */
+  int64_t tensors_limit; /* or when there are more of them than this; */
+  int64_t tensors_soon;  /* look for new ones that are dead when there are more than this */
   mw_tensor *waiting;    /* see face_push */
   face_thread *caller;
   face_layer layer;
@@ -111,14 +112,36 @@ static void set_limits(lua_State *L, face_state *state) {
   state->tensors_limit = 2 * stats.tensors_live > tensors ? 2 * stats.tensors_live : tensors;
 }
 
+static bool is_over(const face_state *state, int64_t tensors_limit) {
+  mw_stats stats;
+  mw_context_stats(state->ctx, &stats);
+  return stats.bytes_live > state->bytes_limit || stats.tensors_live > tensors_limit;
+}
+
+/* A generation of tensors: few enough for their nodes to stay in the cache, and enough for those of
+ * a step of a large network to be dead when they are looked at. */
+static void set_soon(face_state *state) {
+  enum { FEW = 256 };
+  mw_stats stats;
+  mw_context_stats(state->ctx, &stats);
+  state->tensors_soon =
+      stats.tensors_live + (stats.tensors_live > 2 * FEW ? stats.tensors_live / 2 : FEW);
+}
+
 void face_settle(lua_State *L) { face_settle_state(L, face_state_of(L)); }
 
 void face_settle_state(lua_State *L, face_state *state) {
-  mw_stats stats;
-  mw_context_stats(state->ctx, &stats);
-  if (stats.bytes_live <= state->bytes_limit && stats.tensors_live <= state->tensors_limit) return;
-  lua_gc(L, LUA_GCCOLLECT);
-  set_limits(L, state);
+  if (!is_over(state, state->tensors_soon)) return;
+#if LUA_VERSION_NUM >= 505
+  lua_gc(L, LUA_GCSTEP, (size_t)0);
+#else
+  lua_gc(L, LUA_GCSTEP, 0);
+#endif
+  if (is_over(state, state->tensors_limit)) {
+    lua_gc(L, LUA_GCCOLLECT);
+    set_limits(L, state);
+  }
+  set_soon(state);
 }
 
 void face_push(lua_State *L, mw_tensor *t) {
