@@ -63,7 +63,13 @@ typedef mw_integer mw_mask __attribute__((vector_size(MW_VECTOR_BYTES)));
 
 /* The lanes of a where the mask is set, of b elsewhere. */
 MW_INLINE mw_vector mw_select(mw_mask mask, mw_vector a, mw_vector b) {
+#if MW_VECTOR_BYTES == 32 && \
+    defined __AVX2__ /* by the bits that are set in each byte of the mask */
+  typedef char bytes __attribute__((vector_size(32)));
+  return (mw_vector)__builtin_ia32_pblendvb256((bytes)b, (bytes)a, (bytes)mask);
+#else
   return (mw_vector)((mask & (mw_mask)a) | (~mask & (mw_mask)b));
+#endif
 }
 
 #if !defined MW_REAL_U8
@@ -107,37 +113,50 @@ MW_INLINE mw_vector mw_select(mw_mask mask, mw_vector a, mw_vector b) {
 #define MW_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mw_mask){__VA_ARGS__})
 #endif
 
-/* Of two vectors side by side every second element, from the first or the second on; and the first
- * and the second halves of two vectors interleaved, which undoes that. */
+/* Of two vectors side by side every second element, from the first or the second on; not in their
+ * order, but so that each takes one instruction. And from both of these the two vectors again. */
 #if MW_VECTOR_BYTES == 64 && !defined MW_EIGHT_BYTES
-#define MW_EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define MW_ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#define MW_ZIP_FIRST 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define MW_ZIP_SECOND 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif MW_VECTOR_BYTES == 64 || (MW_VECTOR_BYTES == 32 && !defined MW_EIGHT_BYTES)
-#define MW_EVENS 0, 2, 4, 6, 8, 10, 12, 14
-#define MW_ODDS 1, 3, 5, 7, 9, 11, 13, 15
-#define MW_ZIP_FIRST 0, 8, 1, 9, 2, 10, 3, 11
-#define MW_ZIP_SECOND 4, 12, 5, 13, 6, 14, 7, 15
-#elif MW_VECTOR_BYTES == 32 || !defined MW_EIGHT_BYTES
+#define MW_EVENS 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30
+#define MW_ODDS 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31
+#define MW_TO_ORDER 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15
+#define MW_FROM_ORDER 0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15
+#elif MW_VECTOR_BYTES == 64
+#define MW_EVENS MW_LOW
+#define MW_ODDS MW_HIGH
+#define MW_TO_ORDER 0, 2, 4, 6, 1, 3, 5, 7
+#define MW_FROM_ORDER 0, 4, 1, 5, 2, 6, 3, 7
+#elif MW_VECTOR_BYTES == 32 && !defined MW_EIGHT_BYTES
+#define MW_EVENS 0, 2, 8, 10, 4, 6, 12, 14
+#define MW_ODDS 1, 3, 9, 11, 5, 7, 13, 15
+#define MW_TO_ORDER 0, 1, 4, 5, 2, 3, 6, 7
+#define MW_FROM_ORDER MW_TO_ORDER
+#elif MW_VECTOR_BYTES == 32
+#define MW_EVENS MW_LOW
+#define MW_ODDS MW_HIGH
+#define MW_TO_ORDER 0, 2, 1, 3
+#define MW_FROM_ORDER MW_TO_ORDER
+#elif !defined MW_EIGHT_BYTES
 #define MW_EVENS 0, 2, 4, 6
 #define MW_ODDS 1, 3, 5, 7
-#define MW_ZIP_FIRST 0, 4, 1, 5
-#define MW_ZIP_SECOND 2, 6, 3, 7
+#define MW_TO_ORDER 0, 1, 2, 3
+#define MW_FROM_ORDER MW_TO_ORDER
 #else
-#define MW_EVENS 0, 2
-#define MW_ODDS 1, 3
-#define MW_ZIP_FIRST 0, 2
-#define MW_ZIP_SECOND 1, 3
+#define MW_EVENS MW_LOW
+#define MW_ODDS MW_HIGH
+#define MW_TO_ORDER 0, 1
+#define MW_FROM_ORDER MW_TO_ORDER
 #endif
 MW_INLINE mw_vector mw_evens(mw_vector a, mw_vector b) { return MW_SHUFFLE(a, b, MW_EVENS); }
 MW_INLINE mw_vector mw_odds(mw_vector a, mw_vector b) { return MW_SHUFFLE(a, b, MW_ODDS); }
-MW_INLINE mw_vector mw_zip_first(mw_vector a, mw_vector b) {
-  return MW_SHUFFLE(a, b, MW_ZIP_FIRST);
+MW_INLINE mw_vector mw_zip_first(mw_vector even, mw_vector odd) {
+  return MW_SHUFFLE(even, odd, MW_LOW);
 }
-MW_INLINE mw_vector mw_zip_second(mw_vector a, mw_vector b) {
-  return MW_SHUFFLE(a, b, MW_ZIP_SECOND);
+MW_INLINE mw_vector mw_zip_second(mw_vector even, mw_vector odd) {
+  return MW_SHUFFLE(even, odd, MW_HIGH);
 }
+/* The elements, or a mask, of such a vector in order; and the other way. */
+#define mw_to_order(v) MW_SHUFFLE(v, v, MW_TO_ORDER)
+#define mw_from_order(v) MW_SHUFFLE(v, v, MW_FROM_ORDER)
 
 /* Two shuffles of rows i and i + stride, for all of MW_LANES rows: they exchange a bit of the row
  * number with one of the lane number. */

@@ -6,9 +6,9 @@
  * about 30 instructions without a branch: 2 to 3 bytes of x a cycle with AVX2, as fast as the second
  * cache gives it.
  *
- * The last block of a row overlaps the one before it. In a plane with rows narrower than a block,
- * blocks reach into the rows that follow, which are written after it; where the plane ends, a block
- * goes through a buffer. */
+ * The last block of a row overlaps the one before it. In planes with rows narrower than a block,
+ * blocks reach into the rows that follow, which are written after it; where a chunk's planes end, a
+ * block goes through a buffer. */
 #include "../graph/vector.h"
 
 /* Planes of x are [h, w], those of y [oh, ow]. */
@@ -33,15 +33,13 @@ enum { PAIRS = 2 * MW_LANES }; /* elements of a block's row */
 /* ---- maxpool ------------------------------------------------------------------------------ */
 
 /* Whether v takes the place of best: a larger one does, and the first NaN, which then stays. */
-MW_INLINE mw_mask beats(mw_vector v, mw_vector best) {
-  return (v > best) | ((v != v) & (best == best));
-}
+MW_INLINE mw_mask beats(mw_vector v, mw_vector best) { return ~(v <= best) & (best == best); }
 
-/* The positions of the windows' first cells. */
+/* The positions of the windows' first cells, as mw_evens has them. */
 MW_INLINE mw_mask positions(place at) {
   mw_mask position = {0};
   MW_UNROLL for (int l = 0; l < MW_LANES; l++) position[l] = 2 * l;
-  return position + (mw_integer)at.start;
+  return mw_from_order(position) + (mw_integer)at.start;
 }
 
 /* Of the two cells of a row the right one counts if it is larger; of the rows, the lower one. A
@@ -55,11 +53,12 @@ MW_INLINE void max_block(const real *a, const real *b, place at, real *y, int32_
   const mw_vector best_a = mw_select(in_a, right_a, left_a);
   const mw_vector best_b = mw_select(in_b, right_b, left_b);
   const mw_mask below = beats(best_b, best_a);
-  mw_store(y, mw_select(below, best_b, best_a));
+  mw_store(y, mw_to_order(mw_select(below, best_b, best_a)));
   if (!index) return;
   const mw_mask first = positions(at), at_a = first - in_a;
   const mw_mask at_b = first + (mw_integer)at.w - in_b;
-  const indices found = __builtin_convertvector((below & at_b) | (~below & at_a), indices);
+  const mw_mask best = mw_to_order((below & at_b) | (~below & at_a));
+  const indices found = __builtin_convertvector(best, indices);
   memcpy(index, &found, sizeof found);
 }
 
@@ -67,9 +66,9 @@ MW_INLINE void max_block(const real *a, const real *b, place at, real *y, int32_
 MW_INLINE void max_spread(real *a, real *b, place at, const real *dy, const int32_t *index) {
   indices found;
   memcpy(&found, index, sizeof found);
-  const mw_mask maximum = __builtin_convertvector(found, mw_mask);
+  const mw_mask maximum = mw_from_order(__builtin_convertvector(found, mw_mask));
   const mw_mask first = positions(at), second = first + (mw_integer)at.w;
-  const mw_mask d = (mw_mask)mw_load(dy);
+  const mw_mask d = (mw_mask)mw_from_order(mw_load(dy));
   const mw_vector left_a = (mw_vector)(d & (maximum == first));
   const mw_vector right_a = (mw_vector)(d & (maximum == first + 1));
   const mw_vector left_b = (mw_vector)(d & (maximum == second));
@@ -86,12 +85,12 @@ MW_INLINE void mean_block(const real *a, const real *b, place at, real *y, int32
   const mw_vector a0 = mw_load(a), a1 = mw_load(a + MW_LANES);
   const mw_vector b0 = mw_load(b), b1 = mw_load(b + MW_LANES);
   const mw_vector above = mw_evens(a0, a1) + mw_odds(a0, a1);
-  mw_store(y, (above + mw_evens(b0, b1) + mw_odds(b0, b1)) / 4);
+  mw_store(y, mw_to_order((above + mw_evens(b0, b1) + mw_odds(b0, b1)) / 4));
   (void)at, (void)index;
 }
 
 MW_INLINE void mean_spread(real *a, real *b, place at, const real *dy, const int32_t *index) {
-  const mw_vector share = mw_load(dy) / 4;
+  const mw_vector share = mw_from_order(mw_load(dy) / 4);
   const mw_vector first = mw_zip_first(share, share), second = mw_zip_second(share, share);
   mw_store(a, first);
   mw_store(a + MW_LANES, second);
@@ -102,17 +101,23 @@ MW_INLINE void mean_spread(real *a, real *b, place at, const real *dy, const int
 
 /* ---- planes: the block is known where these are inlined ----------------------------------- */
 
-/* Whether a whole block at the beginning of output row i stays within both planes. */
-static inline bool fits(const shape *s, int64_t i) {
-  return (2 * i + 1) * s->w + PAIRS <= s->h * s->w && i * s->ow + MW_LANES <= s->oh * s->ow;
+/* How many of the first rows of y whole blocks may begin at, if a block is not to leave this plane
+ * and those after it, `planes` in all. */
+static int64_t safe_rows(const shape *s, int64_t planes) {
+  int64_t rows = s->oh;
+  if (s->ow >= MW_LANES) return rows;
+  const int64_t x = planes * s->h * s->w - PAIRS - s->w, y = planes * s->oh * s->ow - MW_LANES;
+  while (rows > 0 && (2 * (rows - 1) * s->w > x || (rows - 1) * s->ow > y)) rows--;
+  return rows;
 }
 
-MW_INLINE void reduce_plane(const shape *s, const real *x, real *y, int32_t *index,
+/* `planes` counts this one and those that follow it, and are written after it. */
+MW_INLINE void reduce_plane(const shape *s, int64_t planes, const real *x, real *y, int32_t *index,
                             reduce_block block) {
-  const int64_t w = s->w, n = s->ow;
+  const int64_t w = s->w, n = s->ow, safe = safe_rows(s, planes);
   for (int64_t i = 0; i < s->oh; i++, y += n, index += index ? n : 0) {
     const real *a = x + 2 * i * w, *b = a + w;
-    if (n >= MW_LANES || fits(s, i)) {
+    if (i < safe) {
       for (int64_t j = 0; j < n; j += MW_LANES) {
         const int64_t k = j + MW_LANES <= n || n < MW_LANES ? j : n - MW_LANES;
         block(a + 2 * k, b + 2 * k, (place){2 * (i * w + k), w}, y + k, index ? index + k : NULL);
@@ -130,12 +135,12 @@ MW_INLINE void reduce_plane(const shape *s, const real *x, real *y, int32_t *ind
 }
 
 /* Cells in no window get 0. */
-MW_INLINE void spread_plane(const shape *s, real *dx, const real *dy, const int32_t *index,
-                            spread_block block) {
-  const int64_t w = s->w, n = s->ow;
+MW_INLINE void spread_plane(const shape *s, int64_t planes, real *dx, const real *dy,
+                            const int32_t *index, spread_block block) {
+  const int64_t w = s->w, n = s->ow, safe = safe_rows(s, planes);
   for (int64_t i = 0; i < s->oh; i++, dy += n, index += index ? n : 0) {
     real *a = dx + 2 * i * w, *b = a + w;
-    if (n >= MW_LANES || fits(s, i)) {
+    if (i < safe) {
       for (int64_t j = 0; j < n; j += MW_LANES) {
         const int64_t k = j + MW_LANES <= n || n < MW_LANES ? j : n - MW_LANES;
         block(a + 2 * k, b + 2 * k, (place){2 * (i * w + k), w}, dy + k, index ? index + k : NULL);
@@ -151,27 +156,33 @@ MW_INLINE void spread_plane(const shape *s, real *dx, const real *dy, const int3
     }
     for (int64_t j = 2 * n; j < w; j++) a[j] = b[j] = 0;
   }
-  memset(dx + 2 * s->oh * w, 0, (size_t)((s->h - 2 * s->oh) * w) * sizeof(real));
+  if (s->h > 2 * s->oh)
+    memset(dx + 2 * s->oh * w, 0, (size_t)((s->h - 2 * s->oh) * w) * sizeof(real));
 }
 
 /* ---- calls -------------------------------------------------------------------------------- */
 
-typedef void (*plane_kernel)(const shape *s, real *image, real *output, int32_t *index);
+typedef void (*plane_kernel)(const shape *s, int64_t planes, real *image, real *output,
+                             int32_t *index);
 
-static void max_plane(const shape *s, real *x, real *y, int32_t *index) {
-  reduce_plane(s, x, y, index, max_block);
+static void max_plane(const shape *s, int64_t planes, real *x, real *y, int32_t *index) {
+  if (index) reduce_plane(s, planes, x, y, index, max_block);
+  else reduce_plane(s, planes, x, y, NULL, max_block);
 }
 
-static void max_plane_backward(const shape *s, real *dx, real *dy, int32_t *index) {
-  spread_plane(s, dx, dy, index, max_spread);
+static void max_plane_backward(const shape *s, int64_t planes, real *dx, real *dy, int32_t *index) {
+  spread_plane(s, planes, dx, dy, index, max_spread);
 }
 
-static void mean_plane(const shape *s, real *x, real *y, int32_t *index) {
-  reduce_plane(s, x, y, index, mean_block);
+static void mean_plane(const shape *s, int64_t planes, real *x, real *y, int32_t *index) {
+  (void)index;
+  reduce_plane(s, planes, x, y, NULL, mean_block);
 }
 
-static void mean_plane_backward(const shape *s, real *dx, real *dy, int32_t *index) {
-  spread_plane(s, dx, dy, index, mean_spread);
+static void mean_plane_backward(const shape *s, int64_t planes, real *dx, real *dy,
+                                int32_t *index) {
+  (void)index;
+  spread_plane(s, planes, dx, dy, NULL, mean_spread);
 }
 
 enum { CHUNK = 32768 }; /* elements of x in a chunk, about */
@@ -191,7 +202,7 @@ static void run_chunk(void *arg, int64_t chunk, int worker) {
   const int64_t end = mw_chunk_end(s->planes, j->grain, chunk);
   (void)worker;
   for (int64_t p = chunk * j->grain; p < end; p++)
-    j->kernel(s, j->images + p * image, j->outputs + p * output,
+    j->kernel(s, end - p, j->images + p * image, j->outputs + p * output,
               j->index ? j->index + p * output : NULL);
 }
 

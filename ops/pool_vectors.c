@@ -96,8 +96,9 @@ MW_INLINE found block_of(const geometry *g, bool mean, bool inside, int stride, 
     for (int64_t kx = 0; kx < g->w.kernel; kx++) {
       const int64_t column = ox * stride - g->w.padding + kx * g->w.dilation;
       const real *from = x + row * g->w.in + column;
-      const mw_vector v =
-          stride == 1 ? mw_load(from) : mw_evens(mw_load(from), mw_load(from + MW_LANES));
+      const mw_vector v = stride == 1
+                              ? mw_load(from)
+                              : mw_to_order(mw_evens(mw_load(from), mw_load(from + MW_LANES)));
       const mw_mask columns = lanes + (mw_integer)column;
       mw_mask valid = ~(mw_mask){0};
       if (!inside) valid = (columns >= 0) & (columns < (mw_integer)g->w.in);
