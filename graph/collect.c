@@ -149,15 +149,6 @@ static mw_status add_tensor(mw_context *ctx, mw_collection *c, mw_tensor *t, mw_
   return MW_OK;
 }
 
-static uint64_t hash_words(const uint64_t *words, size_t n) {
-  uint64_t h = n;
-  for (size_t i = 0; i < n; i++) {
-    h = (h ^ words[i]) * UINT64_C(0x9E3779B97F4A7C15);
-    h ^= h >> 29;
-  }
-  return h;
-}
-
 /* The marks of a walk mean nothing on tensors of another context. */
 static mw_status check_context(mw_context *ctx, int n, mw_tensor *const *tensors) {
   char text[MW_SPEC_TEXT];
@@ -221,7 +212,6 @@ mw_status mw_collect(mw_context *ctx, const mw_request *request, mw_collection *
     c->key[c->key_words++] = (uint64_t)c->updates[i];
     c->key[c->key_words++] = (uint64_t)c->targets[i];
   }
-  c->hash = hash_words(c->key, c->key_words);
   return MW_OK;
 }
 
@@ -256,7 +246,6 @@ mw_status mw_collect_recipe(mw_context *ctx, const mw_recipe *recipe, mw_collect
   c->key[c->key_words++] = (uint64_t)n << 32 | (uint64_t)recipe->n_differentiated;
   c->key[c->key_words++] = (uint64_t)n_operands;
   for (int i = 0; i < c->n_results; i++) c->key[c->key_words++] = (uint64_t)c->results[i];
-  c->hash = hash_words(c->key, c->key_words);
   return MW_OK;
 }
 

@@ -305,7 +305,7 @@ static mw_status set_ends(builder *b) {
   }
   memcpy(p->key, c->key, c->key_words * sizeof *p->key);
   p->key_words = c->key_words;
-  p->hash = c->hash;
+  p->hash = mw_key_hash(c->key, c->key_words);
   return MW_OK;
 }
 

@@ -96,7 +96,7 @@ static mw_program *remember(mw_context *ctx, const mw_collection *recipe, const 
   free(p->key);
   p->key = memcpy(key, recipe->key, recipe->key_words * sizeof *key);
   p->key_words = recipe->key_words;
-  p->hash = recipe->hash;
+  p->hash = mw_key_hash(p->key, p->key_words);
   mw_cache_add(ctx, p);
   return p;
 }

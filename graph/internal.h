@@ -248,7 +248,6 @@ typedef struct mw_collection {
   int *targets;  /* leaves to replace */
   uint64_t *key; /* the structure; equal keys mean programs that do the same */
   size_t key_words;
-  uint64_t hash;
   size_t leaves_room, steps_room, key_room, stack_room, results_room, updates_room, targets_room;
   struct mw_visit *stack;
 } mw_collection;
@@ -395,6 +394,7 @@ static inline mw_slot *mw_slot_root(mw_slot *slots, int slot) {
 void mw_program_destroy(mw_program *p);
 /* run.c: the program with c's key, if it is not running; and a new one, which the cache owns. */
 mw_program *mw_cache_find(mw_context *ctx, const mw_collection *c);
+uint64_t mw_key_hash(const uint64_t *words, size_t n);
 void mw_cache_add(mw_context *ctx, mw_program *p);
 void mw_cache_clear(mw_context *ctx);
 mw_status mw_program_note_origins(mw_program *p, const mw_collection *c);
