@@ -130,8 +130,13 @@ int mw_slot_new(mw_program *p, const mw_spec *spec, mw_place place) {
     p->slots_room = room;
   }
   int s = p->n_slots++;
-  p->slots[s] = (mw_slot){
-      .spec = *spec, .root = s, .home = s, .place = place, .leaf = s, .bytes = mw_spec_bytes(spec)};
+  p->slots[s] = (mw_slot){.spec = *spec,
+                          .root = s,
+                          .home = s,
+                          .place = place,
+                          .leaf = s,
+                          .over = -1,
+                          .bytes = mw_spec_bytes(spec)};
   return s;
 }
 
@@ -296,8 +301,10 @@ static mw_status set_ends(builder *b) {
   p->results = calloc((size_t)c->n_results + 1, sizeof *p->results);
   p->updates = calloc((size_t)c->n_updates + 1, sizeof *p->updates);
   p->targets = calloc((size_t)c->n_updates + 1, sizeof *p->targets);
+  p->fresh = calloc((size_t)c->n_updates + 1, sizeof *p->fresh);
   p->key = malloc(c->key_words * sizeof *p->key);
-  if (!p->results || !p->updates || !p->targets || !p->key) return mw_no_memory(b->ctx);
+  if (!p->results || !p->updates || !p->targets || !p->fresh || !p->key)
+    return mw_no_memory(b->ctx);
   for (int i = 0; i < c->n_results; i++) p->results[i] = slot_of(b, merged(b, c->results[i]));
   for (int i = 0; i < c->n_updates; i++) {
     p->updates[i] = slot_of(b, merged(b, c->updates[i]));
@@ -358,6 +365,7 @@ void mw_program_destroy(mw_program *p) {
   free(p->results);
   free(p->updates);
   free(p->targets);
+  free(p->fresh);
   free(p->key);
   free(p);
 }

@@ -288,6 +288,7 @@ typedef struct mw_slot {
   size_t offset;    /* MW_IN_ARENA; MW_IN_BLOCK: of a slice of it, in a worker's block */
   int first, last;  /* of a root: the steps between which it must be kept */
   mw_storage *held; /* MW_IN_RESULT: during a run the result; between runs one to use again */
+  int over;         /* MW_IN_RESULT: the leaf that it may be written over, or -1 */
 } mw_slot;
 
 typedef struct mw_step {
@@ -339,6 +340,8 @@ struct mw_program {
   mw_slot *slots;
   int *results, *updates; /* slots */
   int *targets;           /* leaves */
+  mw_storage **fresh;     /* room for each update */
+  int sure;               /* the first step that writes over a leaf; from it on none may fail */
   int threads;            /* that its steps have scratch for */
   size_t arena, arena_unshared;
   mw_tensor **leaves;   /* of a program kept by hand; of one with a recipe its constants */

@@ -597,6 +597,9 @@ typedef struct mw_arg {
  * numpy's rule; and so do gradients, which are sums where an input was repeated. Then steps may be
  * cut anywhere; so not for a kernel that tells in a message where in its input something is. */
 #define MW_ELEMENTWISE 256u
+/* Its kernels never fail. At the end of a run, where only such ops are left, new values of parameters
+ * may be written over the old ones: nothing comes in between and leaves some of each. */
+#define MW_SURE 512u
 
 struct mw_op {
   const char *name;    /* the field's term, [a-z][a-z0-9_]* */

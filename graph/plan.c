@@ -34,15 +34,15 @@ static void place_results(mw_program *p) {
   }
 }
 
-/* Whether step k may write its array `to` over the array `from`: nobody reads that afterwards, and
- * the step itself reads those bytes in no other way. */
-static bool can_overwrite(const mw_program *p, int k, int from, int to) {
+/* Whether step k may write its array `to` over the array `from`, which lies in such a place: nobody
+ * reads that afterwards, and the step itself reads those bytes in no other way. */
+static bool can_overwrite(const mw_program *p, int k, int from, int to, mw_place place) {
   const mw_step *step = &p->steps[k];
   const mw_region *region = mw_region_of(p, k);
   const int s = step->slots[from], o = step->slots[to];
   if (s < 0 || !mw_spec_equal(&p->slots[s].spec, &p->slots[o].spec)) return false;
   const mw_slot *root = mw_slot_root(p->slots, s);
-  if (root->place != MW_IN_ARENA || root->last != k) return false;
+  if (root->place != place || root->last != k) return false;
   if (region && mw_region_reads_whole(p, region, (int)(root - p->slots))) return false;
   for (int a = 0; a < to; a++) {
     /* x * x: element by element that is no conflict */
@@ -74,10 +74,61 @@ static void write_in_place(mw_program *p) {
     const int end = call->backward ? 3 : call->n_in < 2 ? call->n_in : 2, o = step->slots[to];
     if (o < 0 || p->slots[o].place != MW_IN_ARENA || p->slots[o].root != o) continue;
     for (int a = from; a < end; a++) {
-      if (!can_overwrite(p, k, a, to)) continue;
+      if (!can_overwrite(p, k, a, to, MW_IN_ARENA)) continue;
       write_over(p, k, a, to);
       break;
     }
+  }
+}
+
+/* The first step from which on none can fail. Regions run as one. */
+static int first_sure(const mw_program *p) {
+  int k = p->n_steps;
+  while (k > 0 && (p->steps[k - 1].entry->op.flags & MW_SURE)) k--;
+  const mw_region *region = k < p->n_steps ? mw_region_of(p, k) : NULL;
+  return region && region->first < k ? region->end : k;
+}
+
+/* How many results and new values of parameters a root is. */
+static int times_given(const mw_program *p, int root) {
+  int n = 0;
+  for (int i = 0; i < p->n_results + p->n_updates; i++) {
+    const int s = i < p->n_results ? p->results[i] : p->updates[i - p->n_results];
+    n += mw_slot_root(p->slots, s) == &p->slots[root];
+  }
+  return n;
+}
+
+/* Whether step k may write slot o over a leaf. */
+static bool can_replace(const mw_program *p, int k, int o, int leaf) {
+  const mw_step *step = &p->steps[k];
+  const mw_region *region = mw_region_of(p, k);
+  if (p->slots[leaf].last < k) return !region || !mw_region_reads_whole(p, region, leaf);
+  const mw_call *call = &step->call;
+  if (call->backward || !(step->entry->op.flags & MW_INPLACE) || step->slots[call->n_in] != o)
+    return false;
+  for (int a = 0; a < call->n_in && a < 2; a++)
+    if (step->slots[a] == leaf && can_overwrite(p, k, a, call->n_in, MW_IN_LEAF)) return true;
+  return false;
+}
+
+/* New values of parameters over their old ones: only where the run will come to its end, and makes
+ * nothing else of either. Elsewhere they have storage of their own, and all take their places at
+ * once. */
+static void write_over_targets(mw_program *p) {
+  const int sure = first_sure(p);
+  p->sure = p->n_steps;
+  for (int s = 0; s < p->n_slots; s++) p->slots[s].over = -1;
+  for (int i = 0; i < p->n_updates; i++) {
+    mw_slot *root = mw_slot_root(p->slots, p->updates[i]);
+    const int o = (int)(root - p->slots), k = root->first, leaf = p->targets[i];
+    if (root->place != MW_IN_RESULT || k < sure || times_given(p, o) > 1 || times_given(p, leaf) ||
+        !can_replace(p, k, o, leaf))
+      continue;
+    root->over = leaf;
+    const mw_region *region = mw_region_of(p, k);
+    const int from = region ? region->first : k;
+    if (from < p->sure) p->sure = from;
   }
 }
 
@@ -97,6 +148,7 @@ mw_status mw_plan(mw_program *p) {
   find_lifetimes(p);
   place_results(p);
   write_in_place(p);
+  write_over_targets(p);
   if (mw_regions_place(p)) return MW_FAILED;
   size_t n = (size_t)p->n_slots + 1, steps = (size_t)p->n_steps + 1;
   mw_arena a = {.pieces = malloc(n * sizeof(mw_piece))};

@@ -185,7 +185,8 @@ static void run_slice(void *arg, int64_t slice, int worker) {
   char *before = mw_error_divert(error);
   mw_status status = MW_OK;
   int step = -1;
-  if (r->p->ctx->interrupted) status = mw_set_error(r->p->ctx, "interrupted");
+  if (r->p->ctx->interrupted && region->first < r->p->sure)
+    status = mw_set_error(r->p->ctx, "interrupted");
   for (int k = region->first; k < region->end && !status; k++) {
     step = k;
     status = run_part(r, k, &parts[k - region->first], slice, worker);

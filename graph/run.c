@@ -93,11 +93,22 @@ static mw_status grow_arena(mw_program *p, mw_node *const *nodes) {
   return MW_OK;
 }
 
+/* Whether a new value may be written over the leaf's: nobody else has that, or looks on. */
+static bool is_ours(const mw_context *ctx, const mw_tensor *leaf) {
+  return leaf->storage->refs == 1 && !ctx->watching;
+}
+
 /* Storage for each result; that of the last run is used again when nobody else has it. */
-static mw_status prepare_results(mw_program *p, mw_node *const *nodes) {
+static mw_status prepare_results(mw_program *p, mw_tensor *const *leaves,
+                                 mw_node *const *nodes) {
   for (int s = 0; s < p->n_slots; s++) {
     mw_slot *slot = &p->slots[s];
     if (slot->root != s || slot->place != MW_IN_RESULT) continue;
+    if (slot->over >= 0 && is_ours(p->ctx, leaves[slot->over])) {
+      mw_storage_release(slot->held);
+      slot->held = mw_storage_retain(leaves[slot->over]->storage);
+      continue;
+    }
     if (slot->held && slot->held->refs == 1) continue;
     mw_storage_release(slot->held);
     slot->held = mw_storage_new(p->ctx, slot->bytes);
@@ -181,6 +192,16 @@ static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *cons
   return status;
 }
 
+/* Lets go of results that somebody has now. */
+static void release_results(mw_program *p) {
+  for (int s = 0; s < p->n_slots; s++) {
+    mw_slot *slot = &p->slots[s];
+    if (!slot->held || slot->held->refs == 1) continue;
+    mw_storage_release(slot->held);
+    slot->held = NULL;
+  }
+}
+
 static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes) {
   mw_context *ctx = p->ctx;
   if (ctx->depth == MW_MAX_DEPTH)
@@ -188,7 +209,7 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   if (p->running)
     return mw_set_error(ctx, "the program is running: one of its hooks asks for it again");
   if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(p, nodes) ||
-      prepare_results(p, nodes) || (ctx->recorder && mw_profile_program(p, nodes)))
+      prepare_results(p, leaves, nodes) || (ctx->recorder && mw_profile_program(p, nodes)))
     return MW_FAILED;
   ctx->stats.programs_run++;
   ctx->stats.nodes_last = p->n_steps;
@@ -202,7 +223,7 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   mw_status status = MW_OK;
   const mw_region *region = p->regions, *none = p->regions + p->n_regions;
   for (int k = 0; k < p->n_steps && !status; k++) {
-    if (ctx->interrupted) {
+    if (ctx->interrupted && k <= p->sure) {
       status = mw_set_error(ctx, "interrupted");
     } else if (region < none && region->first == k) {
       status = mw_region_run(p, region, leaves, nodes);
@@ -213,42 +234,28 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   }
   p->running = false;
   ctx->depth--;
+  if (status) release_results(p);
   return status;
 }
 
 /* Gives the targets their new values, all at once: every value is held before any is replaced.
  * The storage that a target had becomes the next run's, so that a loop allocates nothing. */
-static mw_status apply_updates(mw_program *p, mw_tensor *const *leaves) {
-  if (!p->n_updates) return MW_OK;
-  mw_storage **fresh = malloc((size_t)p->n_updates * sizeof(mw_storage *));
-  if (!fresh) return mw_no_memory(p->ctx);
+static void apply_updates(mw_program *p, mw_tensor *const *leaves) {
   for (int i = 0; i < p->n_updates; i++)
-    fresh[i] = mw_storage_retain(slot_storage(p, leaves, p->updates[i]));
+    p->fresh[i] = mw_storage_retain(slot_storage(p, leaves, p->updates[i]));
   for (int i = 0; i < p->n_updates; i++) {
     mw_tensor *target = leaves[p->targets[i]];
     mw_slot *root = mw_slot_root(p->slots, p->updates[i]);
     mw_storage *old = target->storage;
-    target->storage = fresh[i];
+    target->storage = p->fresh[i];
     target->node->version++;
-    if (root->place == MW_IN_RESULT && root->held == fresh[i] && old->refs == 1 &&
+    if (root->place == MW_IN_RESULT && root->held == p->fresh[i] && old->refs == 1 &&
         old->bytes == root->bytes) {
       mw_storage_release(root->held);
       root->held = old;
     } else {
       mw_storage_release(old);
     }
-  }
-  free(fresh);
-  return MW_OK;
-}
-
-/* Lets go of results that somebody has now. */
-static void release_results(mw_program *p) {
-  for (int s = 0; s < p->n_slots; s++) {
-    mw_slot *slot = &p->slots[s];
-    if (!slot->held || slot->held->refs == 1) continue;
-    mw_storage_release(slot->held);
-    slot->held = NULL;
   }
 }
 
@@ -258,9 +265,9 @@ mw_status mw_run_request(mw_program *p, mw_tensor *const *leaves, mw_node *const
   for (int i = 0; i < n; i++)
     if (!tensors[i]->storage)
       tensors[i]->storage = mw_storage_retain(slot_storage(p, leaves, p->results[i]));
-  mw_status status = apply_updates(p, leaves);
+  apply_updates(p, leaves);
   release_results(p);
-  return status;
+  return MW_OK;
 }
 
 /* ---- the public face ------------------------------------------------------------------------- */
@@ -347,23 +354,34 @@ void mw_program_free(mw_program *p) {
   else mw_context_free(ctx); /* it was the last to hold a context that its user has freed */
 }
 
-mw_status mw_program_run(mw_program *p, mw_tensor **results) {
-  for (int i = 0; i < p->n_results; i++) results[i] = NULL;
+/* Constants that get their values when the program has run: nothing may fail after that. */
+static mw_status make_results(mw_program *p, mw_tensor **results) {
+  for (int i = 0; i < p->n_results; i++) {
+    results[i] = mw_constant_sharing(p->ctx, &p->slots[p->results[i]].spec, NULL);
+    if (!results[i]) return MW_FAILED;
+  }
+  return MW_OK;
+}
+
+static mw_status run_for(mw_program *p, mw_tensor **results) {
   if (!p->running && mw_program_refresh(p)) return MW_FAILED;
   for (int i = 0; i < p->n_leaves; i++)
     if (p->leaves[i]->node->draws && mw_random_key_next(p->leaves[i])) return MW_FAILED;
-  if (run_steps(p, p->leaves, p->nodes)) return MW_FAILED;
-  mw_status status = MW_OK;
-  for (int i = 0; i < p->n_results && !status; i++) {
-    mw_storage *storage = mw_storage_retain(slot_storage(p, p->leaves, p->results[i]));
-    results[i] = mw_constant_sharing(p->ctx, &p->slots[p->results[i]].spec, storage);
-    if (!results[i]) status = MW_FAILED;
+  return make_results(p, results) || run_steps(p, p->leaves, p->nodes) ? MW_FAILED : MW_OK;
+}
+
+mw_status mw_program_run(mw_program *p, mw_tensor **results) {
+  for (int i = 0; i < p->n_results; i++) results[i] = NULL;
+  if (run_for(p, results)) {
+    for (int i = 0; i < p->n_results; i++) {
+      mw_release(results[i]);
+      results[i] = NULL;
+    }
+    return MW_FAILED;
   }
-  if (!status) status = apply_updates(p, p->leaves);
-  for (int i = 0; i < p->n_results && status; i++) {
-    mw_release(results[i]);
-    results[i] = NULL;
-  }
+  for (int i = 0; i < p->n_results; i++)
+    results[i]->storage = mw_storage_retain(slot_storage(p, p->leaves, p->results[i]));
+  apply_updates(p, p->leaves);
   release_results(p);
-  return status;
+  return MW_OK;
 }

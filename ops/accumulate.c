@@ -58,7 +58,7 @@ static const mw_op accumulate_op = {
         "mw.accumulate(mw.randn{0,3}, mw.randn{0,3})",
     .inputs = {{"x", MW_VARIADIC}},
     .outputs = {{"y"}},
-    .flags = MW_ADDS | MW_INPLACE | MW_LINEAR | MW_ELEMENTWISE,
+    .flags = MW_ADDS | MW_INPLACE | MW_LINEAR | MW_ELEMENTWISE | MW_SURE,
     .infer = infer,
     .forward = forward,
     .gradient = gradient,

@@ -49,7 +49,7 @@ static const mw_op axpy_op = {
         "mw.axpy(mw.randn{0,3}, mw.randn{0,3}, 2)",
     .inputs = {{"x"}, {"y", .doc = "of x's shape"}, {"a", .doc = "a number"}},
     .outputs = {{"z"}},
-    .flags = MW_INPLACE | MW_ELEMENTWISE,
+    .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE,
     .infer = infer,
     .forward = forward,
     .derivative = {"dz * a", "dz", "sum(dz * x)"},

@@ -326,19 +326,19 @@ static inline __attribute__((always_inline)) void strip_test(strip s, bool (*f)(
 #define DEFINE_ROW(row, operator, more, y, da, db, of_a, of_b, text) \
   LOOP(row, real, strip_map, y)                                      \
   FORWARD(row)                                                       \
-  OP_ROW(row, operator, MW_INPLACE | MW_ELEMENTWISE |(more), #da, #db, of_a, of_b, text)
+  OP_ROW(row, operator, MW_INPLACE | MW_ELEMENTWISE | MW_SURE |(more), #da, #db, of_a, of_b, text)
 
 #define DEFINE_TEST(row, operator, y, text)                                  \
   LOOP(row, bool, strip_test, y)                                             \
   FORWARD(row)                                                               \
   OP(row, operator, DIGITS, DIGITS, text, .outputs = {{"y", .doc = "bool"}}, \
-     .flags = MW_ELEMENTWISE, .infer = comparison_infer)
+     .flags = MW_ELEMENTWISE | MW_SURE, .infer = comparison_infer)
 
 #define DEFINE_LOGICAL(row, operator, y, text)                             \
   LOOP(row, bool, strip_test, y)                                           \
   FORWARD(row)                                                             \
   OP(row, operator, BOOLS, BOOLS, text, .outputs = {{"y", .doc = "bool"}}, \
-     .flags = MW_ELEMENTWISE, .infer = logical_infer)
+     .flags = MW_ELEMENTWISE | MW_SURE, .infer = logical_infer)
 
 /* ---- the ops ------------------------------------------------------------------------------ */
 

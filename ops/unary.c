@@ -262,13 +262,13 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
 
 #define DEFINE_STEP(row, y, text) \
   FORWARD(row, y, )               \
-  OP(row, NORMAL, "", text, .flags = MW_INPLACE | MW_ELEMENTWISE, .derivative = {"0"})
+  OP(row, NORMAL, "", text, .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE, .derivative = {"0"})
 
-#define DEFINE_ROW(row, needs, y, dx, domain, text)                          \
-  FORWARD(row, y, )                                                          \
-  BACKWARD(row, dx, )                                                        \
-  OP(row, domain, "", text,                                                  \
-     .flags = MW_INPLACE | MW_ELEMENTWISE | (NEEDS_##needs ? 0 : MW_LINEAR), \
+#define DEFINE_ROW(row, needs, y, dx, domain, text)                                    \
+  FORWARD(row, y, )                                                                    \
+  BACKWARD(row, dx, )                                                                  \
+  OP(row, domain, "", text,                                                            \
+     .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE | (NEEDS_##needs ? 0 : MW_LINEAR), \
      .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
 
 #define FIELD(field, title, value, text)                                            \
@@ -277,12 +277,12 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
     .initial = value                                                                \
   }
 
-#define DEFINE_ROW1(row, needs, p, p_value, p_text, y, dx, domain, text)                  \
-  FORWARD(row, y, const real p = (real)a->first)                                          \
-  BACKWARD(row, dx, const real p = (real)a->first)                                        \
-  static const mw_attr row##_schema[] = {FIELD(first, #p, p_value, p_text), {0}};         \
-  OP(row, domain, CASE1(row, domain, #p), text, .flags = MW_INPLACE | MW_ELEMENTWISE,     \
-     .attrs = row##_schema, .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs, \
+#define DEFINE_ROW1(row, needs, p, p_value, p_text, y, dx, domain, text)                        \
+  FORWARD(row, y, const real p = (real)a->first)                                                \
+  BACKWARD(row, dx, const real p = (real)a->first)                                              \
+  static const mw_attr row##_schema[] = {FIELD(first, #p, p_value, p_text), {0}};               \
+  OP(row, domain, CASE1(row, domain, #p), text, .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE, \
+     .attrs = row##_schema, .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs,       \
      .derivative = {#dx}, KERNEL_OF(row))
 
 #define DEFINE_ROW2(row, needs, p, p_value, p_text, q, q_value, q_text, y, dx, domain, text) \
@@ -290,9 +290,10 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
   BACKWARD(row, dx, const real p = (real)a->first; const real q = (real)a->second)           \
   static const mw_attr row##_schema[] = {                                                    \
       FIELD(first, #p, p_value, p_text), FIELD(second, #q, q_value, q_text), {0}};           \
-  OP(row, domain, CASE2(row, domain, #p, #q), text, .flags = MW_INPLACE | MW_ELEMENTWISE,    \
-     .attrs = row##_schema, .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs,    \
-     .derivative = {#dx}, KERNEL_OF(row))
+  OP(row, domain, CASE2(row, domain, #p, #q), text,                                          \
+     .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE, .attrs = row##_schema,                  \
+     .attrs_size = sizeof(attrs), .backward_needs = NEEDS_##needs, .derivative = {#dx},      \
+     KERNEL_OF(row))
 
 /* ---- the ops ------------------------------------------------------------------------------ */
 
@@ -301,8 +302,8 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
 
 /* The one row that formulas write as a sign. */
 FORWARD(neg, (real) - (wrap)x, )
-OP(neg, NORMAL, "", "The negative: y = -x.", .flags = MW_INPLACE | MW_ELEMENTWISE | MW_LINEAR,
-   .derivative = {"-dy"}, .sign = "-")
+OP(neg, NORMAL, "", "The negative: y = -x.",
+   .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE | MW_LINEAR, .derivative = {"-dy"}, .sign = "-")
 OF_ANY_NUMBER(DEFINE_ROW, DEFINE_STEP)
 #ifdef FLOATS
 OF_FLOATS(DEFINE_ROW, DEFINE_ROW1, DEFINE_ROW2, DEFINE_STEP)

@@ -1,0 +1,137 @@
+-- in_place.lua: new values of parameters that are written over the old ones: only where nobody
+-- else has those, where all that reads them has done so, and where nothing can fail any more.
+local mw = require "moonwalk"
+local t = require "tap"
+
+local function values(...)
+  local list = {}
+  for i, p in ipairs {...} do list[i] = p:totable() end
+  return list
+end
+
+-- By hand: each new value from the old ones.
+do
+  local p, q = mw.param {1, 2}, mw.param {10, 20}
+  mw.update({p, q}, {q, p})
+  t.is(values(p, q), {{10, 20}, {1, 2}}, "two parameters change places")
+  mw.update({p, q}, {q, q * 2})
+  t.is(values(p, q), {{1, 2}, {2, 4}}, "one takes what the other had")
+  mw.update({p, q}, {p * 2, p + q})
+  t.is(values(p, q), {{2, 4}, {3, 6}}, "the old value is read after the new one is there")
+  mw.update({q, p}, {p + q, p * 2})
+  t.is(values(p, q), {{4, 8}, {5, 10}}, "in whatever order")
+  mw.update({p, q}, {p - q, q - p})
+  t.is(values(p, q), {{-1, -2}, {1, 2}}, "both new values read both old ones")
+  mw.update({p}, {p * p})
+  t.is(values(p), {{1, 4}}, "an operand twice")
+  mw.update({p}, {(p * 3):reshape {2, 1} :reshape {2}})
+  t.is(values(p), {{3, 12}}, "the new value is a view")
+  mw.update({p, q}, {p:reshape {2, 1} :reshape {2} + 1, p:flip {axes = {1}}})
+  t.is(values(p, q), {{4, 13}, {12, 3}}, "the old one is read through views, and turned round")
+  local double = p * 2
+  mw.update({p, q}, {double, double})
+  t.is(values(p, q), {{8, 26}, {8, 26}}, "two parameters take the same value")
+  mw.update({p}, {p + 1})
+  t.is(values(p, q), {{9, 27}, {8, 26}}, "and go their own ways then")
+  mw.update({p}, {p - p:sum()})
+  t.is(values(p), {{-27, -9}}, "the whole old value is needed")
+  mw.update({p}, {(p + 1):cumsum {axis = 1}})
+  t.is(values(p), {{-26, -34}}, "and by an op that is not elementwise")
+end
+
+-- Whoever has the old value keeps it.
+do
+  local p = mw.param {1, 2}
+  local view, copy = p:reshape {2, 1} :eval(), mw.tensor(p)
+  local as_it_is = mw.compile(function() return p end)()
+  local stale = p * 1
+  mw.update({p}, {p + 1})
+  t.is({view:totable(), copy:totable(), as_it_is:totable()}, {{{1}, {2}}, {1, 2}, {1, 2}},
+    "a view, a copy and a result that were there before have the old value")
+  t.error(function() stale:eval() end, "stale value", "what was not computed is stale")
+  view, as_it_is = nil, nil -- luacheck: no unused
+  collectgarbage()
+  collectgarbage()
+  for _ = 1, 3 do mw.update({p}, {p + 1}) end
+  t.is(values(p, copy), {{5, 6}, {1, 2}}, "nobody has it: the value is the same")
+  local kept = p:reshape {2, 1} :eval()
+  mw.update({p}, {p + 1})
+  t.is({kept:totable(), p:totable()}, {{{5}, {6}}, {6, 7}}, "again somebody has it")
+  local y = (p * 10):sum()
+  mw.core.run({y}, {p}, {p + y})
+  t.is({y:item(), p:totable()}, {130, {136, 137}}, "a result beside the update is of the old value")
+  local shown = p + 1
+  mw.core.run({shown}, {p}, {shown})
+  mw.update({p}, {p + 1})
+  t.is({shown:totable(), p:totable()}, {{137, 138}, {138, 139}}, "a result that is the new value")
+end
+
+-- The memory that it is about: no second place for each parameter.
+do
+  local N = 1 << 16
+  local p = mw.param(mw.zeros {N})
+  mw.update({p}, {p + 1})
+  collectgarbage()
+  collectgarbage()
+  local before = mw.stats().bytes_live
+  for _ = 1, 3 do mw.update({p}, {p * 2 + 1}) end
+  collectgarbage()
+  collectgarbage()
+  t.ok(mw.stats().bytes_live < before + N, "no further storage is held")
+  t.is(p:sum():item(), 15 * N, "for a parameter that is cut into strips")
+end
+
+-- A run that fails leaves all parameters as they were.
+do
+  local p, q = mw.param {1, 2}, mw.param {3, 4}
+  t.error(function() mw.update({p, q}, {p + 1, q:hook(function() error "no" end) + 1}) end, "no",
+    "a hook fails")
+  t.is(values(p, q), {{1, 2}, {3, 4}}, "and no parameter has changed")
+  t.error(function()
+    mw.update({p, q}, {p + 1, q:hook(function() mw.core.interrupt() end) + 1})
+  end, "interrupted", "a run is interrupted")
+  t.is(values(p, q), {{1, 2}, {3, 4}}, "and no parameter has changed")
+  local labels = mw.tensor({0, 7}, "i64")
+  t.error(function()
+    mw.update({p, q}, {p + 1, q + mw.zeros {2, 2}:cross_entropy(labels)})
+  end, "cross_entropy", "a kernel fails")
+  t.is(values(p, q), {{1, 2}, {3, 4}}, "and no parameter has changed")
+  mw.debug.nan(true)
+  t.error(function() mw.update({q, p}, {q + 1, (p - 5):log()}) end, "log", "NaN is looked for")
+  mw.debug.nan(false)
+  t.is(values(p, q), {{1, 2}, {3, 4}}, "and found in the last step: no parameter has changed")
+  mw.update({p, q}, {p + 1, q + 1})
+  t.is(values(p, q), {{2, 3}, {4, 5}}, "the next run is as any")
+end
+
+-- The optimizers' steps give the same bits whether others have the old values or not.
+do
+  local function train(name, options, hold)
+    mw.seed(4)
+    local net = mw.nn.Sequential {
+      mw.nn.Conv2d {1, 4, kernel = 3}, mw.nn.BatchNorm {4}, mw.nn.ReLU {}, mw.nn.Flatten {},
+      mw.nn.Dense {144, 90}, mw.nn.ReLU {}, mw.nn.Dense {90, 5},
+    }
+    local opt = mw.optim[name](net:parameters(), options)
+    local x, y = mw.randn {6, 1, 8, 8}, mw.tensor({0, 1, 2, 3, 4, 0}, "i64")
+    local held = {}
+    for _ = 1, 5 do
+      if hold then
+        for _, p in ipairs(net:parameters()) do held[#held + 1] = p:reshape {-1} :eval() end
+        for _, p in pairs(opt:state()) do held[#held + 1] = p:reshape {-1} :eval() end
+      end
+      opt:step(net(x):cross_entropy(y))
+    end
+    local sums = {}
+    for i, p in ipairs(net:parameters()) do sums[i] = mw.core.bytes(p) end
+    return sums
+  end
+  local options = {lr = 0.1, momentum = 0.9, weight_decay = 0.01}
+  for _, name in ipairs {"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Lion"} do
+    local given = name == "SGD" and options or {lr = 0.01, weight_decay = 0.01}
+    t.ok(table.concat(train(name, given, false)) == table.concat(train(name, given, true)),
+      name .. " comes to the same when somebody has all old values")
+  end
+end
+
+t.done()
