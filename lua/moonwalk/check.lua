@@ -37,7 +37,8 @@ end
 -- What some options are called elsewhere.
 local ELSEWHERE = {
   learning_rate = "lr", batch_size = "batch", batchsize = "batch", num_epochs = "epochs",
-  optim = "optimizer", criterion = "loss", pad = "padding", ksize = "kernel", decay = "weight_decay",
+  optim = "optimizer", criterion = "loss", pad = "padding", ksize = "kernel",
+  decay = "weight_decay",
 }
 
 ---The option that is meant by a name which is none, or nil.

@@ -44,8 +44,8 @@ t.is(answer("local n = 'new'", "n", "up()"), '"new"\n42', "a new one leaves the 
 t.is(answer("local a <const>, b = 3, 4", "a + b"), "7", "a constant persists too")
 t.is(answer("do local inner = 1 end", "inner == nil"), "true", "a block's does not")
 t.is(answer("local q = 7 return q + 1", "q"), "8\nnil", "nor one before a return")
-t.is(answer("for i = 1, 2 do local k = i end  local function f() local z = 1 end  local w = 2", "k == nil",
-  "z == nil", "w"), "true\ntrue\n2", "only those of the chunk itself")
+t.is(answer("for i = 1, 2 do local k = i end  local function f() local z = 1 end  local w = 2",
+  "k == nil", "z == nil", "w"), "true\ntrue\n2", "only those of the chunk itself")
 t.is(answer("local r = 1\nlocal s2 = r + 1\nerror 'stop'", "r + s2"), "error: [" .. #s.entries - 1
   .. "]:3: stop\n3", "those that a failed chunk has made stay")
 t.is(answer("local text = 'local fake = 1' -- local faker = 2", "fake == nil and faker == nil",
@@ -84,8 +84,8 @@ t.is(answer "x", "5", "and all goes on")
 
 -- commands
 t.ok(answer(":help"):find(":time on|off", 1, true), ":help lists the commands")
-t.is(answer ":help time", ":time on|off\nShows after each line its time, the bytes that it kept and took, "
-  .. "and what was compiled.", "and explains one")
+t.is(answer ":help time", ":time on|off\nShows after each line its time, the bytes that it "
+  .. "kept and took, and what was compiled.", "and explains one")
 t.is(answer "?", answer ":help", "? alone is :help")
 
 -- names

@@ -129,6 +129,10 @@ local WRONG = {
   -- commands
   {":", ":help lists the commands"},
   {": help", "no blank behind its colon: :help"},
+  {"edit relu", "a command begins with a colon: :edit relu"},
+  {"who", "there is no variable 'who'; did you mean :who?"},
+  {":quit", "Ctrl-D leaves the prompt"},
+  {"error('\\27[31mred')", "error: \\027[31mred"},
   {":hlep", ":hlep is no command; did you mean :help?"},
   {"?sofmax", "softmax"},
   {"??sofmax", "softmax"},

@@ -44,8 +44,8 @@ local function adopt(where, module, layers, options)
   elseif type(layers) ~= "table" or core.is_tensor(layers) then
     check.fail(where, "its argument", layers, "a list of layers")
   elseif rawget(layers, "class") then
-    core.error(("%s: its argument is the class %s, expected a list of layers: {nn.%s {...}}"):format(
-      where, layers.class, layers.class))
+    core.error(("%s: its argument is the class %s, expected a list: {nn.%s {...}}"):format(where,
+      layers.class, layers.class))
   end
   for key in pairs(layers) do
     if type(key) == "string" and #options > 0 then

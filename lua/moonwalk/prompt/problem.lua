@@ -46,8 +46,14 @@ local function known_names(session)
   return names
 end
 
+-- Whether there is a command of that name.
+local function is_command(name)
+  return require("moonwalk.prompt.session").command(name) ~= nil
+end
+
 -- What may have been meant by a global variable that is nil, or nil.
 local function meant(session, name)
+  if is_command(name) then return ":" .. name end
   local near = #name > 2 and check.near(name, known_names(session))
   if near then return near end
   for _, part in ipairs {"mw", "nn", "optim", "data"} do
@@ -104,6 +110,11 @@ local function text_of(raised)
   return ("a %s was raised: %s"):format(type(raised), good and text or "it cannot be shown")
 end
 
+-- A text whose control characters are shown by their numbers.
+local function visible(text)
+  return (text:gsub("[%z\1-\8\11-\31\127]", function(c) return ("\\%03d"):format(c:byte()) end))
+end
+
 -- A text that takes a third of the screen at most.
 local function shortened(text)
   local columns, rows = screen.size()
@@ -113,9 +124,9 @@ local function shortened(text)
     most = most - 1
     if most == 0 then last = line_end - 1 end
   end
-  if #text <= last then return text end
+  if #text <= last then return visible(text) end
   while last > 0 and text:find("^[\x80-\xbf]", last + 1) do last = last - 1 end
-  return ("%s ... and %d bytes more"):format(text:sub(1, last), #text - last)
+  return ("%s ... and %d bytes more"):format(visible(text:sub(1, last)), #text - last)
 end
 
 -- A message of Lua's parser, in which a character stands instead of its first byte.
@@ -142,6 +153,13 @@ local function marked_line(text, at, message)
   local columns = screen.size()
   if screen.width(line) + 2 > columns or line:find "%c" then return nil end
   return ("  %s\n  %s^"):format(line, (" "):rep(screen.width(before)))
+end
+
+-- What may help where the colon of a command is missing, or nil.
+local function without_colon(text)
+  local name, argument = text:match "^%s*([%a_]+)%s+(.-)%s*$"
+  if not name or argument:find "^[=(.,]" or not is_command(name) then return nil end
+  return ("a command begins with a colon: :%s %s"):format(name, argument)
 end
 
 local LOOKING = "draw() shows where, :debug goes there"
@@ -178,7 +196,7 @@ function problem.describe(session, raised, task, at)
   if at then
     lines = {"error: " .. with_character(said, entry.text)}
     lines[2] = marked_line(entry.text, at, message)
-    hint = hints.text(entry.text)
+    hint = without_colon(entry.text) or hints.text(entry.text)
   end
   hint = hint or method_hint or hints.message(said)
   local failure = node_of(message) or {}

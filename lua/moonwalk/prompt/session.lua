@@ -335,9 +335,9 @@ local function run_command(self, text, name, argument)
   local bare, mark = name:match "^([%a_]+)(!?)$"
   local command = bare and session.command(bare)
   if not command then
-    local near = check.near(name, session.commands())
+    local other, near = hints.name(name, text), check.near(name, session.commands())
     self:report((":%s is no command; %s"):format(name,
-      near and ("did you mean :%s?"):format(near) or ":help lists them"))
+      other or near and ("did you mean :%s?"):format(near) or ":help lists them"))
     entry.ok = false
     return false
   end

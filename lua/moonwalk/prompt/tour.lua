@@ -33,7 +33,7 @@ local function steps_of(page)
   local steps, text, section, title, lines = {}, {}, 0, "", nil
   local function add(typed)
     steps[#steps + 1] = {section = section, title = title, lines = typed,
-      text = table.concat(text, "\n")}
+      text = table.concat(text, "\n"):match "^%s*(.-)%s*$"}
     text = {}
   end
   for line in (page .. "\n"):gmatch "([^\n]*)\n" do

@@ -6,8 +6,8 @@ local markdown = require "moonwalk.look.markdown"
 local screen = require "moonwalk.look.screen"
 local session = require "moonwalk.prompt.session"
 
-local FIRST = "Lua is typed as it is. The value of an expression is shown; `;` at its end hides it. "
-  .. "`_` is the last one. mw, nn, optim and data are there."
+local FIRST = "Lua is typed as it is. The value of an expression is shown; `;` at its end hides "
+  .. "it. `_` is the last one. mw, nn, optim and data are there."
 local LAST = ":help edit explains a command. :doc prompt is the manual's chapter. Tab completes, "
   .. "Ctrl-C stops what runs, Ctrl-D leaves."
 
