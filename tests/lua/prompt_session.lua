@@ -59,7 +59,9 @@ t.is(answer "v1 + v250", "251", "more local variables than one function may have
 for text, expected in pairs {
   ["for i = 1, 3 do"] = true, ["f("] = true, ["x = [["] = true, ["function f()"] = true,
   ["1 +"] = true, ["return"] = false, ["x ="] = true, ["x = 1"] = false, ["x = = 1"] = false,
-  ["'open"] = false, [":time on"] = false, ["?conv2d"] = false,
+  ["for _, m in ipairs(t) do m:train()"] = true, ["for b in d:batches {}"] = true,
+  ["for i in range(3): print(i)"] = false, ["g = lambda x: x"] = false, ["lambda:item("] = true,
+  ["if x then\nif y:"] = false, ["x = [[if y:"] = true, ["ls .."] = false, ["'open"] = false, [":time on"] = false, ["?conv2d"] = false,
 } do
   t.is(s:is_incomplete(text), expected, ("%q could go on: %s"):format(text, expected))
 end

@@ -54,8 +54,10 @@ local CHARACTERS = {
   ["≤"] = "<=", ["≥"] = ">=", ["…"] = "...", ["\u{a0}"] = "a blank", ["\u{200b}"] = "nothing",
 }
 
--- Patterns of code, in which strings and comments are blank, and hints, in which %1 is the first
--- capture.
+local LAMBDA = "%f[%w_]lambda%s+[%w_, ]*:%f[%s\0]"
+
+-- Patterns of a line of code, in which strings and comments are blank, and hints, in which %1 is
+-- the first capture. No method's name follows a colon that begins a block.
 local TEXTS = {
   {"^%s*:%s*$", ":help lists the commands"},
   {"^%s*:%s+(%a+)", "a command has no blank behind its colon: :%1"},
@@ -64,14 +66,15 @@ local TEXTS = {
   {"^%s*async%s+def%f[%A]", "a function is function f(x) return x end"},
   {"^%s*def%f[%A]", "a function is function f(x) return x end"},
   {"^%s*class%f[%A]", "a layer of your own is nn.Module:extend \"Name\"; see :doc network"},
-  {"%f[%w]lambda%f[%W]%s*[%w_, ]*:", "a function without a name is function(x) return x end"},
+  {LAMBDA, "a function without a name is function(x) return x end"},
   {"%f[%w]elif%f[%W]", "it is elseif in Lua"},
   {"^%s*try%f[%A]", "pcall(f, x) calls f and gives false and a message instead of an error"},
   {"^%s*except%f[%A]", "pcall(f, x) calls f and gives false and a message instead of an error"},
-  {"^%s*for%s.*%sin%s.*:", "a block begins with do and ends with end: for i = 1, 10 do ... end"},
+  {"^%s*for%s.*%sin%s.*:%f[%s\0]",
+    "a block begins with do and ends with end: for i = 1, 10 do ... end"},
   {"^%s*for%s*%(", "a loop is for i = 1, 10 do ... end"},
-  {"^%s*while%s.*:", "a block begins with do and ends with end: while x do ... end"},
-  {"^%s*if%s.*:", "a block begins with then and ends with end: if x then ... end"},
+  {"^%s*while%s.*:%f[%s\0]", "a block begins with do and ends with end: while x do ... end"},
+  {"^%s*if%s.*:%f[%s\0]", "a block begins with then and ends with end: if x then ... end"},
   {"^%s*else%s*:", "it is if x then ... else ... end"},
   {"^%s*del%s+([%a_][%w_.]*)", "%1 = nil forgets a value"},
   {"%f[%a]continue%f[%A]", "Lua has no continue; put the rest into if x then ... end"},
@@ -146,26 +149,29 @@ end
 
 ---What may help with a text that Lua does not parse, or nil.
 ---@param text string
+---@param at integer  where its parser stopped
 ---@return string?
-function hints.text(text)
+function hints.text(text, at)
   local code = code_of(text)
-  local found = of_character(code)
+  local head = code:sub(1, at - 1):gsub("%s+$", ""):match "[^\n]*$"
+  local line = head .. code:sub(at):match "^[^\n]*"
+  local found = of_character(line)
   for _, rule in ipairs(TEXTS) do
     if found then break end
-    local captures = table.pack(code:match(rule[1]))
+    local captures = table.pack(line:match(rule[1]))
     if captures[1] then found = filled(rule[2], table.unpack(captures, 1, captures.n)) end
   end
   return found
 end
 
----Whether a text is another language's, so that it would never be complete.
+---Whether the last line of a text is another language's, so that the text would never be complete.
 ---@param text string
 ---@return boolean
 function hints.is_foreign(text)
-  local code = code_of(text)
-  return code:find ":%s*$" ~= nil or code:find "^%s*for%s.*%sin%s.*%).-:" ~= nil
-    or code:find "%f[%w]lambda%f[%W]%s*[%w_, ]*:" ~= nil
-    or code:find "[\x80-\xff]" ~= nil or NAMES[code:match "^%s*(%a+)%s+[%a./~-]"] == SHELL
+  local line = code_of(text):match "[^\n]*$"
+  return line:find ":%s*$" ~= nil or line:find "^%s*for%s.*%sin%s.*%):%s" ~= nil
+    or line:find(LAMBDA) ~= nil or line:find "[\x80-\xff]" ~= nil
+    or NAMES[line:match "^%s*(%a+)%s+[%a./~-]"] == SHELL
 end
 
 -- ---- messages -------------------------------------------------------------------------------

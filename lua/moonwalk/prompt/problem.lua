@@ -196,7 +196,7 @@ function problem.describe(session, raised, task, at)
   if at then
     lines = {"error: " .. with_character(said, entry.text)}
     lines[2] = marked_line(entry.text, at, message)
-    hint = without_colon(entry.text) or hints.text(entry.text)
+    hint = without_colon(entry.text) or hints.text(entry.text, at)
   end
   hint = hint or method_hint or hints.message(said)
   local failure = node_of(message) or {}
