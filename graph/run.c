@@ -99,8 +99,7 @@ static bool is_ours(const mw_context *ctx, const mw_tensor *leaf) {
 }
 
 /* Storage for each result; that of the last run is used again when nobody else has it. */
-static mw_status prepare_results(mw_program *p, mw_tensor *const *leaves,
-                                 mw_node *const *nodes) {
+static mw_status prepare_results(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes) {
   for (int s = 0; s < p->n_slots; s++) {
     mw_slot *slot = &p->slots[s];
     if (slot->root != s || slot->place != MW_IN_RESULT) continue;
