@@ -8,13 +8,6 @@
 
 /* ---- traces ------------------------------------------------------------------------------ */
 
-/* As it is: its origin stays. */
-static void set_tensor(lua_State *L, const char *key, mw_tensor *t) {
-  mw_tensor **slot = face_push_empty(L);
-  *slot = mw_retain(t);
-  lua_setfield(L, -2, key);
-}
-
 static void push_part(lua_State *L, const mw_traced_part *part) {
   lua_createtable(L, 0, 3);
   if (part->user >= 0) {
@@ -25,7 +18,7 @@ static void push_part(lua_State *L, const mw_traced_part *part) {
     lua_pushinteger(L, part->input + 1);
     lua_setfield(L, -2, "input");
   }
-  set_tensor(L, "gradient", part->gradient);
+  face_set_tensor(L, "gradient", part->gradient);
 }
 
 static int push_trace(lua_State *L) {
@@ -34,8 +27,8 @@ static int push_trace(lua_State *L) {
   for (int i = 0; i < trace->n; i++) {
     const mw_traced *traced = &trace->tensors[i];
     lua_createtable(L, 0, 3);
-    set_tensor(L, "tensor", traced->tensor);
-    set_tensor(L, "gradient", traced->gradient);
+    face_set_tensor(L, "tensor", traced->tensor);
+    face_set_tensor(L, "gradient", traced->gradient);
     lua_createtable(L, traced->n_parts, 0);
     for (int k = 0; k < traced->n_parts; k++) {
       push_part(L, &trace->parts[traced->first + k]);

@@ -150,12 +150,13 @@ static void show(lua_State *L, void (*draw)(const line_view *)) {
   free(text);
 }
 
-static void set_prompt(const char *text, size_t n) {
+/* Another prompt; the one before where memory is short. */
+static void set_prompt(wchar_t **prompt, const char *text, size_t n) {
   size_t count;
   wchar_t *wide = widen(text, n, &count);
   if (!wide) return;
-  free(editor.prompt);
-  editor.prompt = wide;
+  free(*prompt);
+  *prompt = wide;
 }
 
 static void move_to(int place) { el.move(editor.line, place - el.move(editor.line, 0)); }
@@ -335,13 +336,17 @@ static int editor_open(lua_State *L) {
 
 /* ---- reading a line ---------------------------------------------------------------------- */
 
-/* The idle function may be at an index of the stack. */
+/* The idle function may be at an index of the stack. From here to keys_end() nothing may raise. */
 static void begin_line(lua_State *L, int idle, bool edits) {
+  if (editor.L) face_error(L, "prompt: a line is being read already");
   editor.idles = lua_isfunction(L, idle);
   if (editor.idles) {
     lua_pushvalue(L, idle);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &idle_key);
   }
+  lua_pushboolean(L, false);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key); /* it has its place: fail() needs no memory */
+  if (!keys_begin()) face_error(L, "prompt: %s", strerror(errno));
   editor.L = L;
   editor.edits = edits;
   editor.queued = editor.taken = 0;
@@ -352,7 +357,7 @@ static void begin_line(lua_State *L, int idle, bool edits) {
 static int push_outcome(lua_State *L) {
   if (editor.outcome == FAILED) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &error_key);
-    lua_pushnil(L);
+    lua_pushboolean(L, false);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
     return lua_error(L);
   }
@@ -398,20 +403,18 @@ static void edit_line_safely(lua_State *L) {
  * key to be handled once more, or nothing; and `paint`, which colours a line. idle is called while
  * nothing is typed, and returns the seconds until it wants to be called again, or false. */
 static int editor_read(lua_State *L) {
-  size_t length, count;
+  size_t prompt_length, more_length, length, count;
+  const char *prompt = luaL_checklstring(L, 1, &prompt_length);
+  const char *more = luaL_checklstring(L, 2, &more_length);
   luaL_checktype(L, 3, LUA_TTABLE);
-  if (!editor.line || editor.L) return face_error(L, "prompt: a line cannot be edited now");
-  const char *prompt = luaL_checklstring(L, 1, &length);
-  set_prompt(prompt, length);
-  free(editor.more);
-  const char *more = luaL_checklstring(L, 2, &length);
-  editor.more = widen(more, length, &count);
   const char *text = luaL_optlstring(L, 5, "", &length);
   luaL_checkstack(L, 20, "prompt");
+  if (!editor.line || editor.L) return face_error(L, "prompt: a line cannot be edited now");
+  set_prompt(&editor.prompt, prompt, prompt_length);
+  set_prompt(&editor.more, more, more_length);
   if (!editor.prompt || !editor.more) return luaL_error(L, "out of memory");
   lua_pushvalue(L, 3);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &handlers_key);
-  if (!keys_begin()) return face_error(L, "prompt: %s", strerror(errno));
   begin_line(L, 4, true);
   editor.initial = length ? widen(text, length, &count) : NULL;
   edit_line_safely(L);
@@ -461,7 +464,7 @@ static int editor_set(lua_State *L) {
 static int editor_prompt(lua_State *L) {
   size_t length;
   const char *text = luaL_checklstring(L, 1, &length);
-  set_prompt(text, length);
+  set_prompt(&editor.prompt, text, length);
   return 0;
 }
 
@@ -488,19 +491,18 @@ static int editor_note(lua_State *L) {
 
 /* core.editor_plain(prompt, idle?) -> a line as it comes, or nil and "end" or "interrupted" */
 static int editor_plain(lua_State *L) {
-  editor.plain = luaL_checkstring(L, 1);
-  fputs(editor.plain, stdout);
-  fflush(stdout);
-  if (editor.L) return face_error(L, "prompt: a line is being read already");
+  static char *text; /* kept for the next line: lua_pushlstring() may raise */
+  static size_t room;
+  const char *prompt = luaL_checkstring(L, 1);
   const bool is_terminal = isatty(STDIN_FILENO);
   keys_idle idle = {.step = idle_step, .arg = &idle};
-  if (!keys_begin()) return face_error(L, "prompt: %s", strerror(errno));
   begin_line(L, 2, false);
+  editor.plain = prompt;
+  fputs(prompt, stdout);
+  fflush(stdout);
   keys_event event;
   do event = is_terminal ? keys_wait(-1, editor.idles ? &idle : NULL) : KEYS_READY;
   while (event == KEYS_RESIZED || event == KEYS_RESUMED);
-  char *text = NULL;
-  size_t room = 0;
   errno = 0;
   ssize_t length = event == KEYS_READY ? getline(&text, &room, stdin) : -1;
   if (ferror(stdin)) length = -1; /* what came before the interruption is no line */
@@ -510,9 +512,7 @@ static int editor_plain(lua_State *L) {
   keys_end();
   editor.L = NULL;
   if (length > 0 && text[length - 1] == '\n') length--;
-  if (length >= 0) lua_pushlstring(L, text, (size_t)length);
-  free(text);
-  if (length >= 0) return 1;
+  if (length >= 0) return lua_pushlstring(L, text, (size_t)length), 1;
   clearerr(stdin);
   fputc('\n', stdout);
   return push_outcome(L);

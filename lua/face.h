@@ -59,6 +59,10 @@ void face_push_marked(lua_State *L, mw_tensor *t);
 mw_tensor **face_push_empty(lua_State *L);
 /* The same, in less time, where the tensor at an index tells what a tensor is. */
 mw_tensor **face_push_empty_like(lua_State *L, int index);
+/* Sets a field of the table on top of the stack: to t, which keeps its origin, or to a text; NULL
+ * sets none. */
+void face_set_tensor(lua_State *L, const char *key, mw_tensor *t);
+void face_set_text(lua_State *L, const char *key, const char *text);
 /* The bytes of t, which are computed first. Raises when they cannot be; NULL when t is empty. */
 const void *face_data(lua_State *L, mw_tensor *t);
 /* Collects garbage if tensors hold much more than after the last collection; see module.c. */

@@ -66,8 +66,10 @@ static int face_deviation(lua_State *L) {
 static int face_histogram(lua_State *L) {
   const lua_Integer bins = face_check_integer(L, 2, "histogram", "the number of bins");
   const double low = luaL_checknumber(L, 3), high = luaL_checknumber(L, 4);
-  if (bins < 1 || bins > MOST_BINS || !(high > low))
-    return face_error(L, "histogram: expected 1 to %d bins and low < high", MOST_BINS);
+  if (bins < 1 || bins > MOST_BINS || !(high > low) || !isfinite(low) || !isfinite(high))
+    return face_error(L, "histogram: expected 1 to %d bins and low < high, both finite", MOST_BINS);
+  const double scale = isfinite(high - low) ? 1 : 0.5; /* else no number is as large as the range */
+  const double range = high * scale - low * scale;
   int64_t *counts = lua_newuserdatauv(L, (size_t)bins * sizeof *counts, 0), below = 0, above = 0;
   memset(counts, 0, (size_t)bins * sizeof *counts);
   reader r;
@@ -79,7 +81,7 @@ static int face_histogram(lua_State *L) {
       if (x < low) below++;
       else if (x > high) above++;
       else {
-        const int64_t bin = (int64_t)((x - low) / (high - low) * (double)bins);
+        const int64_t bin = (int64_t)((x * scale - low * scale) / range * (double)bins);
         counts[bin < bins ? bin : bins - 1]++;
       }
     }

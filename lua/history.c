@@ -12,7 +12,7 @@
 
 /* Makes the folder of a path, and those that it is in, for the user alone. */
 static bool make_folders(char *path) {
-  for (char *at = path; (at = strchr(at + 1, '/'));) {
+  for (char *at = path; *at && (at = strchr(at + 1, '/'));) {
     *at = '\0';
     const bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
     *at = '/';
@@ -27,7 +27,8 @@ static int open_locked(const char *path) {
   for (;;) {
     const int handle = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (handle < 0) return -1;
-    (void)flock(handle, LOCK_EX); /* a file system without locks has no second prompt, we hope */
+    while (flock(handle, LOCK_EX) != 0 && errno == EINTR) {
+    } /* a file system without locks has no second prompt, we hope */
     struct stat held, named;
     if (fstat(handle, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
         held.st_dev == named.st_dev)
@@ -39,6 +40,7 @@ static int open_locked(const char *path) {
 static bool write_all(int handle, const char *bytes, size_t n) {
   while (n > 0) {
     const ssize_t written = write(handle, bytes, n);
+    if (written < 0 && errno == EINTR) continue;
     if (written < 0) return false;
     bytes += written;
     n -= (size_t)written;

@@ -96,6 +96,7 @@ void keys_bracket_paste(bool on) {
 static int waker[2] = {-1, -1};
 static volatile sig_atomic_t interrupted, resized, idling;
 static struct sigaction interrupt_before, resize_before;
+static bool begun;
 
 static void wake(void) {
   if (waker[1] >= 0 && write(waker[1], "", 1) < 0) return; /* full: it wakes all the same */
@@ -128,6 +129,7 @@ static void on_resize(int signal_number) {
 }
 
 bool keys_begin(void) {
+  if (begun) return errno = EBUSY, false; /* what was before would be lost */
   if (waker[0] < 0) {
     if (pipe(waker) != 0) return false;
     for (int i = 0; i < 2; i++) {
@@ -141,10 +143,12 @@ bool keys_begin(void) {
   sigemptyset(&resize.sa_mask);
   sigaction(SIGINT, &interrupt, &interrupt_before);
   sigaction(SIGWINCH, &resize, &resize_before);
+  begun = true;
   return true;
 }
 
 void keys_end(void) {
+  begun = false;
   sigaction(SIGINT, &interrupt_before, NULL);
   sigaction(SIGWINCH, &resize_before, NULL);
 }

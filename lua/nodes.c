@@ -5,18 +5,6 @@
 
 #include "face.h"
 
-static void set_text(lua_State *L, const char *key, const char *text) {
-  lua_pushstring(L, text);
-  lua_setfield(L, -2, key);
-}
-
-/* t, as it is: its origin stays. */
-static void set_tensor(lua_State *L, const char *key, mw_tensor *t) {
-  mw_tensor **slot = face_push_empty(L);
-  *slot = mw_retain(t);
-  lua_setfield(L, -2, key);
-}
-
 /* ---- attributes -------------------------------------------------------------------------- */
 
 static void push_axis(lua_State *L, int64_t axis) {
@@ -66,7 +54,7 @@ static void set_attributes(lua_State *L, const mw_tensor *t, const mw_node_info 
   lua_setfield(L, -2, "attrs");
   char *text = mw_node_attrs_text(t, false);
   if (!text) face_raise(L);
-  set_text(L, "settings", text);
+  face_set_text(L, "settings", text);
   free(text);
 }
 
@@ -100,9 +88,9 @@ static void set_inputs(lua_State *L, const mw_tensor *t, const mw_node_info *nod
       continue;
     }
     lua_createtable(L, 0, 3);
-    set_tensor(L, "tensor", input);
-    set_text(L, "name", mw_node_input_name(t, i, name));
-    set_text(L, "role", role);
+    face_set_tensor(L, "tensor", input);
+    face_set_text(L, "name", mw_node_input_name(t, i, name));
+    face_set_text(L, "role", role);
     lua_rawseti(L, -2, ++n);
   }
   lua_setfield(L, -2, "inputs");
@@ -117,8 +105,8 @@ static void push_outputs(lua_State *L, const mw_tensor *t, const mw_node_info *n
     mw_tensor *output = mw_node_output(t, j);
     if (!output) continue;
     lua_createtable(L, 0, 3);
-    set_tensor(L, "tensor", output);
-    set_text(L, "name", mw_node_output_name(t, j, name));
+    face_set_tensor(L, "tensor", output);
+    face_set_text(L, "name", mw_node_output_name(t, j, name));
     lua_pushinteger(L, j + 1);
     lua_setfield(L, -2, "output");
     lua_rawseti(L, -2, ++n);
@@ -136,21 +124,21 @@ static void push_node(lua_State *L, mw_tensor *t) {
   lua_createtable(L, 0, 14);
   lua_pushinteger(L, (lua_Integer)node.id);
   lua_setfield(L, -2, "id");
-  set_text(L, "kind", kinds[node.kind]);
+  face_set_text(L, "kind", kinds[node.kind]);
   lua_pushboolean(L, node.kind == MW_BACKWARD);
   lua_setfield(L, -2, "backward");
   lua_pushinteger(L, node.output + 1);
   lua_setfield(L, -2, "output");
-  set_text(L, "name", mw_tensor_name(t));
-  set_text(L, "label", mw_tensor_op(t));
-  set_text(L, "origin", mw_tensor_origin(t));
+  face_set_text(L, "name", mw_tensor_name(t));
+  face_set_text(L, "label", mw_tensor_op(t));
+  face_set_text(L, "origin", mw_tensor_origin(t));
   set_inputs(L, t, &node);
   if (!node.op) return;
-  set_text(L, "op", node.op->name);
+  face_set_text(L, "op", node.op->name);
   push_outputs(L, t, &node);
   lua_setfield(L, -2, "outputs");
   set_attributes(L, t, &node);
-  if (node.kind == MW_BACKWARD) set_tensor(L, "forward", mw_node_forward_of(t));
+  if (node.kind == MW_BACKWARD) face_set_tensor(L, "forward", mw_node_forward_of(t));
 }
 
 /* core.node(t) -> what t is an output of: {id, kind, op, label, backward, name, origin, output,
@@ -200,7 +188,7 @@ static int core_failure(lua_State *L) {
   const mw_failure *failure = mw_failure_last(ctx);
   if (!failure) return 0;
   push_node(L, failure->at);
-  set_text(L, "message", failure->message);
+  face_set_text(L, "message", failure->message);
   lua_pushboolean(L, failure->of_gradient);
   lua_setfield(L, -2, "of_gradient");
   return 1;

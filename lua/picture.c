@@ -9,8 +9,7 @@ static const int64_t most_bytes = (int64_t)1 << 28;
 
 /* Where the pixels of a picture lie: those of a row one after the other. */
 typedef struct place {
-  int64_t first, plane,
-      stride; /* elements: to the first one, from channel to channel, row to row */
+  int64_t first, plane, stride; /* elements: to the first, from channel to channel, row to row */
   int64_t height, width;
   int channels; /* 1: grey; 3: red, green, blue */
 } place;
@@ -60,7 +59,7 @@ static double mean(const canvas *c, int channel, int64_t y, int64_t x) {
 static uint8_t shade(const canvas *c, double value) {
   if (c->high <= c->low) return value > c->high ? 255 : 0;
   const double share = (value - c->low) / (c->high - c->low);
-  return share <= 0 ? 0 : share >= 1 ? 255 : (uint8_t)(share * 255 + 0.5);
+  return !(share > 0) ? 0 : share >= 1 ? 255 : (uint8_t)(share * 255 + 0.5); /* 0: also of NaN */
 }
 
 /* What is no number is magenta. Returns whether there is any; marks has a 1 for each. */
@@ -102,8 +101,8 @@ static place check_place(lua_State *L, int index, int64_t count) {
                    .channels = (int)field(L, index, "channels")};
   int64_t end = -1, rows = 0, planes = 0;
   const bool sizes = p.first >= 0 && p.plane >= 0 && p.stride >= 0 && p.height >= 1 &&
-                     p.width >= 1 && (p.channels == 1 || p.channels == 3) && p.width <= count &&
-                     p.first <= count - p.width;
+                     p.width >= 1 && (p.channels == 1 || p.channels == 3) && p.height <= count &&
+                     p.width <= count && p.first <= count - p.width;
   const bool overflow = __builtin_mul_overflow(p.height - 1, p.stride, &rows) ||
                         __builtin_mul_overflow(p.channels - 1, p.plane, &planes) ||
                         __builtin_add_overflow(rows, planes, &end) ||

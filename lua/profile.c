@@ -29,17 +29,12 @@ static void set_count(lua_State *L, const char *key, int64_t value) {
   lua_setfield(L, -2, key);
 }
 
-static void set_text(lua_State *L, const char *key, const char *text) {
-  lua_pushstring(L, text);
-  lua_setfield(L, -2, key);
-}
-
 static void push_cost(lua_State *L, const mw_cost *cost) {
   lua_createtable(L, 0, 11);
-  set_text(L, "op", cost->op);
-  set_text(L, "kernel", cost->kernel);
-  set_text(L, "origin", cost->origin);
-  set_text(L, "shapes", cost->shapes);
+  face_set_text(L, "op", cost->op);
+  face_set_text(L, "kernel", cost->kernel);
+  face_set_text(L, "origin", cost->origin);
+  face_set_text(L, "shapes", cost->shapes);
   set_number(L, "flops", cost->flops);
   set_number(L, "bytes", cost->bytes);
   set_count(L, "node", (int64_t)cost->node);

@@ -5,12 +5,6 @@
 
 #include "face.h"
 
-static void set_text(lua_State *L, const char *key, const char *text) {
-  if (!text) return;
-  lua_pushstring(L, text);
-  lua_setfield(L, -2, key);
-}
-
 void face_push_spec(lua_State *L, const mw_spec *spec) {
   if (!mw_present(spec)) {
     lua_pushnil(L);
@@ -39,8 +33,8 @@ static void push_args(lua_State *L, const mw_arg *args) {
   lua_createtable(L, n, 0);
   for (int i = 0; i < n; i++) {
     lua_createtable(L, 0, 5);
-    set_text(L, "name", args[i].name);
-    set_text(L, "doc", args[i].doc);
+    face_set_text(L, "name", args[i].name);
+    face_set_text(L, "doc", args[i].doc);
     set_flag(L, "optional", args[i].flags & MW_OPTIONAL);
     set_flag(L, "variadic", args[i].flags & MW_VARIADIC);
     set_flag(L, "key", args[i].flags & MW_KEY);
@@ -81,15 +75,15 @@ static void push_attr(lua_State *L, const mw_attr *attr) {
       [MW_TEXT] = "text", [MW_INTS] = "ints",   [MW_AXIS] = "axis",    [MW_AXES] = "axes",
   };
   lua_createtable(L, 0, 9);
-  set_text(L, "name", attr->name);
-  set_text(L, "doc", attr->doc);
-  set_text(L, "type", types[attr->type]);
+  face_set_text(L, "name", attr->name);
+  face_set_text(L, "doc", attr->doc);
+  face_set_text(L, "type", types[attr->type]);
   set_flag(L, "required", !attr->initial);
   if (attr->initial && (attr->type == MW_AXIS || attr->type == MW_AXES)) {
     push_axes(L, attr->initial);
     lua_setfield(L, -2, "default");
   } else {
-    set_text(L, "default", attr->initial);
+    face_set_text(L, "default", attr->initial);
   }
   if (attr->choices) {
     push_choices(L, attr->choices);
@@ -126,15 +120,15 @@ static void push_cases(lua_State *L, const mw_op *op) {
 static void push_op_info(lua_State *L, const mw_op *op) {
   const bool composed = op->compose || op->formula;
   lua_createtable(L, 0, 14);
-  set_text(L, "name", op->name);
-  set_text(L, "doc", op->doc);
-  set_text(L, "example", op->example);
+  face_set_text(L, "name", op->name);
+  face_set_text(L, "doc", op->doc);
+  face_set_text(L, "example", op->example);
   push_cases(L, op);
   lua_setfield(L, -2, "cases");
-  set_text(L, "formula", op->formula);
+  face_set_text(L, "formula", op->formula);
   lua_newtable(L);
   for (int i = 0; i < MW_MAX_ARGS && op->inputs[i].name; i++)
-    set_text(L, op->inputs[i].name, op->derivative[i]);
+    face_set_text(L, op->inputs[i].name, op->derivative[i]);
   lua_setfield(L, -2, "derivative");
   set_flag(L, "composed", composed);
   set_flag(L, "linear", op->flags & MW_LINEAR);

@@ -5,9 +5,8 @@
 #include "batch.h"
 #include "face.h"
 
-enum {
-  BLOCK = 1024
-}; /* elements that are summed on their own, which keeps the sums exact enough */
+/* Elements that are summed on their own, which keeps the sums exact enough. */
+enum { BLOCK = 1024 };
 
 typedef struct summary {
   int64_t finite, nans, infinities;
@@ -72,10 +71,13 @@ static int tensor_summary(lua_State *L) {
   const mw_spec *spec = mw_tensor_spec(t);
   const char *data = face_data(L, t);
   const int64_t all = mw_spec_count(spec);
-  const lua_Integer first = luaL_optinteger(L, 2, 0), count = luaL_optinteger(L, 3, all - first);
-  if (first < 0 || count < 0 || first > all || count > all - first)
-    return face_error(L, "summary: elements %lld to %lld of %lld", (long long)first,
-                      (long long)(first + count), (long long)all);
+  const lua_Integer first = luaL_optinteger(L, 2, 0);
+  if (first < 0 || first > all)
+    return face_error(L, "summary: from element %lld on of %lld", (long long)first, (long long)all);
+  const lua_Integer count = luaL_optinteger(L, 3, all - first);
+  if (count < 0 || count > all - first)
+    return face_error(L, "summary: %lld elements from %lld on of %lld", (long long)count,
+                      (long long)first, (long long)all);
   const bool whole = spec->dtype != MW_F32 && spec->dtype != MW_F64;
   const size_t offset = (size_t)first * mw_dtype_size(spec->dtype);
   const summary s = count ? summarise(spec->dtype, data + offset, count) : (summary){0};

@@ -37,6 +37,17 @@ mw_tensor **face_push_empty_like(lua_State *L, int index) {
   return &b->tensor;
 }
 
+void face_set_tensor(lua_State *L, const char *key, mw_tensor *t) {
+  mw_tensor **slot = face_push_empty(L);
+  *slot = mw_retain(t);
+  lua_setfield(L, -2, key);
+}
+
+void face_set_text(lua_State *L, const char *key, const char *text) {
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, key);
+}
+
 mw_tensor *face_test(lua_State *L, int index) {
   const box *b = to_box(L, index);
   return b ? b->tensor : NULL;

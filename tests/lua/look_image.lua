@@ -78,6 +78,12 @@ do
     t.error(function() core.picture(mw.zeros {2, 2}, other, 2, 2, 0, 1) end, "not all in",
       "pixels that are not there: " .. name)
   end
+  place.stride, place.height = 0, 1 << 60
+  t.error(function() core.picture(mw.zeros {2, 2}, place, 2, 2, 0, 1) end, "not all in",
+    "more rows than there are elements")
+  place.stride, place.height = 2, 2
+  t.is(core.picture(mw.full({2, 2}, 1 / 0), place, 1, 1, 0, 1 / 0), "\0\0\0",
+    "an infinite range has no shades")
 end
 
 -- Characters -------------------------------------------------------------------------------------

@@ -316,6 +316,12 @@ do
   local some = mw.tensor {1, 0 / 0, 3, 1 / 0, -1 / 0}
   t.is({mw.core.deviation(some, 2)}, {1.0, true}, "of what is finite")
   t.is({mw.core.histogram(some, 1, 1, 2)}, {{1}, 0, 1}, "what is not finite is in no bin")
+  local far = mw.tensor({-1.7e308, 1.7e308, 0, 1e308}, "f64")
+  t.is(mw.core.histogram(far, 4, -1.7e308, 1.7e308), {1, 0, 1, 2},
+    "a range that is larger than all numbers")
+  t.is(mw.core.histogram(mw.tensor({0, 5e-324}, "f64"), 2, 0, 5e-324), {1, 1},
+    "the smallest range that there is")
+  t.refuses("both finite", mw.core.histogram, some, 2, -1 / 0, 1)
 
   -- Four bars of 1, 2, 4 and 0: heights of the highest one's share, of 4 dots a line.
   local text = speaking(true, printed, mw.hist, {1, 2, 2, 3, 3, 3, 3, 9, 0 / 0}, {bins = 4,

@@ -32,7 +32,8 @@ do
   t.is(core.summary(mw.tensor {0 / 0}), {count = 1, nans = 1, infinities = 0}, "nothing finite")
   local part = core.summary(mw.arange(1, 10), 2, 3) -- 3, 4, 5
   t.is({part.count, part.min, part.max, part.mean}, {3, 3, 5, 4}, "a part of the elements")
-  t.refuses("summary: elements 8 to 11 of 10", core.summary, mw.arange(1, 10), 8, 3)
+  t.refuses("summary: 3 elements from 8 on of 10", core.summary, mw.arange(1, 10), 8, 3)
+  t.refuses("summary: from element", core.summary, mw.arange(1, 10), math.mininteger)
 
   -- Against a plain loop over as many values as several of its blocks.
   for _, dtype in ipairs {"f32", "f64", "i32", "u8"} do

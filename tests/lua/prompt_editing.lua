@@ -84,6 +84,11 @@ for i = 2, #kept do
   whole = whole and tonumber(kept[i]:match "%d+") == tonumber(kept[i - 1]:match "%d+") + 1
 end
 t.ok(whole and kept[#kept] == "line 300", "a file that grows too large loses its oldest lines")
+local long = history.open(folder.path .. "/long")
+for _, text in ipairs {"first", ("x"):rep(1 << 19), "last"} do long:add(text) end
+t.is(#long.entries, 3, "a text of half a megabyte can be called back")
+t.is(history.open(folder.path .. "/long").entries, {"first", "last"}, "but is not kept in the file")
+t.is(history.open(folder.path).entries, {}, "a folder is no history")
 local done, message = core.history_append("/dev/null/none/history", "x", 1000)
 t.ok(not done and message:find("/dev/null/none", 1, true), "a file that cannot be is a message")
 

@@ -2,6 +2,7 @@
 
 local t = require "tap"
 local core = require "moonwalk.core"
+local names = require "moonwalk.look.names"
 local session = require "moonwalk.prompt.session"
 
 -- What a session says to some texts, one after the other.
@@ -93,14 +94,16 @@ t.is(answer "?", answer ":help", "? alone is :help")
 -- names
 s:run "net = nn.Sequential {nn.Conv2d {1, 2, kernel = 3}, nn.ReLU {}}"
 s:run "local w = net[1].weight"
-t.is(s:name_of(s:get "w"), "w", "a variable's name")
+local function name_of(tensor) return names.known()(names.key(tensor)) end
+t.is(name_of(s:get "w"), "w", "a variable's name")
 s:run "w = nil"
-t.is(s:name_of(s:get("net"):parameters()[1]), "net[1].weight", "a parameter's, in its network")
-t.is(s:name_of(s:get("net")[2]), "net[2]", "a layer's")
-t.is(s:name_of(core.tensor {1}), nil, "no name")
-local names = {}
-for name in s:variables() do names[name] = true end
-t.ok(names.net and names.x and names.n and not names.mw, "the variables that were made")
+t.is(name_of(s:get("net"):parameters()[1]), "net[1].weight", "a parameter's, in its network")
+s:run "batch = {x = mw.zeros {2}}"
+t.is(name_of(s:get("batch").x), "batch.x", "that of a field of a table")
+t.is(name_of(core.tensor {1}), nil, "no name")
+local made = {}
+for name in s:variables() do made[name] = true end
+t.ok(made.net and made.x and made.n and not made.mw, "the variables that were made")
 
 t.is({s:value "1 + 1"}, {true, 2}, "an expression's value")
 t.is((s:value "x = "), false, "no expression")

@@ -1,11 +1,13 @@
 -- history.lua: what was typed before, at this prompt and at others, as a list and in a file. A line
 -- of the file is an entry, in which line breaks are "\n".
 
+local compiler = require "moonwalk.compiler"
 local core = require "moonwalk.core"
 
 local history = {}
 
 local MOST_BYTES = 1 << 20 -- of the file; then its older half goes
+local MOST_LINE = MOST_BYTES // 8 -- a longer one would soon drive all others out of the file
 
 ---@class moonwalk.History
 ---@field entries string[]  the oldest first
@@ -26,15 +28,13 @@ end
 ---@return moonwalk.History
 function history.open(path)
   local self = setmetatable({entries = {}, path = path}, History)
-  local file = path and io.open(path, "rb")
-  if not file then return self end
-  for line in file:lines() do
+  local said = path and compiler.read(path) or ""
+  for line in said:gmatch "[^\n]+" do
     local text = decode(line)
     if text:find "%S" and text ~= self.entries[#self.entries] then
       self.entries[#self.entries + 1] = text
     end
   end
-  file:close()
   return self
 end
 
@@ -45,7 +45,9 @@ function History:add(text)
   text = text:gsub("%s+$", "")
   if text == "" or text == self.entries[#self.entries] then return end
   self.entries[#self.entries + 1] = text
-  if self.path then core.history_append(self.path, encode(text), MOST_BYTES) end
+  if self.path and #text <= MOST_LINE then
+    core.history_append(self.path, encode(text), MOST_BYTES)
+  end
 end
 
 ---The nearest entry before (step -1) or after (step 1) one that has a text in it, or begins with

@@ -74,7 +74,7 @@ function session.new()
     env = new_env(require "moonwalk"), locals = chunk.locals(), entries = {}, settings = {},
     pollers = {}, out = io.stdout,
   }, Session)
-  if core.keep_failures then core.keep_failures(true) end
+  core.keep_failures(true)
   core.interruptible_coroutines()
   session.current = self
   observer.attach = function(trainer)
@@ -117,52 +117,6 @@ function Session:variables()
     i = i + 1
     if names[i] then return names[i], self:get(names[i]) end
   end
-end
-
--- The dotted name of what a module holds and a test picks, or nil.
-local function name_within(module, is_it)
-  for name, parameter in module:named_parameters() do
-    if is_it(parameter) then return name end
-  end
-  local function among(parent, path)
-    for _, child in ipairs(parent:children()) do
-      local name = path .. tostring(child[1])
-      if is_it(child[2]) then return name end
-      local below = among(child[2], name .. ".")
-      if below then return below end
-    end
-  end
-  return among(module, "")
-end
-
--- A test for a value, whichever Lua object stands for the tensor.
-local function same_as(value)
-  local id = core.is_tensor(value) and core.node and core.node(value).id
-  if not id then return function(other) return rawequal(other, value) end end
-  local output = core.node(value).output
-  return function(other)
-    if rawequal(other, value) then return true end
-    if not core.is_tensor(other) then return false end
-    local node = core.node(other)
-    return node.id == id and node.output == output
-  end
-end
-
----What the user calls a tensor or a network: "loss", "net.conv1.weight", "net[1]"; nil when it has
----no name.
----@param value any
----@return string?
-function Session:name_of(value)
-  local Module = require "moonwalk.nn.module"
-  local is_it, found = same_as(value), nil
-  for name, held in self:variables() do
-    if is_it(held) then return name end
-    if not found and Module.is(held) then
-      local within = name_within(held, is_it)
-      found = within and ("%s.%s"):format(name, within)
-    end
-  end
-  return found and found:gsub("%.(%d+)", "[%1]") or nil
 end
 
 -- ---- showing --------------------------------------------------------------------------------
