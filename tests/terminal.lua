@@ -12,8 +12,10 @@ local terminal = {}
 
 local Terminal = {}
 Terminal.__index = Terminal
+terminal.Terminal = Terminal
 
 local PATIENCE = 20 -- seconds
+local MOST_LOOKS = 50 -- at a screen that does not change
 local KEPT = {"PATH", "TMPDIR", "MOONWALK_BUILD", "MOONWALK_DATA", "LD_LIBRARY_PATH",
   "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}
 
@@ -37,6 +39,17 @@ local function output(command)
   local done = pipe:close()
   return text, done
 end
+
+-- An argument of a command of tmux, which reads it as tmux does and not a shell.
+local function argument(text)
+  text = text:gsub('[%c"\\$]', function(c)
+    return c:find "%c" and ("\\%03o"):format(c:byte()) or "\\" .. c
+  end)
+  return '"' .. text .. '"'
+end
+
+---An argument of a command of tmux.
+terminal.argument = argument
 
 ---Whether there is a tmux to play a terminal. A test without one is skipped:
 ---`if not terminal.available() then t.skip("the prompt", "tmux is not there") return t.done() end`
@@ -84,46 +97,53 @@ function terminal.open(options)
   file:close()
   self.tmux = ("LC_ALL=C.UTF-8 tmux -u -S %s -f %s "):format(quote(folder .. "/socket"),
     quote(folder .. "/tmux.conf"))
-  self:ask(("new-session -d -x %d -y %d %s %s"):format(options.columns or 80, options.rows or 24,
-    options.folder and "-c " .. quote(options.folder) or "", quote(command_line(self,
-      setmetatable({env = environment}, {__index = options})))))
+  local started, done = output(("%snew-session -d -x %d -y %d %s %s 2>&1"):format(self.tmux,
+    options.columns or 80, options.rows or 24, options.folder and "-c " .. quote(options.folder)
+    or "", quote(command_line(self, setmetatable({env = environment}, {__index = options})))))
+  if not done then error("tmux new-session: " .. started, 0) end
+  self:connect()
   return self
 end
 
--- The answer of tmux to a command.
-function Terminal:ask(command)
-  local text, done = output(self.tmux .. command .. " 2>&1")
-  if not done then error(("tmux %s: %s"):format(command, text), 0) end
-  return text
+-- Begins a client of the server that takes commands and gives answers as long as it runs, so that
+-- a look at the screen starts no program.
+function Terminal:connect()
+  local answers = self.folder .. "/answers"
+  output("mkfifo " .. quote(answers))
+  self.commands = assert(io.popen(("%s-C attach-session -f no-output,ignore-size >%s 2>&1")
+    :format(self.tmux, quote(answers)), "w"))
+  self.answers = assert(io.open(answers, "r"))
 end
 
----Types a text.
----@param text string
-function Terminal:type(text)
-  -- A semicolon at the end would end the command of tmux.
-  self:ask("send-keys -l -- " .. quote((text:gsub(";$", "\\;"))))
+-- The next answer: what stands between lines that begin with %begin and %end. What was not asked,
+-- as that the client is attached, has a 0 at their ends.
+local function next_answer(self)
+  local lines, number = {}, nil
+  for line in self.answers:lines() do
+    if number then
+      local word, own = line:match "^%%(%l+) %d+ (%d+) %d+$"
+      if (word == "end" or word == "error") and own == number then
+        return table.concat(lines, "\n") .. (#lines > 0 and "\n" or ""), word == "end"
+      end
+      lines[#lines + 1] = line
+    else
+      number = line:match "^%%begin %d+ (%d+) 1$"
+    end
+  end
+  error("tmux has ended", 0)
 end
 
----Presses keys, by the names that tmux has for them: "Enter", "Up", "C-c", "Tab", "BSpace", "M-b".
-function Terminal:key(...)
-  local names = {}
-  for i, name in ipairs {...} do names[i] = quote(name) end
-  self:ask("send-keys " .. table.concat(names, " "))
-end
-
----Pastes a text, as a terminal does: in brackets where the program has asked for them.
----@param text string
-function Terminal:paste(text)
-  local path = self.folder .. "/pasted"
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-  self:ask(("load-buffer %s \\; paste-buffer -p -d"):format(quote(path)))
-end
-
----Makes the terminal larger or smaller.
-function Terminal:resize(columns, rows)
-  self:ask(("resize-window -x %d -y %d"):format(columns, rows))
+-- The answer of tmux to one command or several, one behind the other.
+function Terminal:ask(...)
+  for i = 1, select("#", ...) do self.commands:write((select(i, ...)), "\n") end
+  self.commands:flush()
+  local answers = {}
+  for i = 1, select("#", ...) do
+    local text, done = next_answer(self)
+    if not done then error(("tmux %s: %s"):format(select(i, ...), text), 0) end
+    answers[i] = text
+  end
+  return table.concat(answers)
 end
 
 local function split(text)
@@ -134,10 +154,49 @@ end
 
 -- The lines of the screen, the cursor's column and row, and whether the command has ended.
 function Terminal:look()
-  local text = self:ask("display-message -p '#{cursor_x} #{cursor_y} #{pane_dead}' " ..
-    "\\; capture-pane -p")
+  local text = self:ask("display-message -p '#{cursor_x} #{cursor_y} #{pane_dead}'",
+    "capture-pane -p")
   local column, row, dead, rest = text:match "^(%d+) (%d+) (%d?)\n(.*)$"
   return split(rest), tonumber(column) + 1, tonumber(row) + 1, dead == "1"
+end
+
+-- What the screen shows, and where the cursor is.
+local function state(lines, column, row)
+  return ("%d %d %s"):format(column, row, table.concat(lines, "\n"))
+end
+
+-- Remembers the screen as it is before keys are sent, so that it is not taken for their outcome.
+local function remember(self) self.before = state(self:look()) end
+
+---Types a text.
+---@param text string
+function Terminal:type(text)
+  remember(self)
+  self:ask("send-keys -l -- " .. argument(text))
+end
+
+---Presses keys, by the names that tmux has for them: "Enter", "Up", "C-c", "Tab", "BSpace", "M-b".
+function Terminal:key(...)
+  local names = {}
+  for i, name in ipairs {...} do names[i] = argument(name) end
+  remember(self)
+  self:ask("send-keys " .. table.concat(names, " "))
+end
+
+---Pastes a text, as a terminal does: in brackets where the program has asked for them.
+---@param text string
+function Terminal:paste(text)
+  local path = self.folder .. "/pasted"
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  remember(self)
+  self:ask("load-buffer " .. argument(path), "paste-buffer -p -d")
+end
+
+---Makes the terminal larger or smaller.
+function Terminal:resize(columns, rows)
+  self:ask(("resize-window -x %d -y %d"):format(columns, rows))
 end
 
 ---The lines of the screen from the top, without the blanks at their ends.
@@ -164,18 +223,25 @@ function Terminal:cursor()
   return column, row
 end
 
+---What is done between two looks at a screen; a test that plays several terminals at a time goes on
+---with another.
+function terminal.rest() os.execute "sleep 0.02" end
+
 -- Looks at the screen until done(lines, column, row, dead) has a result, which it returns.
 function Terminal:poll(what, done, seconds)
   local start = os.time()
   while true do
     local lines, column, row, dead = self:look()
     local result = done(lines, column, row, dead)
-    if result then return result end
+    if result then
+      self.before = nil
+      return result
+    end
     if os.difftime(os.time(), start) > (seconds or PATIENCE) then
       error(("the terminal does not show %s, but%s:\n%s"):format(what,
         dead and ", now that the command has ended" or "", table.concat(lines, "\n")), 0)
     end
-    os.execute "sleep 0.02"
+    terminal.rest()
   end
 end
 
@@ -197,13 +263,17 @@ function Terminal:wait_gone(text, seconds)
   return self:wait(function(screen) return not screen:find(text, 1, true) end, seconds)
 end
 
----Waits until the cursor stands behind a prompt on which nothing is typed.
+---Waits until the cursor stands behind a prompt on which nothing is typed. The screen as it was
+---before the last keys is not taken for that, unless nothing comes of them for a while.
 ---@param prompt string? # "> "
 function Terminal:ready(prompt, seconds)
   prompt = prompt or "> "
+  local before, looks = self.before, 0
   return self:poll("the prompt '" .. prompt .. "'", function(lines, column, row)
+    looks = looks + 1
     local line = (lines[row] or ""):gsub("%s+$", "")
     return line == prompt:gsub("%s+$", "") and column == #prompt + 1
+      and (state(lines, column, row) ~= before or looks > MOST_LOOKS)
   end, seconds)
 end
 
@@ -239,6 +309,8 @@ function Terminal:close()
   if self.closed then return end
   self.closed = true
   os.execute(self.tmux .. "kill-server 2>/dev/null")
+  if self.commands then self.commands:close() end
+  if self.answers then self.answers:close() end
   os.execute("rm -rf " .. quote(self.folder))
 end
 
