@@ -88,6 +88,27 @@ function input.raw(on) return core.key_raw(on) end
 ---@return "end"|"interrupted"|"resized"|nil
 function input.key(seconds) return core.key_read(seconds) end
 
+---What was typed while keys came one by one, of which a line without an editor would show nothing:
+---what the next line begins with, "" where all of it waits for input.line; nil for Enter alone.
+---@return string? first
+---@return "interrupted"|nil
+function input.ahead()
+  local text = ""
+  while true do
+    local key, why = input.key(0)
+    if not key then return text, why == "interrupted" and why or nil end
+    if key == "enter" then
+      if text == "" then return nil end
+      waiting[#waiting + 1] = {text = text, open = false}
+      return ""
+    elseif key == "backspace" then
+      text = text:gsub("[^\x80-\xBF][\x80-\xBF]*$", "")
+    elseif key:find "^[^\1-\31][\x80-\xBF]*$" then
+      text = text .. key
+    end
+  end
+end
+
 -- ---- moving and deleting --------------------------------------------------------------------
 
 local CHARACTER = "[%z\1-\x7F\xC2-\xFD][\x80-\xBF]*"

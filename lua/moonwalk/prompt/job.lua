@@ -270,13 +270,13 @@ end
 -- Reads a line below the plot; nil when none was typed. self.pausing: by Ctrl-C or Ctrl-D.
 local function read_line(self)
   local options = {idle = idle_of(self)}
-  if input.kind() == "plain" then -- which shows no key that came before
-    local key = input.key(0)
-    if key == "enter" or not key then
-      self.blank_rows = 0
+  if input.kind() == "plain" then
+    local why
+    options.first, why = input.ahead()
+    if not options.first or why then
+      self.blank_rows, self.pausing = 0, why ~= nil
       return nil
     end
-    options.first = key:find "^[^\1-\31][\x80-\xBF]*$" and key or ""
   end
   input.raw(false)
   self.reading, self.moved = true, false
