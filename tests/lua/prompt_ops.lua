@@ -77,6 +77,15 @@ has(text, "Trains a network.", "its comment")
 has(text, "early_stop", "the options")
 has(text, "goes on from the checkpoint where there is one", "with what they are")
 t.ok(widest(text) <= 80, "which fits")
+local wide = {}
+for part, of in pairs {mw = mw, nn = mw.nn, optim = mw.optim, data = mw.data,
+  ["mw.plugin"] = mw.plugin, ["optim.schedule"] = mw.optim.schedule, ["nn.init"] = mw.nn.init} do
+  for name in pairs(require("moonwalk.prompt.members").names(of, false)) do
+    local word = ("%s.%s"):format(part, name)
+    if widest(answer("?" .. word)) > 80 then wide[#wide + 1] = word end
+  end
+end
+t.is(table.concat(wide, " "), "", "whatever is explained fits 80 columns")
 text = answer "?nn.Conv2d"
 has(text, "nn.Conv2d {...}", "?nn.Conv2d: the call")
 has(text, "groups          1 (integer?)", "its options")
@@ -185,7 +194,12 @@ t.is(render("# A `b`\n\nOne *two* **three** `four five` [six](six.md) [seven](ht
   "A b\n===\n\nOne two three `four five` six\nseven (https://7.org).", "text")
 t.is(render("- one two three\n  four\n- five\n\n1. six\n", 12),
   "- one two\n  three four\n- five\n\n1. six", "lists")
-t.is(render("```lua\nlocal x = 1\n\n  * y\n```\n", 8), "    local x = 1\n\n      * y", "code")
+t.is(render("```lua\nlocal x = 1\n\n  * y\n```\n", 20), "    local x = 1\n\n      * y", "code")
+t.is(render("```\n12345678\n```\n", 10), "  12345678", "is indented less where it is wide")
+t.is(render("```lua\nf(a, bcd, efgh, i)\n  g(x)     -- of it\n```\n", 18),
+  "  f(a, bcd, efgh,\n    i)\n    g(x)  -- of it", "and broken, with comments closer")
+t.is(render("```lua\nlonger(x)  -- of all\n```\n", 17), "  -- of all\n  longer(x)",
+  "or above their lines")
 t.is(render("| a | b |\n|---|---|\n| one | `x \\| y` |\n| two words | z |\n", 40),
   "a          b\none        `x | y`\ntwo words  z", "a table")
 

@@ -88,16 +88,30 @@ function code.lines(text, language)
   return lines
 end
 
--- A line in colours, cut to columns.
+-- A line in colours, cut to columns if they are given.
 local function paint(line, columns)
-  local parts, left = {}, columns
+  local texts, parts, at = {}, {}, 0
+  for i, item in ipairs(line) do texts[i] = item[1] end
+  local whole = table.concat(texts)
+  local cut, kept = columns and screen.cut(whole, columns) or whole, 0
+  while kept < #cut and cut:byte(kept + 1) == whole:byte(kept + 1) do kept = kept + 1 end
+  while kept < #cut and cut:find("^[\x80-\xBF]", kept + 1) do kept = kept - 1 end
   for _, item in ipairs(line) do
-    local text = screen.cut(item[1], left)
+    local text = item[1]:sub(1, kept - at)
     parts[#parts + 1] = item[2] and screen.paint(text, item[2]) or text
-    left = left - screen.width(text)
-    if left <= 0 or #text ~= #item[1] and text ~= item[1] then break end
+    at = at + #text
   end
-  return table.concat(parts)
+  return table.concat(parts) .. cut:sub(kept + 1)
+end
+
+---A text in colours, line by line.
+---@param text string
+---@param language "c"|"lua"
+---@return string[]
+function code.painted(text, language)
+  local lines = code.lines(text, language)
+  for i, line in ipairs(lines) do lines[i] = paint(line) end
+  return lines
 end
 
 ---Lines first to last with their numbers in front, each cut to the columns.

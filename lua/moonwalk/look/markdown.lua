@@ -1,7 +1,9 @@
 -- markdown.lua: a page of Markdown as it is read in a terminal: headings are bold, code is
 -- indented, text is wrapped. The Markdown that the manual is written in, no more.
 
+local code = require "moonwalk.look.code"
 local screen = require "moonwalk.look.screen"
+local snippet = require "moonwalk.look.snippet"
 
 local markdown = {}
 
@@ -39,8 +41,11 @@ end
 function markdown.wrap(text, columns, first, rest, width)
   width = width or screen.width
   local lines, line, empty = {}, first or "", true
+  local room = columns - screen.width(rest or "")
   -- A piece of code stays in one line where it can.
-  local glued = text:gsub("`[^`\n]*`", function(piece) return (piece:gsub(" ", "\2")) end)
+  local glued = text:gsub("%S*`[^`\n]*`%S*", function(piece)
+    return width(piece) <= room and piece:gsub(" ", "\2") or piece
+  end)
   for word in glued:gmatch "%S+" do
     word = word:gsub("\2", " ")
     local gap = empty and "" or " "
@@ -61,8 +66,12 @@ end
 
 -- The columns of a text whose marks are styles afterwards.
 local function marked_width(text)
-  text = text:gsub("%*+", "")
-  return screen.width(screen.colours() > 0 and text:gsub("`", "") or text)
+  local columns = 0
+  text = text:gsub("`[^`]*`", function(piece)
+    columns = columns + screen.width(piece) - (screen.colours() > 0 and 2 or 0)
+    return ""
+  end)
+  return columns + screen.width((text:gsub("%*+", "")))
 end
 
 -- A text that is wrapped before its marks become styles: the marks of code keep it together.
@@ -135,6 +144,20 @@ local function add_table(lines, source, columns)
   for i, row in ipairs(rows) do add_row(lines, row, widths, i == 1 and "bold" or nil) end
 end
 
+-- Code is indented, less where it is wide, and in colours where it is Lua or C.
+local function add_code(lines, list, columns, language)
+  local widest = 0
+  for _, line in ipairs(list) do widest = math.max(widest, screen.width(line)) end
+  local indent = math.max(0, math.min(4, columns - widest))
+  if widest > columns then indent = 2 end
+  list = snippet(list, columns - indent)
+  if language == "lua" or language == "c" then
+    list = code.painted(table.concat(list, "\n"), language)
+  end
+  local space = (" "):rep(indent)
+  for _, line in ipairs(list) do lines[#lines + 1] = line == "" and "" or space .. line end
+end
+
 -- ---- the page ---------------------------------------------------------------------------------
 
 -- The lines from a place on that satisfy a test, and where they end.
@@ -154,9 +177,9 @@ end
 
 -- Each kind of block: adds the one that begins at line i, and returns where it ends.
 local blocks = {
-  {"^```", function(lines, source, i)
+  {"^```", function(lines, source, i, columns)
     local list, last = run_of(source, i + 1, function(line) return not line:find "^```" end)
-    for _, line in ipairs(list) do lines[#lines + 1] = line == "" and "" or "    " .. line end
+    add_code(lines, list, columns, source[i]:match "^```(%w*)")
     return last + 1
   end},
   {"^#+ ", function(lines, source, i)

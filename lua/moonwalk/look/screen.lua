@@ -40,13 +40,13 @@ function screen.pad(text, columns)
   return text .. (" "):rep(columns - core.width(text))
 end
 
----A text without escape sequences, cut to columns; what is left out is marked by dots.
+---A text without escape sequences, cut to columns, at least one; dots mark what is left out.
 ---@param text string
 ---@param columns integer
 ---@return string
 function screen.cut(text, columns)
   if core.width(text) <= columns then return text end
-  local dots = screen.utf8() and "…" or "..."
+  local dots = screen.utf8() and "…" or ("..."):sub(1, columns)
   local room, parts = columns - core.width(dots), {}
   for character in text:gmatch(screen.utf8() and utf8.charpattern or ".") do
     room = room - core.width(character)

@@ -1,6 +1,7 @@
 -- explain.lua: what is said of a thing that somebody asks about: an op by its schema, a function or
 -- class of Moonwalk's by its comments, a value by what it is.
 
+local comment_lines = require "moonwalk.look.comment"
 local core = require "moonwalk.core"
 local documents = require "moonwalk.prompt.documents"
 local lookup = require "moonwalk.prompt.lookup"
@@ -66,23 +67,18 @@ local function add_rows(lines, title, rows, columns)
   end
 end
 
--- The text of a comment: paragraphs are wrapped, lines that are indented stay as they are.
+-- The text of a comment.
 local function add_text(lines, text, columns)
-  local paragraph = {}
-  local function flush()
-    local wrapped = markdown.wrap(table.concat(paragraph, " "), columns)
-    table.move(wrapped, 1, #wrapped, #lines + 1, lines)
-    paragraph = {}
-  end
-  for line in (text .. "\n"):gmatch "([^\n]*)\n" do
-    if line:find "^%s%s" or line == "" then
-      if #paragraph > 0 then flush() end
-      lines[#lines + 1] = line
-    else
-      paragraph[#paragraph + 1] = line
-    end
-  end
-  if #paragraph > 0 then flush() end
+  local more = comment_lines(text, columns)
+  table.move(more, 1, #more, #lines + 1, lines)
+end
+
+-- Adds what is called so and so, behind its name.
+local function add_fact(lines, name, text, columns)
+  local space = (" "):rep(13)
+  local wrapped = markdown.wrap(text, columns, space, space)
+  wrapped[1] = screen.paint(screen.pad(name, 13), "yellow") .. wrapped[1]:sub(14)
+  table.move(wrapped, 1, #wrapped, #lines + 1, lines)
 end
 
 -- "optim.SGD(parameters, options)" as it is called.
@@ -147,14 +143,14 @@ local function explain_own(found)
   end
   for i, text in ipairs(document.returns) do
     if i == 1 then lines[#lines + 1] = "" end
-    lines[#lines + 1] = screen.paint(("%-13s"):format(i == 1 and "Returns" or ""), "yellow")
-      .. text:gsub("moonwalk%.", ""):gsub("mw%.", "")
+    add_fact(lines, i == 1 and "Returns" or "", text:gsub("moonwalk%.", ""):gsub("mw%.", ""),
+      columns)
   end
   lines[#lines + 1] = ""
   local value = lookup.unwrapped(found.value)
   local is_c = type(value) == "function" and debug.getinfo(value, "S").what == "C"
-  lines[#lines + 1] = screen.paint(("%-13s"):format "Source", "yellow") .. (is_c and "in C"
-    or ("%s:%d; ??%s shows it"):format(document.file, document.line, found.name))
+  add_fact(lines, "Source", is_c and "in C" or ("%s:%d; ??%s shows it"):format(document.file,
+    document.line, found.name), columns)
   return table.concat(lines, "\n")
 end
 
@@ -163,7 +159,8 @@ end
 local function explain_command(name)
   local sessions = require "moonwalk.prompt.session"
   local command = sessions.command(name)
-  return screen.paint(command.usage, "bold") .. "\n" .. command.doc
+  return screen.paint(command.usage, "bold") .. "\n"
+    .. table.concat(markdown.wrap(command.doc, (screen.size())), "\n")
 end
 
 -- A function in C, which is one of Lua's or unknown.
@@ -177,14 +174,15 @@ end
 
 -- A part of Moonwalk: what its file says of it, and what is in it.
 local function explain_part(found)
-  local lines, columns = {}, screen.size()
+  local lines, comment, columns = {}, {}, math.min(screen.size(), 100)
   local path = found.name == "mw" and "moonwalk/init.lua"
     or ("moonwalk/%s.lua"):format((found.name:gsub("^mw%.", ""):gsub("%.", "/")))
   for _, line in ipairs(documents.lines(path) or {}) do
     local text = line:match "^%-%- ?(.*)$"
     if not text then break end
-    lines[#lines + 1] = text
+    comment[#comment + 1] = #comment > 0 and text or text:gsub("^[%w_]+%.lua: ", "")
   end
+  add_text(lines, table.concat(comment, "\n"), columns)
   local names = {}
   for name in pairs(members.names(found.value, false)) do
     if found.name ~= "mw" or not core.op_info(name) then names[#names + 1] = name end

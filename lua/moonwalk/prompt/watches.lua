@@ -20,6 +20,7 @@ local list = {} ---@type moonwalk.WatchedFile[]
 
 -- Shows lines above the one that is being typed; in the place of what a training draws there.
 local function say(text)
+  text = screen.wrap(text)
   if not core.editor_note(text, false) then
     io.stdout:write(core.terminal "stdout" and "\r\27[K" or "", text, "\n")
     io.stdout:flush()

@@ -3,6 +3,7 @@
 local chunk = require "moonwalk.prompt.chunk"
 local core = require "moonwalk.core"
 local measure = require "moonwalk.measure"
+local tell = require "moonwalk.prompt.tell"
 
 local SECONDS, LEAST_RUNS, MOST_RUNS = 1, 3, 1000
 
@@ -58,9 +59,10 @@ return {
     local times, programs = {}, core.stats().programs_run
     local whole, why = pcall(repeat_runs, compiled.fn, times)
     if not whole and (#times == 0 or not tostring(why):find "interrupted") then error(why, 0) end
-    session:say(report(times) .. (whole and "" or " before Ctrl-C"))
+    tell(session, report(times) .. (whole and "" or " before Ctrl-C"))
     if gives_tensor and core.stats().programs_run == programs then
-      session:say "no program ran: this value was there already. Name what builds it: :bench net(x)"
+      tell(session, "no program ran: this value was there already. Name what builds it: "
+        .. ":bench net(x)")
     end
   end,
 }

@@ -5,6 +5,7 @@ local check = require "moonwalk.check"
 local markdown = require "moonwalk.look.markdown"
 local pager = require "moonwalk.prompt.pager"
 local screen = require "moonwalk.look.screen"
+local tell = require "moonwalk.prompt.tell"
 
 ---@class moonwalk.Section
 ---@field chapter string  "training"
@@ -115,7 +116,7 @@ return {
   usage = ":doc [topic]",
   doc = "Shows a chapter of the manual, or the section whose heading has the word.",
   run = function(session, argument)
-    if argument == "" then return session:say(contents()) end
+    if argument == "" then return pager.show(session, contents()) end
     local whole = text_of((argument:lower():gsub("%.md$", "")))
     if whole then return show(session, whole) end
     local found = find_sections(argument)
@@ -135,7 +136,7 @@ return {
       end
     end
     if #others > 0 then
-      session:say(screen.paint("also: " .. table.concat(others, "; "), "dim"))
+      tell(session, "also: " .. table.concat(others, "; "), "dim")
     end
   end,
   complete = words_known,

@@ -6,6 +6,7 @@ local nan = require "moonwalk.look.nan"
 local nan_text = require "moonwalk.look.nan_text"
 local screen = require "moonwalk.look.screen"
 local source = require "moonwalk.prompt.source"
+local tell = require "moonwalk.prompt.tell"
 
 local function is_odd(t)
   if t.dtype ~= "f32" and t.dtype ~= "f64" then return false end
@@ -25,8 +26,8 @@ local function look_at_network(session, module)
   for name, t in module:named_parameters() do look(name, t) end
   for name, t in module:named_buffers() do look(name, t) end
   if #lines == 0 then
-    return session:say(("no NaN and no infinity in its %d parameters and buffers; :nan loss looks "
-      .. "at what is computed with them"):format(n))
+    return tell(session, ("no NaN and no infinity in its %d parameters and buffers; :nan loss "
+      .. "looks at what is computed with them"):format(n))
   end
   table.insert(lines, 1, screen.paint(("of %d parameters and buffers these have some:"):format(n),
     "bold"))
@@ -52,7 +53,7 @@ local function look_at(session, t, name)
     if tostring(odd):find("stale value", 1, true) then explain_stale(t, odd) end
     error(odd, 0)
   end
-  if not odd then return session:say(nan_text.none(t, name, with_gradients)) end
+  if not odd then return tell(session, nan_text.none(t, name, with_gradients)) end
   session:say(nan_text.of(odd, odd.origin and source.line(odd.origin)))
 end
 

@@ -5,6 +5,7 @@ local check = require "moonwalk.check"
 local chunk = require "moonwalk.prompt.chunk"
 local compiler = require "moonwalk.compiler"
 local lexer = require "moonwalk.prompt.lexer"
+local tell = require "moonwalk.prompt.tell"
 
 local MOST_LOCALS = 180 -- Lua allows 200 in a function
 
@@ -155,6 +156,6 @@ return {
     end
     local done, why = compiler.write(path, text)
     if not done then core.error(why) end
-    session:say(("%d line%s written to %s"):format(count, count == 1 and " is" or "s are", path))
+    tell(session, ("%d line%s written to %s"):format(count, count == 1 and " is" or "s are", path))
   end,
 }
