@@ -10,17 +10,6 @@
 
 #include "face.h"
 
-/* Makes the folder of a path, and those that it is in, for the user alone. */
-static bool make_folders(char *path) {
-  for (char *at = path; *at && (at = strchr(at + 1, '/'));) {
-    *at = '\0';
-    const bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-    *at = '/';
-    if (!made) return false;
-  }
-  return true;
-}
-
 /* Opens the file and locks it; -1 with errno. Who waited for the lock may hold a file which another
  * prompt has replaced meanwhile. */
 static int open_locked(const char *path) {
@@ -66,24 +55,21 @@ static bool shorten(int handle, const char *path, size_t size, size_t kept) {
 }
 
 /* core.history_append(path, line, most) -> true, or nil and a message: adds a line to the file, which
- * is made with its folders; of more than `most` bytes the older half goes. */
+ * is made; of more than `most` bytes the older half goes. */
 static int history_append(lua_State *L) {
-  const char *given = face_check_text(L, 1, "history_append", "the path");
+  const char *path = face_check_text(L, 1, "history_append", "the path");
   const char *line = face_check_text(L, 2, "history_append", "the line");
   const lua_Integer most = face_check_integer(L, 3, "history_append", "the size");
-  char *path = strdup(given);
-  if (!path) return luaL_error(L, "out of memory");
-  const int handle = make_folders(path) ? open_locked(path) : -1;
+  const int handle = open_locked(path);
   bool done = handle >= 0 && write_all(handle, line, strlen(line)) && write_all(handle, "\n", 1);
   struct stat about;
   if (done && fstat(handle, &about) == 0 && about.st_size > most)
     done = shorten(handle, path, (size_t)about.st_size, (size_t)most / 2);
   const int failed = errno;
   if (handle >= 0) close(handle);
-  free(path);
   if (done) return lua_pushboolean(L, 1), 1;
   luaL_pushfail(L);
-  lua_pushfstring(L, "%s: %s", given, strerror(failed));
+  lua_pushfstring(L, "%s: %s", path, strerror(failed));
   return 2;
 }
 

@@ -96,10 +96,37 @@ static int face_interrupted(lua_State *L) {
   return 1;
 }
 
+static bool is_folder(const char *path) {
+  struct stat about;
+  return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+/* core.make_folder(path, private?) -> true, or nil and a message: makes a folder and those that it is
+ * in, for the user alone if that is true; one that is there is left as it is. */
+static int face_make_folder(lua_State *L) {
+  const char *path = face_check_text(L, 1, "make_folder", "the path");
+  const size_t n = strlen(path);
+  char *part = lua_newuserdatauv(L, n + 1, 0);
+  const mode_t mode = lua_toboolean(L, 2) ? 0700 : 0777;
+  bool made = n > 0;
+  errno = ENOENT;
+  for (size_t i = 1; i <= n && made; i++) {
+    if (path[i] && path[i] != '/') continue;
+    memcpy(part, path, i);
+    part[i] = '\0';
+    made = mkdir(part, mode) == 0 || is_folder(part);
+  }
+  if (made) return lua_pushboolean(L, 1), 1;
+  luaL_pushfail(L);
+  lua_pushfstring(L, "cannot make %s: %s", path, strerror(errno));
+  return 2;
+}
+
 void face_open_system(lua_State *L) {
   static const luaL_Reg functions[] = {{"fsync", face_fsync},
                                        {"clock", face_clock},
                                        {"folder", face_folder},
+                                       {"make_folder", face_make_folder},
                                        {"listen", face_listen},
                                        {"interrupted", face_interrupted},
                                        {NULL, NULL}};

@@ -155,7 +155,7 @@ function compiler.library(source, label)
     source = check(compiler.read(source))
   end
   local cc = check(compiler.find())
-  local cache = check(shell.cache_folder(),
+  local cache = check(shell.folder "cache",
     "there is no cache folder: neither HOME nor XDG_CACHE_HOME is set")
   local path = ("%s/plugins/%s.so"):format(cache,
     compiler.hash(table.concat({source, compiler.headers(), cc, compiler.FLAGS}, "\0")))

@@ -117,7 +117,7 @@ end
 -- Verdicts ----------------------------------------------------------------------------------------
 
 local function verdict_path(path, overrides, seconds)
-  local cache, bytes = shell.cache_folder(), compiler.read(path)
+  local cache, bytes = shell.folder "cache", compiler.read(path)
   if not cache or not bytes then return nil end
   local key = table.concat({bytes, core.version, compiler.hash(compiler.headers()), RULES, seconds,
     overrides and "overrides" or ""}, "\0")
@@ -132,7 +132,7 @@ end
 
 -- It is no harm when it cannot be written.
 local function keep_verdict(path, report)
-  if not path or not os.execute("mkdir -p " .. shell.quote(path:match "(.*)/")) then return end
+  if not path or not core.make_folder(path:match "(.*)/") then return end
   local file = io.open(path .. ".new", "wb")
   if not file then return end
   local written = file:write(core.json_encode(report))

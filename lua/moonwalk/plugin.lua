@@ -8,6 +8,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local compiler = require "moonwalk.compiler"
+local shell = require "moonwalk.shell"
 local updates = require "moonwalk.updates"
 
 ---What mw.plugin.list tells of a plugin.
@@ -79,11 +80,8 @@ end
 local function folders()
   local list = {}
   for folder in (os.getenv "MOONWALK_PLUGINS" or ""):gmatch "[^:]+" do list[#list + 1] = folder end
-  local own, home = os.getenv "XDG_DATA_HOME", os.getenv "HOME"
-  if not own or own:sub(1, 1) ~= "/" then
-    own = home and home ~= "" and home .. "/.local/share" or nil
-  end
-  if own then list[#list + 1] = own .. "/moonwalk/plugins" end
+  local own = shell.folder "data"
+  if own then list[#list + 1] = own .. "/plugins" end
   local prefix, program = core.installed()
   local system = prefix .. "/lib/moonwalk/plugins"
   local beside = program and program:match "^(.*)/[^/]*$"

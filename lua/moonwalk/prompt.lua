@@ -5,20 +5,11 @@ local input = require "moonwalk.prompt.input"
 local problem = require "moonwalk.prompt.problem"
 local session = require "moonwalk.prompt.session"
 local screen = require "moonwalk.look.screen"
+local shell = require "moonwalk.shell"
 
 local prompt = {}
 
 local MARK, MORE = "> ", ">> "
-
--- Where the history is kept, or nil when there is no home.
-local function history_path()
-  local state, home = os.getenv "XDG_STATE_HOME", os.getenv "HOME"
-  if not state or state:sub(1, 1) ~= "/" then
-    if not home or home == "" then return nil end
-    state = home .. "/.local/state"
-  end
-  return state .. "/moonwalk/history"
-end
 
 local function greet()
   local line = ("Moonwalk %s, %s. :tour shows around, :help lists all, Ctrl-D leaves.")
@@ -58,7 +49,8 @@ end
 ---@param ... string the script's arguments
 function prompt.run(script, ...)
   local self = session.new()
-  input.open {history = history_path(), complete = function(line, cursor)
+  local state = shell.folder "state"
+  input.open {history = state and state .. "/history", complete = function(line, cursor)
     return require("moonwalk.prompt.complete").words(self, line, cursor)
   end}
   if script then self:run_script(script, ...) else greet() end

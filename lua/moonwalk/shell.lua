@@ -1,4 +1,4 @@
--- shell.lua: what modules that call other programs share.
+-- shell.lua: what modules share that call other programs, or keep something in the user's folders.
 
 local shell = {}
 
@@ -12,12 +12,17 @@ function shell.has(name)
   return (os.execute(("command -v %s >/dev/null 2>&1"):format(shell.quote(name))))
 end
 
----Moonwalk's part of the user's cache folder, or nil when there is no home.
+local BELOW_HOME = {CACHE = "/.cache", DATA = "/.local/share", STATE = "/.local/state"}
+
+---Moonwalk's part of a folder of the user's (XDG Base Directory Specification), or nil when there
+---is no home.
+---@param kind "cache"|"data"|"state"
 ---@return string?
-function shell.cache_folder()
-  local cache, home = os.getenv "XDG_CACHE_HOME", os.getenv "HOME"
-  if cache and cache:sub(1, 1) == "/" then return cache .. "/moonwalk" end
-  return home and home ~= "" and home .. "/.cache/moonwalk" or nil
+function shell.folder(kind)
+  kind = kind:upper()
+  local own, home = os.getenv(("XDG_%s_HOME"):format(kind)), os.getenv "HOME"
+  if own and own:sub(1, 1) == "/" then return own .. "/moonwalk" end
+  return home and home ~= "" and home .. BELOW_HOME[kind] .. "/moonwalk" or nil
 end
 
 return shell

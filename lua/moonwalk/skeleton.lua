@@ -3,7 +3,6 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local compiler = require "moonwalk.compiler"
-local shell = require "moonwalk.shell"
 
 local skeleton = {}
 
@@ -20,9 +19,8 @@ function skeleton.write(name, folder)
   elseif core.op_info(name) then
     return nil, ("there is an op %s already; moonwalk help %s shows it"):format(name, name)
   end
-  if not os.execute("mkdir -p " .. shell.quote(folder)) then
-    return nil, "cannot make " .. folder
-  end
+  local made, why = core.make_folder(folder)
+  if not made then return nil, why end
   local files, paths = {}, {}
   for i, file in ipairs(core.texts "templates") do
     local path = ("%s/%s"):format(folder, (file:gsub("scale", name)))

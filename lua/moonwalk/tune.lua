@@ -81,9 +81,9 @@ end
 
 -- Where the table is unless the user says otherwise, in a folder that is there; nil without a home.
 local function default_file()
-  local cache = shell.cache_folder()
+  local cache = shell.folder "cache"
   if not cache then return nil end
-  os.execute(("mkdir -p %s 2>/dev/null"):format(shell.quote(cache)))
+  core.make_folder(cache)
   return cache .. "/kernels.txt"
 end
 

@@ -62,7 +62,8 @@ for text, expected in pairs {
   ["1 +"] = true, ["return"] = false, ["x ="] = true, ["x = 1"] = false, ["x = = 1"] = false,
   ["for _, m in ipairs(t) do m:train()"] = true, ["for b in d:batches {}"] = true,
   ["for i in range(3): print(i)"] = false, ["g = lambda x: x"] = false, ["lambda:item("] = true,
-  ["if x then\nif y:"] = false, ["x = [[if y:"] = true, ["ls .."] = false, ["'open"] = false, [":time on"] = false, ["?conv2d"] = false,
+  ["if x then\nif y:"] = false, ["x = [[if y:"] = true, ["ls .."] = false, ["'open"] = false,
+  [":time on"] = false, ["?conv2d"] = false,
 } do
   t.is(s:is_incomplete(text), expected, ("%q could go on: %s"):format(text, expected))
 end

@@ -165,12 +165,9 @@ local function write(path, text)
   if not file:write(text) or not file:close() then fail("help: cannot write " .. path) end
 end
 
-local function quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
 local function write_pages(folder)
-  if not os.execute("mkdir -p " .. quote(folder)) then fail("help: cannot make " .. folder) end
+  local made, why = core.make_folder(folder)
+  if not made then fail("help: " .. why) end
   local by_group, order, count = {}, {}, 0
   for i, group in ipairs(groups) do order[i] = group[1] end
   table.move({"Random numbers", "Others"}, 1, 2, #order + 1, order)

@@ -109,7 +109,7 @@ local function library_of(command, path)
     end
     return path
   end
-  local cache = shell.cache_folder()
+  local cache = shell.folder "cache"
   if not cache then fail("%s: there is no cache folder: neither HOME nor XDG_CACHE_HOME is set",
     command) end
   local source, problem = compiler.read(path)
@@ -177,9 +177,8 @@ end
 -- install -----------------------------------------------------------------------------------------
 
 local function plugin_folder()
-  local data, home = os.getenv "XDG_DATA_HOME", os.getenv "HOME"
-  if data and data:sub(1, 1) == "/" then return data .. "/moonwalk/plugins" end
-  if home and home ~= "" then return home .. "/.local/share/moonwalk/plugins" end
+  local data = shell.folder "data"
+  if data then return data .. "/plugins" end
   fail "install: there is no folder for plugins: neither HOME nor XDG_DATA_HOME is set"
 end
 
@@ -199,9 +198,8 @@ local function install(list)
   end
   local folder, bytes = plugin_folder(), compiler.read(path)
   local target = ("%s/%s"):format(folder, path:match "[^/]*$")
-  if not os.execute("mkdir -p " .. shell.quote(folder)) then
-    fail("install: cannot make %s", folder)
-  end
+  local made, why = core.make_folder(folder)
+  if not made then fail("install: %s", why) end
   local done, problem = compiler.write(target .. ".new", bytes or "")
   if done then done, problem = os.rename(target .. ".new", target) end
   if not done then fail("install: %s", problem) end

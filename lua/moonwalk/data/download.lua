@@ -104,7 +104,7 @@ end
 ---@return string?
 ---@return string? message
 function download.get(set, report)
-  local cache = shell.cache_folder()
+  local cache = shell.folder "cache"
   if not cache then
     return nil, "there is no cache folder: neither HOME nor XDG_CACHE_HOME is set"
   end
@@ -115,9 +115,8 @@ function download.get(set, report)
         .. "of %s into %s"):format(name, PACKAGES[name] or name, set.title, folder)
     end
   end
-  if not os.execute("mkdir -p " .. shell.quote(folder)) then
-    return nil, "cannot make " .. folder
-  end
+  local made, problem = core.make_folder(folder)
+  if not made then return nil, problem end
   for _, file in ipairs(set.files) do
     local got, why = get(set, file, folder, report)
     if not got then return nil, why end

@@ -127,7 +127,7 @@ function public.folder(set, dir)
   if dir then
     folders = {dir, dir .. "/" .. set.name}
   else
-    local given, cache = os.getenv "MOONWALK_DATA", shell.cache_folder()
+    local given, cache = os.getenv "MOONWALK_DATA", shell.folder "cache"
     if given and given ~= "" then folders[#folders + 1] = given .. "/" .. set.name end
     if cache then folders[#folders + 1] = cache .. "/" .. set.name end
   end

@@ -23,11 +23,13 @@ local function decode(line)
   return (line:gsub("\\(.)", function(c) return c == "n" and "\n" or c end))
 end
 
----The history in a file, which need not be there; without a path it ends with the process.
+---The history in a file, which is made with its folder where it is not there; without a path it
+---ends with the process.
 ---@param path string?
 ---@return moonwalk.History
 function history.open(path)
   local self = setmetatable({entries = {}, path = path}, History)
+  if path then core.make_folder(path:match "(.*)/" or ".", true) end
   local said = path and compiler.read(path) or ""
   for line in said:gmatch "[^\n]+" do
     local text = decode(line)

@@ -11,17 +11,13 @@ local own = {}
 ---The folder of the user's own versions of shipped ops: $XDG_DATA_HOME/moonwalk/ops. It is made.
 ---@return string
 function own.folder()
-  local data, home = os.getenv "XDG_DATA_HOME", os.getenv "HOME"
-  if not data or data:sub(1, 1) ~= "/" then
-    if not home or home == "" then
-      core.error "there is no folder for your ops: neither HOME nor XDG_DATA_HOME is set"
-    end
-    data = home .. "/.local/share"
+  local data = shell.folder "data"
+  if not data then
+    core.error "there is no folder for your ops: neither HOME nor XDG_DATA_HOME is set"
   end
-  local folder = data .. "/moonwalk/ops"
-  if not os.execute("mkdir -p " .. shell.quote(folder)) then
-    core.error(("the folder %s cannot be made"):format(folder))
-  end
+  local folder = data .. "/ops"
+  local made, why = core.make_folder(folder)
+  if not made then core.error(why) end
   return folder
 end
 

@@ -9,7 +9,7 @@
 -- where Summary (tensorflow/core/framework/summary.proto) has the repeated field 1, of messages
 --   1 tag string, 2 simple_value float.
 
-local shell = require "moonwalk.shell"
+local core = require "moonwalk.core"
 
 local tensorboard = {}
 
@@ -99,7 +99,7 @@ EventFile.__index = EventFile
 ---@return moonwalk.EventFile?
 ---@return string? message
 function tensorboard.open(folder, step)
-  os.execute(("mkdir -p %s 2>/dev/null"):format(shell.quote(folder)))
+  core.make_folder(folder)
   local now, path = os.time(), nil
   for k = 0, 999 do -- several may begin within a second; none is written over
     path = ("%s/events.out.tfevents.%010d.moonwalk.%d"):format(folder, now, k)
