@@ -915,14 +915,18 @@ static void make_tables(plan *p, const roles *r) {
   p->at_band = (void *)(p->reached + columns_of(g) * g->kw * MW_LANES);
   p->at_image = p->at_band + p->k;
   p->row = p->at_image + p->k;
-  for (int64_t c = 0; c < g->cg; c++)
-    for (int64_t ky = 0; ky < g->kh; ky++)
+  for (int64_t ky = 0; ky < g->kh; ky++) {
+    const int64_t in_band = place_of(g, &p->band, ky * g->dh);
+    const int64_t in_image = place_of(g, &p->image, ky * g->dh);
+    for (int64_t c = 0; c < g->cg; c++)
       for (int64_t kx = 0; kx < g->kw; kx++) {
         const int64_t e = element_of(g, c, ky, kx), copy = c * g->kw + kx;
-        p->at_band[e] = (int32_t)(copy * p->band.pitch + place_of(g, &p->band, ky * g->dh));
-        p->at_image[e] = (int32_t)(copy * p->image.pitch + place_of(g, &p->image, ky * g->dh));
+        p->at_band[e] = (int32_t)(copy * p->band.pitch + in_band);
+        if (!p->to_x && !p->to_w) continue;
+        p->at_image[e] = (int32_t)(copy * p->image.pitch + in_image);
         p->row[ky * g->cg * g->kw + copy] = (int32_t)e;
       }
+  }
   for (int64_t j = 0; j < columns_of(g) && p->to_x; j++)
     for (int64_t kx = 0; kx < g->kw; kx++) {
       const int64_t at = column_of(g, j) + g->left - kx * g->dw;
