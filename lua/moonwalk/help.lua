@@ -58,8 +58,14 @@ local function example_lines(lines, op)
   lines[#lines + 1] = ""
 end
 
+-- How the op is called; an attribute and its default stay in one line.
+local function call(op)
+  local glued = schema.signature(op):gsub(" ([=-]>?) ", "\1%1\1")
+  return (wrapped("", 4, glued):gsub("\1", " "))
+end
+
 local function op_text(op)
-  local lines = {wrapped("", 4, schema.signature(op)), "", wrapped("", 0, op.doc or ""), ""}
+  local lines = {call(op), "", wrapped("", 0, op.doc or ""), ""}
   local described = #lines
   arg_lines(lines, op.inputs)
   arg_lines(lines, op.outputs)

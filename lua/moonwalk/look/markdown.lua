@@ -43,7 +43,7 @@ function markdown.wrap(text, columns, first, rest, width)
   local lines, line, empty = {}, first or "", true
   local room = columns - screen.width(rest or "")
   -- A piece of code stays in one line where it can.
-  local glued = text:gsub("%S*`[^`\n]*`%S*", function(piece)
+  local glued = text:gsub("[^%s`]*`[^`\n]*`[^%s`]*", function(piece)
     return width(piece) <= room and piece:gsub(" ", "\2") or piece
   end)
   for word in glued:gmatch "%S+" do

@@ -16,10 +16,12 @@ local function op_text(name)
   local text = require("moonwalk.help")(name, true)
   local lines = {}
   for line in (text .. "\n"):gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
+  local is_call = true -- until an empty line
   for i, line in ipairs(lines) do
+    is_call = is_call and line ~= ""
     local head, rest = line:match "^(  [%w_]+)(%s%s+.*)$"
     local fact, formula = line:match "^(%u%l+ ?%l*)(%s%s+.*)$"
-    if i == 1 then lines[i] = screen.paint(line, "bold")
+    if is_call then lines[i] = screen.paint(line, "bold")
     elseif head then lines[i] = screen.paint(head, "cyan") .. rest
     elseif line:find "^Example: " then
       lines[i] = screen.paint("Example:", "yellow") .. line:sub(9)

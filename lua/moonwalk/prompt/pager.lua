@@ -14,6 +14,9 @@ local function program()
   return shell.has "less" and "less" or nil
 end
 
+-- What less is told where the user has no LESS: to keep colours, and to say how to get on.
+local LESS = "-R -Ps?ethe end; q leaves, b goes back:a blank goes on, b goes back, q leaves.$"
+
 -- How many lines a text takes on a screen of so many columns.
 local function height(text, columns)
   local lines = 0
@@ -39,8 +42,9 @@ function pager.show(session, text, line)
   else
     io.stdout:flush()
     local at = line and line > 1 and command:find "less" and (" +%dg"):format(line) or ""
-    local done = os.execute(("LESS=\"${LESS:--R}\" %s%s <%s"):format(command, at,
-      shell.quote(path)))
+    local own = os.getenv "LESS" or ""
+    local done = os.execute(("LESS=%s %s%s <%s"):format(shell.quote(own ~= "" and own or LESS),
+      command, at, shell.quote(path)))
     if not done then session:say(text) end
   end
   if path then os.remove(path) end
