@@ -32,15 +32,14 @@ local MOST_TOLD = 2 -- problems of a case
 local Screen = setmetatable({}, terminal.Terminal)
 Screen.__index, Screen.__close, Screen.__gc = Screen, Screen.__close, Screen.__gc
 
----All kinds: two sizes, with and without colours, with and without the line editor, two locales.
----@return table[]
-function everywhere.kinds()
-  local kinds = {}
+-- All kinds: two sizes, with and without colours, with and without the line editor, two locales.
+local function kinds()
+  local list = {}
   for _, size in ipairs {{80, 24}, {120, 40}} do
     for _, colour in ipairs {true, false} do
       for _, editor in ipairs {"libedit", "plain"} do
         for _, locale in ipairs {"C.UTF-8", "C"} do
-          kinds[#kinds + 1] = {
+          list[#list + 1] = {
             name = ("%dx%d, %s, %s, %s"):format(size[1], size[2],
               colour and "in colour" or "without colour", editor, locale),
             columns = size[1], rows = size[2], locale = locale,
@@ -57,7 +56,7 @@ function everywhere.kinds()
       end
     end
   end
-  return kinds
+  return list
 end
 
 -- ---- what the screen shows --------------------------------------------------------------------
@@ -209,6 +208,14 @@ function Screen:is(lines)
   return self
 end
 
+---The columns of the widest line of the answer.
+---@return integer
+function Screen:widest()
+  local most = 0
+  for _, line in ipairs(self.answer) do most = math.max(most, width(line)) end
+  return most
+end
+
 -- The numbers of the escape sequences that hold at a place of a text, by sequence.
 local function style_at(styled, place)
   local style = {}
@@ -222,14 +229,6 @@ local function style_at(styled, place)
     else style[numbers] = numbers end
   end
   return style
-end
-
----The columns of the widest line of the answer.
----@return integer
-function Screen:widest()
-  local most = 0
-  for _, line in ipairs(self.answer) do most = math.max(most, width(line)) end
-  return most
 end
 
 ---The cells of the answer, row by row, with the numbers of the escape sequences that colour them.
@@ -286,14 +285,11 @@ local function open(kind, options)
   given.env = {}
   for key, value in pairs(kind.env) do given.env[key] = value end
   for key, value in pairs(options.env or {}) do given.env[key] = value end
-  if options.prepare then options.prepare(given) end
   local s = terminal.open(given)
   for key, value in pairs(kind) do s[key] = value end
-  s.options, s.mark, s.answer, s.problems = given, "> ", {}, {}
+  s.mark, s.answer, s.problems = "> ", {}, {}
   return setmetatable(s, Screen)
 end
-
-local kind_of_editor -- what the prompt has, unless it is told to do without
 
 -- An error's message without empty lines, and where it came from.
 local function told(why)
@@ -316,32 +312,14 @@ local function go_through(s, cases, failed)
 end
 
 local function has_libedit()
-  if kind_of_editor == nil then
-    local s <close> = terminal.open {}
-    s:ready()
-    s:run "require('moonwalk.prompt.input').kind()"
-    kind_of_editor = s:text():find('"libedit"', 1, true) ~= nil
-  end
-  return kind_of_editor
+  local s <close> = terminal.open {}
+  s:ready()
+  s:run "require('moonwalk.prompt.input').kind()"
+  return s:text():find('"libedit"', 1, true) ~= nil
 end
 
----Plays cases in all kinds of terminals, and tells of each how it went. Options: those of
----terminal.open, `prepare`, which is given them and may change them, and `kinds`, others than all.
----@param cases table[]  {name, function of an everywhere.Screen}
----@param options table?
-function everywhere.play(cases, options)
-  options = options or {}
-  if not terminal.available() then
-    t.skip("the prompt in all kinds of terminals", "tmux is not there")
-    return
-  end
-  local failed, running = {}, {}
-  for i = 1, #cases do failed[i] = {} end
-  for i, kind in ipairs(options.kinds or everywhere.kinds()) do
-    local s = open(kind, options)
-    s.edits = kind.editor == "libedit" and has_libedit()
-    running[i] = {screen = s, thread = coroutine.create(go_through)}
-  end
+-- Lets the terminals go on by turns, each from one look at its screen to the next.
+local function play(running, cases, failed)
   local alone = terminal.rest
   terminal.rest = coroutine.yield
   while #running > 0 do
@@ -356,6 +334,26 @@ function everywhere.play(cases, options)
     os.execute "sleep 0.01"
   end
   terminal.rest = alone
+end
+
+---Plays cases in all kinds of terminals, and tells of each how it went.
+---@param cases table[]  {name, function of an everywhere.Screen}
+---@param options table?  of terminal.open
+function everywhere.play(cases, options)
+  options = options or {}
+  if not terminal.available() then
+    t.skip("the prompt in all kinds of terminals", "tmux is not there")
+    return
+  end
+  local failed, running, editor = {}, {}, has_libedit()
+  if not editor then print "# there is no libedit: all of it is played without a line editor" end
+  for i = 1, #cases do failed[i] = {} end
+  for i, kind in ipairs(kinds()) do
+    local s = open(kind, options)
+    s.edits = kind.editor == "libedit" and editor
+    running[i] = {screen = s, thread = coroutine.create(go_through)}
+  end
+  play(running, cases, failed)
   for i, case in ipairs(cases) do
     t.ok(#failed[i] == 0, case[1])
     for k, problem in ipairs(failed[i]) do
