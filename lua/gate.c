@@ -2,6 +2,7 @@
 #include "../plugins/gate.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -28,6 +29,8 @@
 #endif
 
 /* ---- in the process that tests --------------------------------------------------------------- */
+
+enum { PATIENCE = 4 }; /* times the seconds that a process may take */
 
 static mw_note *note;      /* shared with the process that waits; NULL in any other */
 static int to_parent = -1; /* a pipe */
@@ -176,8 +179,8 @@ static void become_child(int pipe_end, const char *job, double seconds) {
   signal(SIGINT, SIG_DFL);
   signal(SIGPIPE, SIG_IGN);
   setrlimit(RLIMIT_CORE, &none);
-  dup2(STDERR_FILENO, STDOUT_FILENO); /* what a kernel prints is no result */
-  alarm((unsigned)(seconds + 2));     /* should the parent be gone */
+  dup2(STDERR_FILENO, STDOUT_FILENO);        /* what a kernel prints is no result */
+  alarm((unsigned)(PATIENCE * seconds + 2)); /* should the parent be gone */
   if (pthread_create(&thread, NULL, child, (void *)(uintptr_t)job)) _exit(3);
   for (;;) pause();
 }
@@ -188,20 +191,58 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Reads until the other end is closed or the time is over: false then. */
-static bool read_all(int handle, double seconds, luaL_Buffer *buffer) {
-  const double end = now() + seconds;
-  for (;;) {
-    const double left = end - now();
+static volatile sig_atomic_t stopped; /* by Ctrl-C */
+static struct sigaction outer;        /* what that does otherwise, and does too */
+
+static void on_stop(int signal_number) {
+  stopped = 1;
+  if (outer.sa_handler != SIG_IGN) outer.sa_handler(signal_number);
+}
+
+/* Where Ctrl-C ends the program, it still does. */
+static bool begin_to_listen(void) {
+  struct sigaction action = {.sa_handler = on_stop};
+  stopped = 0;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, NULL, &outer);
+  return outer.sa_handler != SIG_DFL && sigaction(SIGINT, &action, NULL) == 0;
+}
+
+static void end_to_listen(void) {
+  struct sigaction now;
+  sigaction(SIGINT, NULL, &now); /* unless what was called has put another in its place */
+  if (now.sa_handler == on_stop) sigaction(SIGINT, &outer, NULL);
+}
+
+/* Seconds of a processor that a process has had. */
+static double processor_time(pid_t pid) {
+  clockid_t clock;
+  struct timespec t;
+  if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t)) return INFINITY;
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Reads until a process has closed the other end; false when its time is over, or by Ctrl-C. On a
+ * machine that has more to do the process may take longer, as long as it is given its turns. */
+static bool read_all(int handle, pid_t pid, double seconds, luaL_Buffer *buffer) {
+  const double start = now();
+  double end = start + seconds;
+  while (!stopped) {
+    double left = end - now();
+    if (left <= 0) {
+      left = fmin(seconds - processor_time(pid), start + PATIENCE * seconds - end);
+      end += fmax(left, 0);
+    }
     struct pollfd one = {.fd = handle, .events = POLLIN};
     const int ready = left > 0 ? poll(&one, 1, (int)(1000 * left) + 1) : 0;
-    if (ready < 0 && errno == EINTR) return false; /* Ctrl-C: its handler has told Lua */
+    if (ready < 0 && errno == EINTR) continue;
     if (ready <= 0) return false;
     char *space = luaL_prepbuffsize(buffer, 4096);
     const ssize_t n = read(handle, space, 4096);
     if (n <= 0) return true;
     luaL_addsize(buffer, (size_t)n);
   }
+  return false;
 }
 
 static void set_text(lua_State *L, const char *key, const char *text) {
@@ -241,7 +282,8 @@ static void push_end(lua_State *L, const mw_note *end, bool in_time, int status)
 }
 
 /* core.gate_child(job, seconds) -> what it said, how it ended: {signal, signal_name, status, late,
- * op, doing, fault}. The job is done in a process of its own, by moonwalk.gate.checks. */
+ * op, doing, fault}. The job is done in a process of its own, by moonwalk.gate.checks. Ctrl-C ends
+ * it, with an error. */
 static int gate_child(lua_State *L) {
   const char *job = luaL_checkstring(L, 1);
   const double seconds = luaL_checknumber(L, 2);
@@ -267,15 +309,20 @@ static int gate_child(lua_State *L) {
   int status = 0;
   luaL_buffinit(L, &buffer);
   if (pid > 0) {
-    in_time = read_all(ends[0], seconds, &buffer);
+    const bool listens = begin_to_listen();
+    in_time = read_all(ends[0], pid, seconds, &buffer);
     if (!in_time) kill(pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+    if (listens) end_to_listen();
   }
   luaL_pushresult(&buffer);
   close(ends[0]);
   const mw_note end = *shared;
   munmap(shared, sizeof *shared);
   if (pid < 0) return face_error(L, "gate: no process can be started: %s", strerror(problem));
+  /* The other process may have had it first. */
+  if (stopped || (WIFSIGNALED(status) && WTERMSIG(status) == SIGINT))
+    return face_error(L, "interrupted");
   push_end(L, &end, in_time, status);
   return 2;
 }

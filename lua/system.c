@@ -96,6 +96,14 @@ static int face_interrupted(lua_State *L) {
   return 1;
 }
 
+/* core.interrupt(): does what Ctrl-C does. While os.execute waits for a
+ * program, only that is told. */
+static int face_interrupt(lua_State *L) {
+  (void)L;
+  raise(SIGINT);
+  return 0;
+}
+
 static bool is_folder(const char *path) {
   struct stat about;
   return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
@@ -128,6 +136,7 @@ void face_open_system(lua_State *L) {
                                        {"folder", face_folder},
                                        {"make_folder", face_make_folder},
                                        {"listen", face_listen},
+                                       {"interrupt", face_interrupt},
                                        {"interrupted", face_interrupted},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

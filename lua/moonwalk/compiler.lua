@@ -80,13 +80,16 @@ function compiler.find()
   return nil, "there is no C compiler: cc, gcc or clang (or set CC)"
 end
 
+local SIGINT = 2
+local INTERRUPTED = "interrupted" -- what is said of a command that Ctrl-C has ended
+
 -- Runs a command in a folder; what it said when it failed.
 local function run(command, folder)
   local log = folder .. "/log"
-  if os.execute(("cd %s && { %s; } >%s 2>&1"):format(shell.quote(folder), command,
-    shell.quote(log))) then
-    return nil
-  end
+  local done, how, code = os.execute(("cd %s && { %s; } >%s 2>&1"):format(shell.quote(folder),
+    command, shell.quote(log)))
+  if done then return nil end
+  if code == (how == "signal" and SIGINT or 128 + SIGINT) then return INTERRUPTED end
   return ((compiler.read(log) or ""):gsub("%s+$", ""))
 end
 
@@ -96,9 +99,11 @@ local function compile(cc, source, folder)
   local parts, objects = {}, {}
   for i, real in ipairs(reals_of(source)) do
     objects[i] = ("op.%s.o"):format(real)
-    parts[i] = ("%s %s -I../graph -DMW_REAL_%s -c op.c -o %s >log%d 2>&1 & p%d=$!"):format(cc,
-      compiler.FLAGS, real:upper(), objects[i], i, i)
+    parts[i] = ("%s %s -I../graph -DMW_REAL_%s -c op.c -o %s >log%d 2>&1 & all=\"$all $!\" p%d=$!")
+      :format(cc, compiler.FLAGS, real:upper(), objects[i], i, i)
   end
+  -- After Ctrl-C a shell lets what it has started side by side go on.
+  parts[#parts + 1] = "trap 'kill $all; exit 130' INT"
   for i = 1, #objects do
     parts[#parts + 1] = ("wait $p%d || { cat log%d; wait; exit 1; }"):format(i, i)
   end
@@ -128,7 +133,8 @@ function compiler.build(cc, source, label, path)
   end
   if done then
     local said = compile(cc, source, place)
-    if said then done, problem = nil, ("%s does not compile:\n%s"):format(label, said) end
+    if said == INTERRUPTED then done, problem = nil, said
+    elseif said then done, problem = nil, ("%s does not compile:\n%s"):format(label, said) end
   end
   if done then
     local target = shell.quote(path)
@@ -137,6 +143,10 @@ function compiler.build(cc, source, label, path)
     if said then done, problem = nil, said end
   end
   os.execute("rm -rf " .. shell.quote(folder))
+  if problem == INTERRUPTED then
+    core.interrupt() -- for others who wait for Ctrl-C
+    core.error(INTERRUPTED)
+  end
   return done, problem
 end
 

@@ -228,12 +228,14 @@ local function park(self, why)
   tell(self, why)
 end
 
--- Time in which the training stood still is not its own.
-local function skip_time(self)
-  if not self.since then return end
-  local seconds = core.clock() - self.since
+local function skip(self, seconds)
   self.trainer.began = self.trainer.began + seconds
   if self.live then self.live:skip(seconds) end
+end
+
+-- Time in which the training stood still is not its own.
+local function skip_time(self)
+  if self.since then skip(self, core.clock() - self.since) end
   self.since = nil
 end
 
@@ -342,6 +344,14 @@ function job.forget(session, task)
     core.listen(false)
     release(session.job)
   end
+end
+
+---Says that so many seconds between two steps went to something else than the training that runs.
+---@param session moonwalk.Session
+---@param seconds number
+function job.not_counted(session, seconds)
+  local self = session.job
+  if self and not self.paused then skip(self, seconds) end
 end
 
 -- The training that there is; raises when there is none.

@@ -11,7 +11,11 @@ local sources = require "moonwalk.prompt.sources"
 local tell = require "moonwalk.prompt.tell"
 local time_text = require("moonwalk.measure").time_text
 
-local rework = {}
+local rework = {
+  ---What files were like when it was last tried to take them: core.file_stamp, by path.
+  ---@type table<string, string>
+  stamps = {},
+}
 
 local AROUND = 2 -- lines before and behind the one that is wrong
 local MOST_LINES = 12 -- of what the compiler says where that is about another file
@@ -144,6 +148,23 @@ local function progress_line(session, text)
   io.stdout:flush()
 end
 
+---Takes a file as it is now, as plugin.take does, until Ctrl-C ends that: with an error where it
+---ends what runs, else with nil.
+---@param path string
+---@param options table
+---@param ended fun(interrupted: boolean)  is called whatever comes of it
+---@return boolean? done
+---@return any taken  or the message of an error
+function rework.attempt(path, options, ended)
+  local interrupted = true
+  rework.stamps[path] = core.file_stamp(path)
+  local _ <close> = setmetatable({}, {__close = function() ended(interrupted) end})
+  local done, result = pcall(require("moonwalk").plugin.take, path, options)
+  interrupted = not done and tostring(result):find "interrupted$" ~= nil
+  if interrupted then return nil end
+  return done, result
+end
+
 ---Takes a file as it is now, as plugin.take does, and says what came of it.
 ---@param session moonwalk.Session
 ---@param path string
@@ -151,7 +172,6 @@ end
 ---@return moonwalk.Taken? taken
 ---@return integer? line  where it is wrong
 function rework.take(session, path, options)
-  local mw = require "moonwalk"
   local name = path:match "[^/]*$"
   progress_line(session, ("compiling %s ..."):format(name))
   options.test = true
@@ -159,9 +179,11 @@ function rework.take(session, path, options)
     progress_line(session, ("testing %s%s ..."):format(op,
       n > 1 and (", %d of %d"):format(i, n) or ""))
   end
-  local done, result = pcall(mw.plugin.take, path, options)
-  progress_line(session)
-  if not done and tostring(result):find "interrupted" then error(result, 0) end
+  local done, result = rework.attempt(path, options, function(interrupted)
+    progress_line(session)
+    if interrupted then tell(session, ("%s is not taken"):format(name)) end
+  end)
+  if done == nil then error("interrupted", 0) end
   if not done then
     local text, line = rework.describe(path, tostring(result))
     session:say(screen.paint("error: ", "bold red") .. text)

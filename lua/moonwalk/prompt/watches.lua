@@ -2,8 +2,10 @@
 -- steps of a training: what is saved is compiled, put to the gate and swapped in.
 
 local core = require "moonwalk.core"
+local job = require "moonwalk.prompt.job"
 local rework = require "moonwalk.prompt.rework"
 local screen = require "moonwalk.look.screen"
+local tell = require "moonwalk.prompt.tell"
 local updates = require "moonwalk.updates"
 
 local watches = {}
@@ -13,7 +15,6 @@ local EVERY = 0.2 -- seconds between two looks at a file
 ---@class moonwalk.WatchedFile
 ---@field path string
 ---@field override boolean
----@field stamp string?
 ---@field look function
 
 local list = {} ---@type moonwalk.WatchedFile[]
@@ -27,15 +28,24 @@ local function say(text)
   end
 end
 
+-- Sentences, of which lines end between words.
+local teller = {say = function(_, line) say(line) end}
+
 -- Takes the file if it was saved since the last look.
-local function poll(file)
+local function poll(session, file)
   local stamp = core.file_stamp(file.path)
-  if not stamp or stamp == file.stamp then return end -- an editor may be replacing it
-  file.stamp = stamp
-  say(screen.paint(("%s was saved"):format(file.path:match "[^/]*$"), "dim"))
-  local done, taken = pcall(require("moonwalk").plugin.take, file.path,
-    {test = true, override = file.override})
-  if done then return say(rework.success(file.path, taken, file.override)) end
+  if not stamp or stamp == rework.stamps[file.path] then return end -- an editor may be replacing it
+  local name, began = file.path:match "[^/]*$", core.clock()
+  tell(teller, ("%s was saved: compiling and testing it ..."):format(name), "dim")
+  local done, taken = rework.attempt(file.path, {test = true, override = file.override},
+    function(interrupted)
+      if interrupted then
+        tell(teller, ("%s is not taken; save it again, or :reload"):format(name))
+      end
+      job.not_counted(session, core.clock() - began)
+    end)
+  if done == nil then return end -- others have heard of Ctrl-C, too
+  if done then return tell(teller, rework.success(file.path, taken, file.override)) end
   local text = rework.describe(file.path, tostring(taken))
   say(screen.paint("error: ", "bold red") .. text .. "\nthe old code goes on")
 end
@@ -54,11 +64,12 @@ end
 ---@param override boolean  whether it may take the place of what is shipped
 function watches.add(session, path, override)
   watches.remove(session, path)
-  local file = {path = path, override = override, stamp = core.file_stamp(path)}
+  local file = {path = path, override = override}
+  rework.stamps[path] = core.file_stamp(path)
   local looked = core.clock()
   function file.look()
     if core.clock() - looked < EVERY then return end
-    poll(file)
+    poll(session, file)
     looked = core.clock()
   end
   list[#list + 1] = file
@@ -84,11 +95,6 @@ function watches.remove(session, path)
     end
   end
   return n
-end
-
----Looks at all files now.
-function watches.look()
-  for _, file in ipairs(list) do poll(file) end
 end
 
 return watches
