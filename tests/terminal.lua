@@ -16,7 +16,8 @@ terminal.Terminal = Terminal
 
 local PATIENCE = 20 -- seconds
 local MOST_LOOKS = 50 -- at a screen that does not change
-local KEPT = {"PATH", "TMPDIR", "MOONWALK_BUILD", "MOONWALK_DATA", "LD_LIBRARY_PATH",
+local KEPT = {"PATH", "TMPDIR", "MOONWALK_BUILD", "MOONWALK_DATA", "MOONWALK_GATE_SECONDS",
+  "LD_LIBRARY_PATH",
   "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}
 
 -- A server outlives a test that was killed by ten minutes at most.
