@@ -397,9 +397,9 @@ do
   local opt = mw.optim.SGD(net:parameters(), {lr = 0.1})
   opt:step(net(mw.zeros {64, 100}):sum())
   local total = 2 * 5560 * 4 + mw.stats().arena_last
-  t.near(tonumber(text:match "training, 64 at a time: ([%d.]+) KiB") * 1024, total, 4096,
+  t.near(tonumber(text:match "training, 64 at a time: ([%d.]+) kB") * 1000, total, 4096,
     "and what memory a training step takes")
-  t.ok(nn.summary(net, mw.zeros {3, 100}):find("training: [%d.]+ KiB"), "tensors are inputs, too")
+  t.ok(nn.summary(net, mw.zeros {3, 100}):find("training: [%d.]+ kB"), "tensors are inputs, too")
   t.refuses("batch goes with the shape of a sample",
     function() nn.summary(net, mw.zeros {3, 100}, {batch = 3}) end)
   t.refuses('there is no option "bach", did you mean "batch"',

@@ -44,7 +44,7 @@ for _, kind in ipairs(KINDS) do
 
   -- Tensors.
   local lines, styled = run(s, "x = mw.ones {1000, 1000}; x = mw.concat({x, x / 0}, {axis = 1}); x")
-  t.ok(lines[1] and lines[1]:find "^f32%[2000,1000%]  min 1  mean 1  max 1  1000000 infinities$",
+  t.ok(lines[1] and lines[1]:find "^f32%[2000,1000%]  min 1  mean 1  max 1  1,000,000 infinities$",
     "two million elements in a line: " .. tostring(lines[1]) .. name)
   t.is(#lines, kind.rows // 2, "and some, on half of the screen" .. name)
   t.ok(lines[2]:find "^{{  1,   1,.* %.%.%.,   1,.*}," and lines[#lines]:find "inf}}$",

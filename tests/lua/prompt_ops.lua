@@ -134,7 +134,7 @@ has(answer "??x", "x is a tensor, and has no source", "what has none")
 local lost, inexact = {}, {}
 for name in pairs(core.ops()) do
   local source = sources.op(s, name)
-  local lines = sources.lines(source.text)
+  local lines = require("moonwalk.look.screen").lines(source.text)
   local range = source.ranges[#source.ranges]
   local place = table.concat(lines, "\n", range[1], range[2])
   if range[2] - range[1] > 60 then lost[#lost + 1] = name end

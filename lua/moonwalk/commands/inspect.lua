@@ -1,5 +1,6 @@
 -- commands/inspect.lua: `moonwalk inspect FILE`: what is in a checkpoint, or a file of tensors.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local checkpoint = require "moonwalk.trainer.checkpoint"
 local files = require "moonwalk.files"
@@ -36,12 +37,10 @@ local function list_tensors(title, tensors)
   for name, t in pairs(tensors) do
     names[#names + 1], width = name, math.max(width, #name)
     bytes = bytes + #core.bytes(t)
-    local size = 1
-    for _, length in ipairs(t.shape) do size = size * length end
-    count = count + size
+    count = count + amounts.elements(t)
   end
   table.sort(names)
-  print(("%s: %d tensors, %d numbers, %.1f KiB"):format(title, #names, count, bytes / 1024))
+  print(("%s: %d tensors, %d numbers, %s"):format(title, #names, count, amounts.bytes_text(bytes)))
   for _, name in ipairs(names) do
     local t = tensors[name]
     print(("  %-" .. math.min(width, 48) .. "s  %-16s %s"):format(name, core.spec(t), range(t)))

@@ -1,5 +1,6 @@
 -- gate/bench.lua: how long the calls of an op take. In a process of its own, as the checks.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local cases = require "moonwalk.gate.cases"
 local measure = require "moonwalk.measure"
@@ -12,12 +13,6 @@ local function median_time(tensors)
   return measure.median(measure.times(function() core.program_run(program) end, LEAST_SECONDS))
 end
 
-local function count_of(tensor)
-  local count = 1
-  for _, size in ipairs(tensor.shape) do count = count * size end
-  return count
-end
-
 local function column(seconds, elements)
   if not seconds then return ("%12s %10s"):format("-", "-") end
   return ("%9.1f us %7.2f ns"):format(1e6 * seconds, 1e9 * seconds / math.max(1, elements))
@@ -26,8 +21,8 @@ end
 local function bench_case(say, case)
   local ys = cases.outputs(case)
   local elements = 0
-  for _, y in ipairs(ys) do elements = math.max(elements, count_of(y)) end
-  for _, x in ipairs(case.tensors) do elements = math.max(elements, count_of(x)) end
+  for _, y in ipairs(ys) do elements = math.max(elements, amounts.elements(y)) end
+  for _, x in ipairs(case.tensors) do elements = math.max(elements, amounts.elements(x)) end
   local gradients = {}
   for _, result in ipairs(case.op.differentiable and cases.parts(case)[1].results or {}) do
     if result.name:find "^the gradient" then gradients[#gradients + 1] = result.tensor end

@@ -1,6 +1,7 @@
 -- gate/cases.lua: the calls that an op declares as its example and cases, taken apart, so that they
 -- can be made again with tensors of other dtypes and shapes.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 
 local cases = {}
@@ -228,12 +229,6 @@ end
 
 -- Other shapes ------------------------------------------------------------------------------------
 
-local function count_of(shape)
-  local count = 1
-  for _, size in ipairs(shape) do count = count * size end
-  return count
-end
-
 -- The tensor with another size of an axis: its rows repeated, or fewer.
 local function resized(tensor, axis, size)
   local shape, bytes = tensor.shape, core.bytes(tensor)
@@ -298,7 +293,7 @@ local ENOUGH, TOO_MANY = 40000, 2000000
 ---@param enough? integer
 function cases.grown(case, enough)
   local largest = 0
-  for _, tensor in ipairs(case.tensors) do largest = math.max(largest, count_of(tensor.shape)) end
+  for _, tensor in ipairs(case.tensors) do largest = math.max(largest, amounts.elements(tensor)) end
   if largest == 0 then return nil end
   local times = (enough or ENOUGH) // largest + 1
   for _, last in ipairs {#case.tensors, 1} do
@@ -313,7 +308,7 @@ function cases.grown(case, enough)
     local larger = with(case, tensors, ("its inputs repeated %d times"):format(times))
     local succeeded, outputs = pcall(cases.outputs, larger)
     local count = 0
-    for _, y in ipairs(succeeded and outputs or {}) do count = count + count_of(y.shape) end
+    for _, y in ipairs(succeeded and outputs or {}) do count = count + amounts.elements(y) end
     if succeeded and count <= math.max(TOO_MANY, 2 * (enough or 0)) then return larger end
   end
 end

@@ -1,6 +1,7 @@
 -- gradients.lua: the way of a gradient from a loss backward, as numbers: at each value between the
 -- loss and a parameter the norm of the gradient that arrives there, and from where.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local names = require "moonwalk.look.names"
 
@@ -37,12 +38,6 @@ local gradients = {}
 function gradients.norm(t)
   if t.dtype ~= "f64" then t = t:cast "f64" end
   return (t * t):sum():sqrt()
-end
-
-local function count_of(t)
-  local count = 1
-  for _, size in ipairs(t.shape) do count = count * size end
-  return count
 end
 
 -- The parts of a gradient, those from one node as one: {{from, times, sum}, ...}.
@@ -120,7 +115,7 @@ local function describe(traced, name_of)
     op = node.label, name = name_of(names.key(traced.tensor, node)) or own,
     layer = layer_of(node, name_of),
     origin = node.origin ~= "" and node.origin or nil, spec = core.spec(traced.tensor),
-    count = count_of(traced.tensor), tensor = traced.tensor, gradient = traced.gradient,
+    count = amounts.elements(traced.tensor), tensor = traced.tensor, gradient = traced.gradient,
     on_path = false,
   }
 end

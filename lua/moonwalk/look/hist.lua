@@ -1,5 +1,6 @@
 -- hist.lua: hist(), how the elements of a tensor are spread, in the terminal or in a file.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local axes = require "moonwalk.look.axes"
 local chart = require "moonwalk.look.chart"
@@ -54,13 +55,9 @@ local function tensor_of(value)
   return #numbers > 0 and core.tensor(numbers, "f64") or core.zeros({0}, "f64")
 end
 
-local function plural(n, what)
-  return ("%d %s"):format(n, n == 1 and what:gsub("s$", "") or what)
-end
-
 -- What is counted, in words; and what has no bin, or nil.
 local function summary(found, below, above)
-  local parts, rest = {plural(found.count, "elements")}, {}
+  local parts, rest = {amounts.count(found.count, "element")}, {}
   local function number(name)
     if found[name] then parts[#parts + 1] = ("%s %.4g"):format(name, found[name]) end
   end

@@ -31,7 +31,8 @@ local function inline(text)
   return (text:gsub("\1(%d+)\1", function(i) return codes[tonumber(i)] end))
 end
 
----A text in lines of so many columns.
+---A text in lines of so many columns, as screen.fold makes them; a piece of code stays in one line
+---where it can.
 ---@param text string  styles in it take no columns
 ---@param columns integer
 ---@param first string?  before the first line
@@ -39,6 +40,7 @@ end
 ---@param width (fun(text: string): integer)?  else screen.width
 ---@return string[]
 function markdown.wrap(text, columns, first, rest, width)
+<<<<<<< HEAD
   width = width or screen.width
   local lines, line, empty = {}, first or "", true
   local room = columns - screen.width(rest or "")
@@ -55,6 +57,11 @@ function markdown.wrap(text, columns, first, rest, width)
     line, empty = line .. gap .. word, false
   end
   if not empty or first then lines[#lines + 1] = line end
+=======
+  local glued = text:gsub("`[^`\n]*`", function(piece) return (piece:gsub(" ", "\2")) end)
+  local lines = screen.fold(glued, columns, first, rest, width)
+  for i, line in ipairs(lines) do lines[i] = line:gsub("\2", " ") end
+>>>>>>> 50c22bd (One place each: sizes and counts in words, lines and folded lines of texts, an op's plugin)
   return lines
 end
 
@@ -234,8 +241,7 @@ function markdown.render(text, columns)
   if not screen.utf8() then
     text = text:gsub("[\xC2-\xF4][\x80-\xBF]+", function(c) return ASCII[c] or "?" end)
   end
-  local source, lines, i = {}, {}, 1
-  for line in (text .. "\n"):gmatch "([^\n]*)\n" do source[#source + 1] = line end
+  local source, lines, i = screen.lines(text), {}, 1
   while i <= #source do
     for _, block in ipairs(blocks) do
       if source[i]:find(block[1]) then

@@ -56,22 +56,35 @@ function screen.cut(text, columns)
   return table.concat(parts) .. dots
 end
 
--- A line, in lines of at most so many columns, which end between words.
-local function wrapped(line, columns)
-  local lines, indent = {}, "  "
-  while core.width(line) > columns do
-    local last, at
-    for first, after in line:gmatch "()%s+()" do
-      if first > #indent + 1 and core.width(line:sub(1, first - 1)) <= columns then
-        last, at = first, after
-      end
+---The lines of a text, the last of which may end with a line break or not.
+---@param text string
+---@return string[]
+function screen.lines(text)
+  local lines = {}
+  for line in (text .. "\n"):gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
+  if lines[#lines] == "" then lines[#lines] = nil end
+  return lines
+end
+
+---Words in lines of at most so many columns; a longer word has a line of its own.
+---@param text string  styles in it take no columns
+---@param columns integer
+---@param first string?  before the first line
+---@param rest string?  before the others
+---@param width (fun(text: string): integer)?  else screen.width
+---@return string[]
+function screen.fold(text, columns, first, rest, width)
+  width = width or screen.width
+  local lines, line, empty = {}, first or "", true
+  for word in text:gmatch "%S+" do
+    local gap = empty and "" or " "
+    if not empty and width(line) + #gap + width(word) > columns then
+      lines[#lines + 1], line, gap = line, rest or "", ""
     end
-    if not last then break end
-    lines[#lines + 1] = line:sub(1, last - 1)
-    line = indent .. line:sub(at)
+    line, empty = line .. gap .. word, false
   end
-  lines[#lines + 1] = line
-  return table.concat(lines, "\n")
+  if not empty or first then lines[#lines + 1] = line end
+  return lines
 end
 
 ---A text whose lines end between words, and go on indented, where they would be wider than the
@@ -81,7 +94,10 @@ end
 function screen.wrap(text)
   local columns = core.terminal "stdout"
   if not columns then return text end
-  return (text:gsub("[^\n]+", function(line) return wrapped(line, columns) end))
+  return (text:gsub("[^\n]+", function(line)
+    if screen.width(line) <= columns then return line end
+    return table.concat(screen.fold(line, columns, line:match "^%s*", "  "), "\n")
+  end))
 end
 
 local CODES = {

@@ -7,6 +7,7 @@
 --
 -- What tostring() gives is another text, for scripts; see lua/format.c.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local screen = require "moonwalk.look.screen"
@@ -29,8 +30,6 @@ function tensor.number(x)
   end
   return ("%.4g"):format(x)
 end
-
-local function count_of(n, one, many) return ("%d %s"):format(n, n == 1 and one or many) end
 
 -- ---- the first line ---------------------------------------------------------------------------
 
@@ -56,9 +55,11 @@ local function describe(t, facts)
       parts[i] = ("%s %s"):format(name, tensor.number(facts[name]))
     end
   end
-  if facts.nans > 0 then parts[#parts + 1] = screen.paint(facts.nans .. " NaN", "bold red") end
+  if facts.nans > 0 then
+    parts[#parts + 1] = screen.paint(amounts.count(facts.nans, "NaN", "NaN"), "bold red")
+  end
   if facts.infinities > 0 then
-    parts[#parts + 1] = screen.paint(count_of(facts.infinities, "infinity", "infinities"),
+    parts[#parts + 1] = screen.paint(amounts.count(facts.infinities, "infinity", "infinities"),
       "bold red")
   end
   return parts

@@ -5,7 +5,7 @@ local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local operands = require "moonwalk.look.operands"
 local screen = require "moonwalk.look.screen"
-local source = require "moonwalk.prompt.source"
+local origin = require "moonwalk.prompt.origin"
 local tape = require "moonwalk.look.tape"
 
 local walk = {}
@@ -23,7 +23,7 @@ local function say(text) io.stdout:write(screen.wrap(text), "\n") end
 -- ---- a node ---------------------------------------------------------------------------------
 
 -- "at [3]:1", "Dense at [1]:2"
-local function built_at(origin) return origin:find " at " and origin or "at " .. origin end
+local function built_at(place) return place:find " at " and place or "at " .. place end
 
 local function title(self, view)
   local name = view.name and screen.paint(view.name, "bold") .. " = " or ""
@@ -45,7 +45,7 @@ end
 
 local function show_node(self)
   local columns, view = screen.size(), self.view
-  local line = view.origin and source.line(view.origin)
+  local line = view.origin and origin.line(view.origin)
   say(title(self, view))
   if line then say(screen.paint(screen.cut("  | " .. line, columns), "dim")) end
   if view.attributes ~= "" then say(screen.cut("  with " .. view.attributes, columns)) end

@@ -1,5 +1,6 @@
 -- why_summary.lua: the sentence that tells of a gradient's way as a whole.
 
+local amounts = require "moonwalk.amounts"
 local marks = require "moonwalk.look.marks"
 local words = require "moonwalk.look.words"
 
@@ -76,7 +77,7 @@ function why_summary.of(steps, path)
   local kind = chief(steps, path, first, stop)
   return ("the gradient %s %s times, %s%s%s"):format(verb,
     words.number(ratio < 1 and 1 / ratio or ratio), way, kind
-    and (", most of it in %s (%s%s)"):format(words.count(kind.n, kind.op),
+    and (", most of it in %s (%s%s)"):format(amounts.count(kind.n, kind.op),
       words.number(kind.each), kind.n > 1 and " each" or "") or "", say_branches(last))
 end
 

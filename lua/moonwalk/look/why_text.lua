@@ -1,5 +1,6 @@
 -- why_text.lua: what mw.why found, as lines for the screen.
 
+local amounts = require "moonwalk.amounts"
 local rails = require "moonwalk.look.graph.rails"
 local screen = require "moonwalk.look.screen"
 local words = require "moonwalk.look.words"
@@ -213,7 +214,7 @@ local function skipped_text(result, first, last)
     low, high = math.min(low, result.path[i].norm), math.max(high, result.path[i].norm)
   end
   return ("%s %s, %s to %s"):format(screen.utf8() and "…" or "...",
-    words.count(last - first + 1, "step"), words.number(low), words.number(high))
+    amounts.count(last - first + 1, "step"), words.number(low), words.number(high))
 end
 
 ---The way of a gradient.

@@ -23,15 +23,6 @@ function words.percent(x)
   return words.number(100 * x) .. " %"
 end
 
----"1 step", "3 steps"
----@param n integer
----@param word string
----@return string
-function words.count(n, word)
-  if n ~= 1 then word = word .. (word:find "[sx]$" and "es" or "s") end
-  return ("%d %s"):format(n, word)
-end
-
 ---A value of a graph by the op that it is the result of: "sigmoid (h)", "dense (net[1])",
 ---"add (net.lua:7)".
 ---@param step {op: string, name: string?, layer: string?, origin: string?}
@@ -41,21 +32,13 @@ function words.place(step)
   return what and ("%s (%s)"):format(step.op, what) or step.op
 end
 
----A sentence as lines of so many columns.
+---A sentence as lines of so many columns, into which longer words are cut.
 ---@param text string
 ---@param columns integer
 ---@return string[]
 function words.wrap(text, columns)
-  local lines, line = {}, ""
-  for word in text:gmatch "%S+" do
-    local longer = line == "" and word or line .. " " .. word
-    if line ~= "" and screen.width(longer) > columns then
-      lines[#lines + 1], line = screen.cut(line, columns), word
-    else
-      line = longer
-    end
-  end
-  lines[#lines + 1] = screen.cut(line, columns)
+  local lines = screen.fold(text, columns)
+  for i, line in ipairs(lines) do lines[i] = screen.cut(line, columns) end
   return lines
 end
 

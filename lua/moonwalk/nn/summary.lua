@@ -1,24 +1,13 @@
 -- summary.lua: a network as a table: its layers, their output shapes, their parameters, and what
 -- training it takes.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local frozen = require "moonwalk.frozen"
 local infer = require "moonwalk.nn.infer"
 local Module = require "moonwalk.nn.module"
 local profile = require "moonwalk.profile"
-
--- 61706 -> "61,706"
-local function thousands(n)
-  local text = tostring(n):reverse():gsub("(%d%d%d)", "%1,"):reverse()
-  return (text:gsub("^,", ""))
-end
-
-local function size_of(tensor)
-  local size = 1
-  for _, length in ipairs(tensor.shape) do size = size * length end
-  return size
-end
 
 -- The shape of one sample: the first axis counts samples.
 local function shape_text(shape)
@@ -80,12 +69,12 @@ local function add_rows(rows, module, name, depth, sum)
     local parameter = entry[2]
     if not sum.seen[parameter] then
       sum.seen[parameter] = true
-      own = own + size_of(parameter)
-      if frozen.is(parameter) then sum.frozen = sum.frozen + size_of(parameter) end
+      own = own + amounts.elements(parameter)
+      if frozen.is(parameter) then sum.frozen = sum.frozen + amounts.elements(parameter) end
     end
   end
   sum.total = sum.total + own
-  row[3] = own > 0 and thousands(own) or ""
+  row[3] = own > 0 and amounts.grouped(own) or ""
   if module:is_lazy() then row[3], sum.open = "?", true end
   if sum.flops then
     local flops = sum.flops[module] or 0
@@ -111,19 +100,11 @@ local function to_text(rows)
   return lines
 end
 
-local function bytes_text(n)
-  for _, unit in ipairs {"bytes", "KiB", "MiB"} do
-    if n < 1024 then return (unit == "bytes" and "%d %s" or "%.1f %s"):format(n, unit) end
-    n = n / 1024
-  end
-  return ("%.1f GiB"):format(n)
-end
-
 -- What a training step needs: its program is compiled, and not run. Its loss is the outputs' sum.
 local function training_memory(net, inputs)
   local trained, held = {}, 0
   for _, parameter in ipairs(net:parameters()) do
-    local bytes = size_of(parameter) * (parameter.dtype == "f64" and 8 or 4)
+    local bytes = amounts.bytes(parameter)
     held = held + bytes
     if not frozen.is(parameter) then
       trained[#trained + 1] = parameter
@@ -152,7 +133,8 @@ end
 local function memory_line(net, inputs, batch)
   local held, between = training_memory(net, inputs)
   return ("training%s: %s, %s of it for parameters and their next values"):format(
-    batch and (", %d at a time"):format(batch) or "", bytes_text(held + between), bytes_text(held))
+    batch and (", %d at a time"):format(batch) or "",
+    amounts.bytes_text(held + between), amounts.bytes_text(held))
 end
 
 local OPTIONS = {"batch", "dtype"}
@@ -180,9 +162,9 @@ local function summary(net, input, options)
   if inputs then sum.flops, all = count_flops(net, inputs) end
   local rows = {{"layer", "output", "parameters", inputs and "FLOPs"}}
   add_rows(rows, net, nil, 0, sum)
-  rows[#rows + 1] = {"total", "", thousands(sum.total) .. (sum.open and " + ?" or ""),
+  rows[#rows + 1] = {"total", "", amounts.grouped(sum.total) .. (sum.open and " + ?" or ""),
     all and short(all)}
-  if sum.frozen > 0 then rows[#rows + 1] = {"frozen", "", thousands(sum.frozen)} end
+  if sum.frozen > 0 then rows[#rows + 1] = {"frozen", "", amounts.grouped(sum.frozen)} end
   local lines = to_text(rows)
   if batch and not is_shape then
     core.error(where .. ": batch goes with the shape of a sample; tensors have their own size")

@@ -4,6 +4,7 @@
 local core = require "moonwalk.core"
 local lookup = require "moonwalk.prompt.lookup"
 local members = require "moonwalk.prompt.members"
+local screen = require "moonwalk.look.screen"
 
 local documents = {}
 
@@ -24,10 +25,8 @@ local function lines_of(file)
   if files[file] then return files[file] end
   local text = core.text("modules", file)
   if not text then return nil end
-  local lines = {}
-  for line in (text .. "\n"):gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
-  files[file] = lines
-  return lines
+  files[file] = screen.lines(text)
+  return files[file]
 end
 
 -- The files that a part of mw is written in, its own first.

@@ -1,21 +1,10 @@
 -- measure.lua: what a line at the prompt took: seconds, memory, programs. `:time on` shows it.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local times = require "moonwalk.measure"
 
 local measure = {}
-
----A number of bytes with three digits: "8.12 MB".
----@param bytes integer
----@return string
-function measure.bytes_text(bytes)
-  local size, unit = math.abs(bytes), "bytes"
-  for _, larger in ipairs {"kB", "MB", "GB", "TB"} do
-    if size < 1000 then break end
-    size, unit = size / 1000, larger
-  end
-  return unit == "bytes" and ("%d bytes"):format(size) or ("%s %s"):format(times.digits(size), unit)
-end
 
 ---@class moonwalk.Measured
 ---@field clock number
@@ -41,11 +30,11 @@ function measure.text(begun)
   local programs = stats.programs_compiled - begun.programs
   local parts = {times.time_text(seconds)}
   if kept ~= 0 then
-    parts[#parts + 1] = ("%s %s"):format(measure.bytes_text(kept), kept > 0 and "kept" or "freed")
+    parts[#parts + 1] = ("%s %s"):format(amounts.bytes_text(kept), kept > 0 and "kept" or "freed")
   end
-  if peak > 0 then parts[#parts + 1] = "peak " .. measure.bytes_text(peak) end
+  if peak > 0 then parts[#parts + 1] = "peak " .. amounts.bytes_text(peak) end
   if programs > 0 then
-    parts[#parts + 1] = ("%d program%s compiled"):format(programs, programs == 1 and "" or "s")
+    parts[#parts + 1] = amounts.count(programs, "program") .. " compiled"
   end
   return table.concat(parts, ", ")
 end

@@ -29,15 +29,6 @@ function own.write(path, text)
   if not done then core.error(problem) end
 end
 
----The plugin of an origin, as mw.plugin.list has it; nil for "shipped".
----@param origin string
----@return moonwalk.Plugin?
-function own.plugin_of(origin)
-  for _, entry in ipairs(require("moonwalk").plugin.list()) do
-    if entry.origin == origin then return entry end
-  end
-end
-
 ---The user's own copy of a shipped file, which is made if there is none.
 ---@param session moonwalk.Session
 ---@param name string  "relu.c"

@@ -7,7 +7,6 @@ local compiler = require "moonwalk.compiler"
 local input = require "moonwalk.prompt.input"
 local screen = require "moonwalk.look.screen"
 local shell = require "moonwalk.shell"
-local sources = require "moonwalk.prompt.sources"
 local tell = require "moonwalk.prompt.tell"
 local time_text = require("moonwalk.measure").time_text
 
@@ -78,7 +77,7 @@ local function excerpt(path, line, column)
   local result = code.numbered(lines, first, last, columns, function(i) return i == line end)
   local width = #tostring(#lines) + 2
   if line <= last and width + column <= columns then
-    local before = sources.lines(text)[line]:sub(1, column - 1):gsub("\t", "    ")
+    local before = screen.lines(text)[line]:sub(1, column - 1):gsub("\t", "    ")
     table.insert(result, line - first + 2,
       (" "):rep(width + screen.width(before)) .. screen.paint("^", "bold red"))
   end
@@ -98,7 +97,7 @@ function rework.describe(path, problem)
       :gsub("^it does not pass its tests: ", "it does not pass the gate: ")
     local plain = path:gsub("%p", "%%%0")
     problem = problem:gsub(": " .. plain .. ": ", ": "):gsub("^" .. plain .. ":? ", "")
-    local lines = sources.lines(problem)
+    local lines = screen.lines(problem)
     local shown = table.concat(lines, "\n", 1, math.min(#lines, MOST_LINES))
     return ("%s: %s%s"):format(name, shown, #lines > MOST_LINES and "\n..." or "")
   end

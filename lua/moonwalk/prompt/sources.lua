@@ -5,6 +5,7 @@ local core = require "moonwalk.core"
 local compiler = require "moonwalk.compiler"
 local documents = require "moonwalk.prompt.documents"
 local lookup = require "moonwalk.prompt.lookup"
+local screen = require "moonwalk.look.screen"
 
 local sources = {}
 
@@ -17,13 +18,6 @@ local FEW = 4 -- lines of a function that has another one do its work
 ---@field ranges {[1]: integer, [2]: integer}[]  lines that are about it, the most telling first
 ---@field note string?  what else there is to say
 ---@field path string?  of a file of the user's
-
-local function lines_of(text)
-  local lines = {}
-  for line in (text .. "\n"):gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
-  if lines[#lines] == "" then lines[#lines] = nil end
-  return lines
-end
 
 -- ---- where an op stands in a C file -----------------------------------------------------------
 
@@ -116,8 +110,12 @@ end
 
 -- ---- ops --------------------------------------------------------------------------------------
 
--- The plugin that an op comes from, as mw.plugin.list has it.
-local function plugin_of(op, kernel)
+---The plugin that an op, or a kernel of it, comes from, as mw.plugin.list has it; nil for what is
+---shipped.
+---@param op string
+---@param kernel string?
+---@return moonwalk.Plugin?
+function sources.plugin(op, kernel)
   local origin = core.plugin_origin(op, kernel)
   for _, entry in ipairs(require("moonwalk").plugin.list()) do
     if entry.origin == origin then return entry end
@@ -150,7 +148,7 @@ local function made_source(session, entry)
     core.error(("%s was made in %s, which cannot be read"):format(entry.name, entry.origin))
   end
   return {title = entry.origin, text = text, language = "lua", path = not number and file or nil,
-    ranges = {{tonumber(line), #lines_of(text)}}}
+    ranges = {{tonumber(line), #screen.lines(text)}}}
 end
 
 ---The file of a shipped op, or of a kernel of it, as it was shipped: its name in ops/, and its
@@ -178,17 +176,17 @@ function sources.op(session, op, kernel)
   if origin == "shipped" then
     local name, text = sources.shipped(op, kernel)
     return {title = "ops/" .. name, text = text, language = "c",
-      ranges = op_ranges(lines_of(text), kernel or op),
+      ranges = op_ranges(screen.lines(text), kernel or op),
       note = not kernel and other_kernels(op) or nil}
   end
-  local entry = plugin_of(op, kernel)
+  local entry = sources.plugin(op, kernel)
   if not entry.built_for then return made_source(session, entry) end
   local text = entry.text or entry.source and compiler.read(entry.source)
   if not text then
     core.error(("%s comes from the library %s, whose source is not known"):format(op, origin))
   end
   return {title = entry.source or "C text", text = text, language = "c", path = entry.source,
-    ranges = op_ranges(lines_of(text), kernel or op),
+    ranges = op_ranges(screen.lines(text), kernel or op),
     note = entry.override and sources.shipped(op, kernel)
       and ("in place of the shipped one; mw.plugin.unload %q gives that back"):format(op) or nil}
 end
@@ -214,7 +212,7 @@ local function function_source(session, found)
     core.error(("%s was written in %s, which cannot be read"):format(found.name, info.short_src))
   end
   local first = info.linedefined
-  local lines = lines_of(text)
+  local lines = screen.lines(text)
   while first > 1 and lines[first - 1]:find "^%s*%-%-" do first = first - 1 end
   return {title = title, text = text, language = "lua", ranges = {{first, info.lastlinedefined}},
     path = info.source:match "^@(.*)$"}
@@ -227,7 +225,7 @@ local function class_source(session, found, class)
   if document then
     local text = core.text("modules", document.file)
     return {title = document.file, text = text, language = "lua",
-      ranges = {{document.line, #lines_of(text)}}}
+      ranges = {{document.line, #screen.lines(text)}}}
   end
   local init, forward = class.init, class.forward
   return function_source(session, {name = found.name, value = forward or init})
@@ -242,7 +240,7 @@ function sources.of(session, found)
   if found.kind == "command" then
     local file = ("moonwalk/prompt/commands/%s.lua"):format(found.name)
     local text = core.text("modules", file)
-    return {title = file, text = text, language = "lua", ranges = {{1, #lines_of(text)}}}
+    return {title = file, text = text, language = "lua", ranges = {{1, #screen.lines(text)}}}
   end
   local class = lookup.class_of(found.value)
   if class then return class_source(session, found, class) end
@@ -250,9 +248,5 @@ function sources.of(session, found)
   core.error(("%s is a %s, and has no source"):format(found.name,
     core.is_tensor(found.value) and "tensor" or type(found.value)))
 end
-
----The lines of a text.
----@type fun(text: string): string[]
-sources.lines = lines_of
 
 return sources

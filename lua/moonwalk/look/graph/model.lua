@@ -2,6 +2,7 @@
 -- said of each. Parameters, numbers and constants that one op alone reads are told of in that op's
 -- line; what a layer computes may be one node.
 
+local amounts = require "moonwalk.amounts"
 local core = require "moonwalk.core"
 local key_of = require("moonwalk.look.names").key
 local updates = require "moonwalk.updates"
@@ -143,12 +144,6 @@ local function number_text(tensor)
   return math.type(x) == "float" and ("%.6g"):format(x) or tostring(x)
 end
 
-local function size_of(tensor)
-  local size = 1
-  for _, length in ipairs(tensor.shape) do size = size * length end
-  return size
-end
-
 -- What an op's line says of an input that is no node of the drawing.
 local function folded(names, input, leaf)
   local user = names[key_of(nil, leaf)] or leaf.name ~= "" and leaf.name or nil
@@ -239,7 +234,7 @@ local function count(drawing, drawn, id, tensor)
   drawn.counts = drawn.counts or {}
   if drawn.counts[id] then return end
   drawn.counts[id] = true
-  local size = size_of(tensor)
+  local size = amounts.elements(tensor)
   drawn.parameters = drawn.parameters + size
   if not drawing.counts[id] then
     drawing.counts[id], drawing.parameters = true, drawing.parameters + size

@@ -1,5 +1,6 @@
 -- text.lua: a drawing as lines for a terminal: rails, and to the right of them what each node is.
 
+local amounts = require "moonwalk.amounts"
 local measure = require "moonwalk.measure"
 local rails = require "moonwalk.look.graph.rails"
 local repeats = require "moonwalk.look.graph.repeats"
@@ -14,16 +15,6 @@ local WIDEST_TITLE = 30
 
 -- Ops in which it does not matter which argument is which.
 local COMMUTING = {add = true, mul = true, maximum = true, minimum = true, accumulate = true}
-
--- 61706 -> "61,706"
-local function thousands(n)
-  local digits = tostring(n):reverse():gsub("(%d%d%d)", "%1,"):reverse()
-  return (digits:gsub("^,", ""))
-end
-
-local function plural(n, what)
-  return ("%s %s%s"):format(thousands(n), what, n == 1 and "" or "s")
-end
 
 -- ---- what is said of a node -------------------------------------------------------------------
 
@@ -121,7 +112,7 @@ local STYLES = {failure = "bold red", leaf = "green", layer = "bold", op = "bold
 local function cells_of(node, line, show)
   local cells = {{title(node, line), STYLES[node.kind]}, {shape(node), "cyan"}}
   if show.parameters then
-    cells[#cells + 1] = {node.parameters > 0 and thousands(node.parameters) or "", "", true}
+    cells[#cells + 1] = {node.parameters > 0 and amounts.grouped(node.parameters) or "", "", true}
   end
   if show.time then
     local share = node.seconds and show.time > 0 and node.seconds / show.time
@@ -136,7 +127,7 @@ end
 
 local function gap_text(node)
   return ("%s, %s more"):format(node.nodes == 1 and "this node" or ("these %d nodes"):format(
-    node.nodes), plural(node.times, "time"))
+    node.nodes), amounts.count(node.times, "time"))
 end
 
 -- Rows as lines that are no wider than the terminal.
@@ -172,16 +163,9 @@ end
 
 -- Adds a text in lines of at most so many columns.
 local function add_wrapped(lines, said, columns, indent, style)
-  local line = ""
-  local function finish()
-    if line ~= "" then lines[#lines + 1] = screen.paint(indent .. line, style) end
-    line = ""
+  for _, line in ipairs(screen.fold(said, columns, indent, indent)) do
+    lines[#lines + 1] = screen.paint(line, style)
   end
-  for word in said:gmatch "%S+" do
-    if #indent + screen.width(line) + 1 + screen.width(word) > columns then finish() end
-    line = line == "" and word or line .. " " .. word
-  end
-  finish()
 end
 
 -- What went wrong in the last node, and where that was built.
@@ -228,8 +212,9 @@ local function summary(drawing)
   for _, node in ipairs(drawing.nodes) do
     if node.kind == "layer" then layers = layers + 1 end
   end
-  local parts = {drawing.calls and plural(layers, "layer") or plural(#drawing.nodes, "node")}
-  if drawing.parameters > 0 then parts[#parts + 1] = plural(drawing.parameters, "parameter") end
+  local count = amounts.count
+  local parts = {drawing.calls and count(layers, "layer") or count(#drawing.nodes, "node")}
+  if drawing.parameters > 0 then parts[#parts + 1] = count(drawing.parameters, "parameter") end
   if drawing.seconds then
     parts[#parts + 1] = measure.time_text(drawing.seconds) .. " in kernels"
   end

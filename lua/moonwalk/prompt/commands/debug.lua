@@ -2,7 +2,7 @@
 
 local core = require "moonwalk.core"
 local screen = require "moonwalk.look.screen"
-local source = require "moonwalk.prompt.source"
+local origin = require "moonwalk.prompt.origin"
 
 -- The line that was running, where it is another one than that which built the node. A message that
 -- does not name it came when the entry's value was shown.
@@ -11,7 +11,7 @@ local function raised_at(failure)
     or ("[%d]:1"):format(failure.number)
   local built = (failure.origin or ""):gsub("^[%w_]+ at ", "")
   if not place or place == built then return nil end
-  local line = source.line(place)
+  local line = origin.line(place)
   return line and place, line
 end
 

@@ -26,7 +26,7 @@ local function edit_shipped(session, op, kernel, anew, word)
   local name, text = sources.shipped(op, kernel)
   local line = line_in(session, op, kernel)
   local path = own.copy(session, name, text, anew, word)
-  local entry = own.plugin_of(core.plugin_origin(op, kernel))
+  local entry = sources.plugin(op, kernel)
   local known = entry ~= nil and entry.source == path
   local taken = rework.edit(session, path, line, {
     override = true, known = true, shipped = text, word = word,
@@ -124,7 +124,7 @@ return {
     if not origin then
       core.error(("%s has no kernel %q; mw.kernel %q lists what there is"):format(op, kernel, op))
     end
-    local entry = origin ~= "shipped" and own.plugin_of(origin) or nil
+    local entry = sources.plugin(op, kernel)
     if entry and not entry.built_for then return edit_made(session, op, entry) end
     local is_own = entry and shipped and (anew or entry.source
       == ("%s/%s.c"):format(own.folder(), shipped))

@@ -5,7 +5,7 @@ local below = require "moonwalk.look.below"
 local nan = require "moonwalk.look.nan"
 local nan_text = require "moonwalk.look.nan_text"
 local screen = require "moonwalk.look.screen"
-local source = require "moonwalk.prompt.source"
+local origin = require "moonwalk.prompt.origin"
 local tell = require "moonwalk.prompt.tell"
 
 local function is_odd(t)
@@ -54,7 +54,7 @@ local function look_at(session, t, name)
     error(odd, 0)
   end
   if not odd then return tell(session, nan_text.none(t, name, with_gradients)) end
-  session:say(nan_text.of(odd, odd.origin and source.line(odd.origin)))
+  session:say(nan_text.of(odd, odd.origin and origin.line(odd.origin)))
 end
 
 return {

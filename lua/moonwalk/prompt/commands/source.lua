@@ -81,7 +81,7 @@ return {
     end
     local source, word, full = read(session, argument)
     local columns, rows = screen.size()
-    local count = #sources.lines(source.text)
+    local count = #screen.lines(source.text)
     local head = screen.paint(source.title, "bold") .. (", %d lines"):format(count)
     if full then
       local lines = code.lines(source.text, source.language)

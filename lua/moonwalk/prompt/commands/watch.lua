@@ -24,7 +24,7 @@ end
 -- The file of an op that is watched: the plugin's, or the user's version of a shipped one.
 local function file_of_op(session, op, kernel, word)
   local origin = core.plugin_origin(op, kernel)
-  local entry = origin ~= "shipped" and own.plugin_of(origin) or nil
+  local entry = sources.plugin(op, kernel)
   if entry and entry.source then return entry.source, entry.override end
   local name, text = sources.shipped(op, kernel)
   if entry or not name then

@@ -1,28 +1,11 @@
 -- who.lua: `:who` lists the tensors and networks that have names, and what they hold.
 
 local core = require "moonwalk.core"
-local bytes_text = require("moonwalk.prompt.measure").bytes_text
+local amounts = require "moonwalk.amounts"
 local Module = require "moonwalk.nn.module"
 local screen = require "moonwalk.look.screen"
 
 local DEEPEST = 4 -- tables in tables that are looked into
-
-local SIZES = {f32 = 4, f64 = 8, i32 = 4, i64 = 8, u8 = 1, bool = 1}
-
-local function elements_of(t)
-  local count = 1
-  for _, size in ipairs(t.shape) do count = count * size end
-  return count
-end
-
-local function bytes_of(t) return elements_of(t) * SIZES[t.dtype] end
-
-local function grouped(n)
-  local text = ("%d"):format(n):reverse():gsub("(%d%d%d)", "%1,"):reverse()
-  return (text:gsub("^,", ""))
-end
-
-local function counted(n, one) return ("%s %s%s"):format(grouped(n), one, n == 1 and "" or "s") end
 
 -- A network: its parameters, and the bytes of these and of its buffers.
 local function network_row(name, module, seen)
@@ -32,28 +15,29 @@ local function network_row(name, module, seen)
   local count, bytes = 0, 0
   local function add(list, counts)
     for _, t in ipairs(list) do
-      if counts then count = count + elements_of(t) end
-      if not seen[t] then bytes = bytes + bytes_of(t) end
+      if counts then count = count + amounts.elements(t) end
+      if not seen[t] then bytes = bytes + amounts.bytes(t) end
       seen[t] = true
     end
   end
   add(module:parameters(), true)
   add(module:buffers(), false)
-  return {name, module.class, counted(count, "parameter"), bytes_text(bytes)}
+  return {name, module.class, amounts.count(count, "parameter"), amounts.bytes_text(bytes)}
 end
 
 local function tensor_row(name, t, seen)
   local is_known = core.computed(t)
   seen[t] = is_known or nil
   return {name, "tensor", core.spec(t) .. (core.is_param(t) and ", parameter" or ""),
-    is_known and bytes_text(bytes_of(t)) or "not computed"}
+    is_known and amounts.bytes_text(amounts.bytes(t)) or "not computed"}
 end
 
 -- Adds up the tensors in a table that no row before has counted.
 local function add_up(value, seen, tables, sum, depth)
   if core.is_tensor(value) then
     sum.tensors = sum.tensors + 1
-    if core.computed(value) and not seen[value] then sum.bytes = sum.bytes + bytes_of(value) end
+    local is_new = core.computed(value) and not seen[value]
+    sum.bytes = sum.bytes + (is_new and amounts.bytes(value) or 0)
     seen[value] = true
   elseif Module.is(value) then
     sum.networks = sum.networks + 1
@@ -74,10 +58,10 @@ local function other_row(name, value, seen)
   if has_text and there then
     parts[1] = text:match "^[^\n]*"
   else
-    if sum.tensors > 0 then parts[1] = counted(sum.tensors, "tensor") end
-    if sum.networks > 0 then parts[#parts + 1] = counted(sum.networks, "network") end
+    if sum.tensors > 0 then parts[1] = amounts.count(sum.tensors, "tensor") end
+    if sum.networks > 0 then parts[#parts + 1] = amounts.count(sum.networks, "network") end
   end
-  return {name, "", table.concat(parts, ", "), bytes_text(sum.bytes)}
+  return {name, "", table.concat(parts, ", "), amounts.bytes_text(sum.bytes)}
 end
 
 -- A row for each variable that holds tensors: networks first, then tensors, then the rest, whose
@@ -123,8 +107,8 @@ return {
     if #lines == 0 then lines[1] = "no variable holds a tensor or a network" end
     local stats = core.stats()
     lines[#lines + 1] = screen.paint(("in all: %s alive, %s; %s kept"):format(
-      counted(stats.tensors_live, "tensor"), bytes_text(stats.bytes_live),
-      counted(stats.programs_cached, "program")), "dim")
+      amounts.count(stats.tensors_live, "tensor"), amounts.bytes_text(stats.bytes_live),
+      amounts.count(stats.programs_cached, "program")), "dim")
     session:say(table.concat(lines, "\n"))
   end,
 }
