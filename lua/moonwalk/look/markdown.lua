@@ -40,28 +40,13 @@ end
 ---@param width (fun(text: string): integer)?  else screen.width
 ---@return string[]
 function markdown.wrap(text, columns, first, rest, width)
-<<<<<<< HEAD
   width = width or screen.width
-  local lines, line, empty = {}, first or "", true
   local room = columns - screen.width(rest or "")
-  -- A piece of code stays in one line where it can.
   local glued = text:gsub("[^%s`]*`[^`\n]*`[^%s`]*", function(piece)
     return width(piece) <= room and piece:gsub(" ", "\2") or piece
   end)
-  for word in glued:gmatch "%S+" do
-    word = word:gsub("\2", " ")
-    local gap = empty and "" or " "
-    if not empty and width(line) + #gap + width(word) > columns then
-      lines[#lines + 1], line, gap = line, rest or "", ""
-    end
-    line, empty = line .. gap .. word, false
-  end
-  if not empty or first then lines[#lines + 1] = line end
-=======
-  local glued = text:gsub("`[^`\n]*`", function(piece) return (piece:gsub(" ", "\2")) end)
   local lines = screen.fold(glued, columns, first, rest, width)
   for i, line in ipairs(lines) do lines[i] = line:gsub("\2", " ") end
->>>>>>> 50c22bd (One place each: sizes and counts in words, lines and folded lines of texts, an op's plugin)
   return lines
 end
 

@@ -14,13 +14,8 @@ local screen = require "moonwalk.look.screen"
 -- The text of mw.help with its parts in colours: the call, names of inputs, formulas.
 local function op_text(name)
   local text = require("moonwalk.help")(name, true)
-<<<<<<< HEAD
-  local lines = {}
-  for line in (text .. "\n"):gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
-  local is_call = true -- until an empty line
-=======
   local lines = screen.lines(text)
->>>>>>> 50c22bd (One place each: sizes and counts in words, lines and folded lines of texts, an op's plugin)
+  local is_call = true -- until an empty line
   for i, line in ipairs(lines) do
     is_call = is_call and line ~= ""
     local head, rest = line:match "^(  [%w_]+)(%s%s+.*)$"
