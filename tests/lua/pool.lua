@@ -143,15 +143,21 @@ local function awkward(shape, dtype)
   return mw.tensor(values, dtype):reshape(shape):eval()
 end
 
-for _, op in ipairs {"maxpool", "meanpool"} do
-  for number = 1, 60 + #chosen do
+-- The same sources with vectors that are wider than this processor's may be.
+for _, name in ipairs {"pool_2x2", "pool_vectors"} do
+  core.plugin_load(("%s/wide/%s.so"):format(os.getenv "MOONWALK_BUILD" or "build", name))
+end
+
+local function check_cases(op, count, kernel)
+  core.kernel_prefer(op, kernel)
+  for number = 1, count do
     local a = chosen[number] or random_case(op)
     local shape = {2, 2, a.height, a.width}
     local ties, dtype = op == "maxpool" and number % 3 > 0, a.dtype
     local close = dtype == "f64" and 1e-13 or 4e-6
     local x = ties and awkward(shape, dtype) or mw.randn(shape, dtype):eval()
     local y = mw[op](x, attributes(op, a))
-    local name = ("%s case %d: "):format(op, number)
+    local name = ("%s%s case %d: "):format(op, kernel and " by " .. kernel or "", number)
     t.is(y.shape, {2, 2, windows(a.height, a, 1), windows(a.width, a, 2)}, name .. "shape")
     local dy = mw.randn(y.shape, dtype):eval()
     local dx = mw.grad(y, {x}, dy)[1]
@@ -165,6 +171,13 @@ for _, op in ipairs {"maxpool", "meanpool"} do
     t.near(mw[op](x, attributes(op, a)):totable(), want_y, close,
       name .. "values without a gradient")
   end
+  core.kernel_prefer(op, nil)
+end
+
+for _, op in ipairs {"maxpool", "meanpool"} do
+  check_cases(op, #chosen + 60)
+  check_cases(op, #chosen, "wide_2x2")
+  check_cases(op, #chosen + 20, "wide_vectors")
 end
 
 -- What is said of maxpool ------------------------------------------------------------------------
