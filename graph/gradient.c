@@ -6,7 +6,9 @@
  * the nodes that its `gradient` builds. Gradients that meet at a tensor are added.
  *
  * A backward node can be differentiated too when its op has `gradient`: what that builds stands
- * for the same derivative, out of ops that have derivatives of their own. */
+ * for the same derivative, out of ops that have derivatives of their own.
+ *
+ * A trace is a walk of which everything is kept; it reads the walk, and so makes this file long. */
 #include <string.h>
 
 #include "internal.h"
