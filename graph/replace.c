@@ -197,10 +197,10 @@ static mw_status refresh_backward(mw_node *node, mw_op_entry *to) {
   const size_t size = to->op.attrs_size;
   if (mw_node_current(f)) return MW_FAILED;
   if (!to->op.backward)
-    return mw_set_error(node->ctx,
-                        "%s was replaced, and has no backward kernel now: build the expression "
-                        "again",
-                        to->op.name);
+    return mw_set_error(node->ctx, "%s was replaced after this gradient was built, and %s",
+                        to->op.name,
+                        to->op.gradient ? "builds it out of other ops now: ask for it again"
+                                        : "has no gradient now: give the new code a backward");
   void *attrs = calloc(1, size ? size : 1);
   if (!attrs) return mw_no_memory(node->ctx);
   if (size) memcpy(attrs, f->attrs, size);

@@ -107,10 +107,12 @@ static int gate_run(lua_State *L) {
   return 3;
 }
 
-/* core.gate_flags(op) -> whether two equal calls may differ */
+/* core.gate_flags(op) -> whether two equal calls may differ, and whether it is a view */
 static int gate_flags(lua_State *L) {
-  lua_pushboolean(L, face_check_op(L, 1, "gate_flags")->flags & MW_IMPURE);
-  return 1;
+  const unsigned flags = face_check_op(L, 1, "gate_flags")->flags;
+  lua_pushboolean(L, flags & MW_IMPURE);
+  lua_pushboolean(L, flags & MW_VIEW);
+  return 2;
 }
 
 /* core.gate_abi(path) -> the ABI's number and the version that a plugin was built against */

@@ -8,7 +8,7 @@ local shell = require "moonwalk.shell"
 
 local gate = {}
 
-local RULES = 1 -- grows when the gate begins to find what it did not: old verdicts count no more
+local RULES = 2 -- grows when the gate's judgement changes: old verdicts count no more
 -- Of the processor, that an op's tests may take; a kernel that does not come back takes them all.
 local SECONDS = tonumber(os.getenv "MOONWALK_GATE_SECONDS") or 10
 

@@ -270,6 +270,60 @@ t.is(twice(), added, "gradients are added")
 plugin.unload "accumulate"
 t.is(twice(), added, "and once more")
 
+---- A gradient that was built before, of an op that has another kind of gradient now.
+
+for _, kind in ipairs {
+  {text = "", says = "was replaced after this gradient was built, and has no gradient now"},
+  {text = ".gradient = gradient", says = "builds it out of other ops now: ask for it again"},
+} do
+  local before = mw.grad(mw.softsign(p):sum(), {p})[1]
+  plugin.load(folder.put("softsign.c", (with(2):gsub("static mw_status backward.-\n}\n", [[
+static inline mw_status gradient(mw_build *g) {
+  g->din[0] = mw_make2(g, "add", g->dout[0], g->dout[0]);
+  return MW_OK;
+}
+]]):gsub(".backward =.-}", kind.text .. "}"))), OVERRIDE)
+  t.error(function() before:totable() end, kind.says, "the message says what is to be done")
+  if kind.text ~= "" then
+    t.near(mw.grad(mw.softsign(p):sum(), {p})[1]:totable(), {2, 2, 2}, 1e-15, "which works")
+  end
+  plugin.unload "softsign"
+end
+
+---- Many in a row leave nothing behind.
+
+-- How many libraries of plugins are open: from the cache, or copies of them.
+local function libraries()
+  local n, seen = 0, {}
+  for line in io.lines "/proc/self/maps" do
+    local at = line:match "%S+/plugins/%x+%.so" or line:match "%S+/moonwalk%-%d+%-%d+%-%w+"
+    if at and not seen[at] then n, seen[at] = n + 1, true end
+  end
+  return n
+end
+plugin.take(folder.put("softsign.c", with(2)), OVERRIDE)
+local open = libraries()
+t.ok(open > 0, "a library is open")
+for round = 1, 50 do
+  if round % 10 == 0 then plugin.unload "softsign" end
+  plugin.take(folder.put("softsign.c", with(round % 2 + 2)), OVERRIDE)
+  t.near(layer(x):totable()[1], 1 / (round % 2 + 3), 1e-15, "override " .. round)
+end
+t.ok(libraries() <= open + 1, "after 50 overrides one more is open at most")
+plugin.unload "softsign"
+
+---- The gate takes the shipped file of an op that is there to stop gradients.
+
+local taken_anew = plugin.take(folder.put("identity.c", core.text("ops", "identity.c")),
+  {override = true, test = true})
+t.is(taken_anew.ops, {"identity", "stop_gradient"}, "identity.c passes the gate")
+plugin.unload "identity"
+t.error(function()
+  plugin.take(folder.put("identity.c", (core.text("ops", "identity.c")
+    :gsub("din%[0%] = g%->dout%[0%]", 'din[0] = mw_make2(g, "add", g->dout[0], g->dout[0])'))),
+    {override = true, test = true})
+end, "gradient", "with a wrong gradient it does not")
+
 ---- Not those of other plugins.
 
 plugin.load(build .. "/plugins/squareplus.so")
