@@ -96,9 +96,9 @@ static int face_interrupted(lua_State *L) {
   return 1;
 }
 
-/* core.interrupt(): does what Ctrl-C does. While os.execute waits for a
+/* core.press_interrupt(): does what Ctrl-C does. While os.execute waits for a
  * program, only that is told. */
-static int face_interrupt(lua_State *L) {
+static int face_press_interrupt(lua_State *L) {
   (void)L;
   raise(SIGINT);
   return 0;
@@ -136,7 +136,7 @@ void face_open_system(lua_State *L) {
                                        {"folder", face_folder},
                                        {"make_folder", face_make_folder},
                                        {"listen", face_listen},
-                                       {"interrupt", face_interrupt},
+                                       {"press_interrupt", face_press_interrupt},
                                        {"interrupted", face_interrupted},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

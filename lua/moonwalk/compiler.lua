@@ -144,7 +144,7 @@ function compiler.build(cc, source, label, path)
   end
   os.execute("rm -rf " .. shell.quote(folder))
   if problem == INTERRUPTED then
-    core.interrupt() -- for others who wait for Ctrl-C
+    core.press_interrupt() -- for others who wait for Ctrl-C
     core.error(INTERRUPTED)
   end
   return done, problem
