@@ -1,5 +1,6 @@
 /* module.c: the Lua module: a context for each Lua state, the built-in Lua modules, errors at the
  * user's line, and when to collect garbage. */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ struct face_state {
   mw_context *ctx;
   size_t bytes_limit;    /* collect when tensors hold more than this, */
   int64_t tensors_limit; /* or when there are more of them than this; */
-  int64_t tensors_soon;  /* look for new ones that are dead when there are more than this */
+  int64_t tensors_soon;  /* look for new ones that are dead when there are more than this, */
+  int kilobytes_limit;   /* and then collect, too, when Lua's own memory is more than this */
   mw_tensor *waiting;    /* see face_push */
   face_thread *caller;
   face_layer layer;
@@ -104,12 +106,16 @@ static int state_gc(lua_State *L) {
  * what fits the cache, where dead tensors are used again, and so much more as there is of Lua's own
  * memory, which a collection goes through. */
 static void set_limits(lua_State *L, face_state *state) {
+  enum { LEAST_KILOBYTES = 1536 }; /* Moonwalk's own modules are half of it */
   mw_stats stats;
-  size_t kilobytes = (size_t)lua_gc(L, LUA_GCCOUNT), bytes = ((size_t)4 << 20) + 4096 * kilobytes;
+  const int lua_kilobytes = lua_gc(L, LUA_GCCOUNT);
+  size_t kilobytes = (size_t)lua_kilobytes, bytes = ((size_t)4 << 20) + 4096 * kilobytes;
   int64_t tensors = 1000 + (int64_t)kilobytes;
   mw_context_stats(state->ctx, &stats);
   state->bytes_limit = 2 * stats.bytes_live > bytes ? 2 * stats.bytes_live : bytes;
   state->tensors_limit = 2 * stats.tensors_live > tensors ? 2 * stats.tensors_live : tensors;
+  state->kilobytes_limit = lua_kilobytes < INT_MAX / 2 ? 2 * lua_kilobytes : INT_MAX;
+  if (state->kilobytes_limit < LEAST_KILOBYTES) state->kilobytes_limit = LEAST_KILOBYTES;
 }
 
 static bool is_over(const face_state *state, int64_t tensors_limit) {
@@ -137,7 +143,8 @@ void face_settle_state(lua_State *L, face_state *state) {
 #else
   lua_gc(L, LUA_GCSTEP, 0);
 #endif
-  if (is_over(state, state->tensors_limit)) {
+  /* A step that is asked for never becomes a collection of what is old; so Lua's are ended here. */
+  if (is_over(state, state->tensors_limit) || lua_gc(L, LUA_GCCOUNT) > state->kilobytes_limit) {
     lua_gc(L, LUA_GCCOLLECT);
     set_limits(L, state);
   }

@@ -67,4 +67,16 @@ do
   t.ok(mw.core.peak_bytes() - before < 1e5, "and then no more: " .. tostring(x))
 end
 
+-- What lives for a while grows old in a collector by generations, and goes all the same.
+do
+  collectgarbage()
+  local ring, x, before, most = {}, mw.ones {3}, collectgarbage "count", 0
+  for i = 1, 150000 do
+    ring[i % 1000] = {i}
+    local _ = x + x -- luacheck: no unused
+    if i % 100 == 0 then most = math.max(most, collectgarbage "count" - before) end
+  end
+  t.ok(#ring > 0 and most < 2 * before + 1024, ("Lua holds %.0f KiB more at most"):format(most))
+end
+
 t.done()
