@@ -312,7 +312,8 @@ function Terminal:close()
   os.execute(self.tmux .. "kill-server 2>/dev/null")
   if self.commands then self.commands:close() end
   if self.answers then self.answers:close() end
-  os.execute("rm -rf " .. quote(self.folder))
+  local remove = "rm -rf " .. quote(self.folder) -- in which what was ended may still write
+  os.execute(("%s 2>/dev/null || { sleep 0.5; %s; }"):format(remove, remove))
 end
 
 Terminal.__close = Terminal.close
