@@ -138,7 +138,7 @@ function compiler.build(cc, source, label, path)
   end
   if done then
     local target = shell.quote(path)
-    local said = run(("cd - >/dev/null; mkdir -p %s && cp %s/op.so %s.new && mv %s.new %s"):format(
+    local said = run(("cd - >/dev/null; mkdir -p %s && cp %s/op.so %s.$$ && mv %s.$$ %s"):format(
       shell.quote(path:match "(.*)/" or "."), shell.quote(place), target, target, target), place)
     if said then done, problem = nil, said end
   end
