@@ -150,7 +150,8 @@ void face_open_layer(lua_State *L);        /* layer.c: origins of what layers bu
 void face_open_sequence(lua_State *L);     /* sequence.c: lists of layers */
 void face_open_tensor(lua_State *L);       /* tensor.c: the type */
 void face_open_constructors(lua_State *L); /* constructors.c */
-void face_open_call(lua_State *L);         /* call.c: ops, grad, programs */
+void face_open_call(lua_State *L);         /* call.c: ops */
+void face_open_program(lua_State *L);      /* program.c: gradients and programs */
 void face_open_prepared(lua_State *L);     /* prepared.c: ops with attributes, of layers */
 void face_open_registry(lua_State *L);     /* registry.c: what ops there are */
 void face_open_format(lua_State *L);       /* format.c: printing, totable */

@@ -556,6 +556,7 @@ int luaopen_moonwalk(lua_State *L) {
   face_open_tensor(L);
   face_open_constructors(L);
   face_open_call(L);
+  face_open_program(L);
   face_open_prepared(L);
   face_open_registry(L);
   face_open_format(L);
