@@ -359,9 +359,9 @@ static void run_blocks(const mw_gemm *g, const mw_gemm_piece *piece, real *works
 
 /* ---- few rows, with both operands along k ------------------------------------------------- */
 
-/* DOTS sums of products at once, each a vector of partial sums: 1 x 8, 2 x 4, 3 x 2 or 4 x 2
- * elements of c. A step of 4 x 2 loads 6 vectors for 8 multiply-adds; one row loads 9, and goes as
- * fast as the first or second cache gives b. */
+/* DOTS sums of products at once, each a vector of partial sums: 1 x 4 elements of c by two vectors of
+ * steps, or 2 x 4, 3 x 2 or 4 x 2. A step of 4 x 2 loads 6 vectors for 8 multiply-adds; one row goes as
+ * fast as the first or second cache gives b, and fastest from four places of it. */
 enum {
   DOTS = 8,
   DOTS_ROWS = 4,
@@ -397,24 +397,30 @@ typedef struct stretch {
   bool accumulate;
 } stretch;
 
-/* Rows i .. i+rows-1, and `columns` columns from j on, of which the piece's are stored. */
-MW_INLINE void dots(int rows, int columns, const stretch *s, int64_t i, int64_t j) {
+/* Rows i .. i+rows-1, and `columns` columns from j on, of which the piece's are stored; `steps`
+ * vectors of steps at a time, summed apart. */
+MW_INLINE void dots(int rows, int columns, int steps, const stretch *s, int64_t i, int64_t j) {
   const mw_gemm *g = s->product;
   const int64_t end = s->piece->n1;
+  const int n = rows * columns;
   const real *a[DOTS_ROWS], *b[DOTS];
   mw_vector sum[DOTS_ROOM] = {0};
   for (int r = 0; r < rows; r++) a[r] = (const real *)g->a + (i + r) * g->lda + s->start;
   for (int l = 0; l < columns; l++)
     b[l] = (const real *)g->b + least(j + l, end - 1) * (g->transpose_b ? g->ldb : 0) + s->start;
   int64_t p = 0;
-  for (; p + MW_LANES <= s->k; p += MW_LANES) {
-    mw_vector bp[DOTS];
-    MW_UNROLL for (int l = 0; l < columns; l++) bp[l] = mw_load(b[l] + p);
-    MW_UNROLL for (int r = 0; r < rows; r++) {
-      const mw_vector ap = loaded(a[r] + p);
-      MW_UNROLL for (int l = 0; l < columns; l++) sum[r * columns + l] += ap * bp[l];
+  for (; p + steps * MW_LANES <= s->k; p += steps * MW_LANES)
+    MW_UNROLL for (int v = 0; v < steps; v++) {
+      mw_vector bp[DOTS];
+      MW_UNROLL for (int l = 0; l < columns; l++) bp[l] = mw_load(b[l] + p + v * MW_LANES);
+      MW_UNROLL for (int r = 0; r < rows; r++) {
+        const mw_vector ap = loaded(a[r] + p + v * MW_LANES);
+        MW_UNROLL for (int l = 0; l < columns; l++) sum[v * n + r * columns + l] += ap * bp[l];
+      }
     }
-  }
+  for (; p + MW_LANES <= s->k; p += MW_LANES)
+    MW_UNROLL for (int r = 0; r < rows; r++) MW_UNROLL for (int l = 0; l < columns; l++)
+        sum[r * columns + l] += mw_load(a[r] + p) * mw_load(b[l] + p);
   if (p < s->k) { /* the last vector ends at k; what was in the one before becomes 0 in both */
     const mw_mask mask = last_lanes(s->k - p);
     p = s->k - MW_LANES;
@@ -422,8 +428,11 @@ MW_INLINE void dots(int rows, int columns, const stretch *s, int64_t i, int64_t 
         sum[r * columns + l] += masked(a[r] + p, mask) * masked(b[l] + p, mask);
   }
   real total[DOTS_ROOM];
-  MW_UNROLL for (int at = 0; at < rows * columns; at += MW_LANES)
-      mw_store(total + at, mw_sums(sum + at));
+  MW_UNROLL for (int v = 1; v < steps; v++) MW_UNROLL for (int l = 0; l < n; l++) {
+    sum[l] += sum[v * n + l];
+    sum[v * n + l] = (mw_vector){0};
+  }
+  MW_UNROLL for (int at = 0; at < n; at += MW_LANES) mw_store(total + at, mw_sums(sum + at));
   MW_UNROLL for (int r = 0; r < rows; r++) MW_UNROLL for (int l = 0; l < columns; l++) {
     real *c = (real *)g->c + (i + r) * g->ldc + j + l;
     if (j + l < end) *c = s->accumulate ? *c + total[r * columns + l] : total[r * columns + l];
@@ -434,16 +443,16 @@ static void run_stretch(const stretch *s) {
   const mw_gemm_piece *w = s->piece;
   const int64_t m = w->m1 - w->m0, tiles = (m + DOTS_ROWS - 1) / DOTS_ROWS;
   if (m == 1) {
-    for (int64_t j = w->n0; j < w->n1; j += 8) dots(1, 8, s, w->m0, j);
+    for (int64_t j = w->n0; j < w->n1; j += 4) dots(1, 4, 2, s, w->m0, j);
   } else if (m == 2) {
-    for (int64_t j = w->n0; j < w->n1; j += 4) dots(2, 4, s, w->m0, j);
+    for (int64_t j = w->n0; j < w->n1; j += 4) dots(2, 4, 1, s, w->m0, j);
   } else {
     for (int64_t j = w->n0; j < w->n1; j += 2)
       for (int64_t t = 0; t < tiles; t++) {
         const int64_t i = cut(m, t, tiles), rows = cut(m, t + 1, tiles) - i;
-        if (rows == 4) dots(4, 2, s, w->m0 + i, j);
-        else if (rows == 3) dots(3, 2, s, w->m0 + i, j);
-        else dots(2, 2, s, w->m0 + i, j);
+        if (rows == 4) dots(4, 2, 1, s, w->m0 + i, j);
+        else if (rows == 3) dots(3, 2, 1, s, w->m0 + i, j);
+        else dots(2, 2, 1, s, w->m0 + i, j);
       }
   }
 }
