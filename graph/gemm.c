@@ -359,9 +359,9 @@ static void run_blocks(const mw_gemm *g, const mw_gemm_piece *piece, real *works
 
 /* ---- few rows, with both operands along k ------------------------------------------------- */
 
-/* DOTS sums of products at once, each a vector of partial sums: 1 x 4 elements of c by two vectors of
- * steps, or 2 x 4, 3 x 2 or 4 x 2. A step of 4 x 2 loads 6 vectors for 8 multiply-adds; one row goes as
- * fast as the first or second cache gives b, and fastest from four places of it. */
+/* DOTS sums of products at once, each a vector of partial sums: 1 x 8, 2 x 4, 3 x 2 or 4 x 2 elements
+ * of c. A step of 4 x 2 loads 6 vectors for 8 multiply-adds; one row goes as fast as the first or second
+ * cache gives b, and fastest from four places of it: 1 x 4 elements by two vectors of steps. */
 enum {
   DOTS = 8,
   DOTS_ROWS = 4,
@@ -442,8 +442,10 @@ MW_INLINE void dots(int rows, int columns, int steps, const stretch *s, int64_t 
 static void run_stretch(const stretch *s) {
   const mw_gemm_piece *w = s->piece;
   const int64_t m = w->m1 - w->m0, tiles = (m + DOTS_ROWS - 1) / DOTS_ROWS;
-  if (m == 1) {
+  if (m == 1 && s->product->m == 1) {
     for (int64_t j = w->n0; j < w->n1; j += 4) dots(1, 4, 2, s, w->m0, j);
+  } else if (m == 1) { /* of several rows, whose bits do not depend on the piece */
+    for (int64_t j = w->n0; j < w->n1; j += 8) dots(1, 8, 1, s, w->m0, j);
   } else if (m == 2) {
     for (int64_t j = w->n0; j < w->n1; j += 4) dots(2, 4, 1, s, w->m0, j);
   } else {
