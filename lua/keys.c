@@ -260,6 +260,19 @@ static bool skip_answer(int first) {
   return true;
 }
 
+/* A character of several bytes, whose first one is there; a byte that begins none stands for
+ * itself. */
+static void read_character(keys_key *key, int first) {
+  mbstate_t state = {0};
+  size_t n = 0;
+  for (int byte = first; byte >= 0 && n < MB_LEN_MAX; byte = next_byte(SEQUENCE_MS)) {
+    wchar_t character;
+    key->name[n++] = (char)byte;
+    if (mbrtowc(&character, &key->name[n - 1], 1, &state) != (size_t)-2) break;
+  }
+  key->name[n] = '\0';
+}
+
 static void read_escape(keys_key *key) {
   const int byte = next_byte(ESCAPE_MS);
   if (skip_answer(byte)) return;
@@ -281,20 +294,9 @@ static void read_escape(keys_key *key) {
     strcpy(key->name, "escape");
   } else if (byte > ' ' && byte < 127) {
     snprintf(key->name, sizeof key->name, "alt-%c", byte);
+  } else if (byte > 127) { /* Alt and a letter such as é, for nothing: no byte of it may be left */
+    read_character(&(keys_key){0}, byte);
   }
-}
-
-/* A character of several bytes, whose first one is there; a byte that begins none stands for
- * itself. */
-static void read_character(keys_key *key, int first) {
-  mbstate_t state = {0};
-  size_t n = 0;
-  for (int byte = first; byte >= 0 && n < MB_LEN_MAX; byte = next_byte(SEQUENCE_MS)) {
-    wchar_t character;
-    key->name[n++] = (char)byte;
-    if (mbrtowc(&character, &key->name[n - 1], 1, &state) != (size_t)-2) break;
-  }
-  key->name[n] = '\0';
 }
 
 bool keys_read(keys_key *key) {

@@ -127,7 +127,8 @@ static void next_row(painter *p, bool folded) {
 static void paint_character(painter *p, wchar_t c) {
   int width = width_of(c, p->at.column, p->size.columns);
   if (p->at.column + width > p->size.columns && p->at.column > 0) {
-    next_row(p, true);
+    /* The terminal would part the two characters that a control character is shown by. */
+    next_row(p, p->at.column == p->size.columns || !is_control(c));
     width = width_of(c, 0, p->size.columns);
   }
   if (writes(p)) put_character(c, width);

@@ -202,6 +202,7 @@ do
   s:key("Left", "C-d")
   s:wait(function(text) return text:find "\n> ab%s*$" end)
   s:key("F5", "PPage", "IC", "M-z")
+  s:ask "send-keys -H 1b c3 a9" -- Alt and é
   s:type "9"
   s:wait "> ab9"
   t.ok(true, "keys without a meaning write nothing")
@@ -361,6 +362,15 @@ do
   c:key "Up"
   c:wait "> from_a = 1"
   t.ok(true, "two prompts side by side keep all that was typed")
+end
+do
+  local line = "x = '" .. ("a"):rep(32) .. "\1b'" -- in a file that another program has written
+  assert(core.history_append(home .. "/state/moonwalk/history", line, 1000000))
+  local s <close> = terminal.open {home = home, columns = 40}
+  s:ready()
+  s:key "Up"
+  s:wait(("> x = '%s\n^Ab'\n"):format(("a"):rep(32)))
+  t.is({s:cursor()}, {5, 4}, "the two characters of a control character stay together")
 end
 
 -- ---- pasting ---------------------------------------------------------------------------------
