@@ -62,6 +62,7 @@ for text, expected in pairs {
   ["1 +"] = true, ["return"] = false, ["x ="] = true, ["x = 1"] = false, ["x = = 1"] = false,
   ["for _, m in ipairs(t) do m:train()"] = true, ["for b in d:batches {}"] = true,
   ["for i in range(3): print(i)"] = false, ["g = lambda x: x"] = false, ["lambda:item("] = true,
+  ["while x do\n  goto done\n  ::done::"] = true,
   ["if x then\nif y:"] = false, ["x = [[if y:"] = true, ["ls .."] = false, ["'open"] = false,
   [":time on"] = false, ["?conv2d"] = false,
 } do
@@ -77,6 +78,17 @@ match("conv2d(x)", "^error: there is no variable 'conv2d'; did you mean mw.conv2
 match("Conv2d {1, 2}", "did you mean nn.Conv2d%?$", "a layer")
 match("prnt(1)", "did you mean print%?$", "a misspelt function")
 match("x = = 1", "^error: unexpected symbol near '='\n  x = = 1\n      ^$", "a syntax error")
+match("x = [[abc]] 5", "^error: unexpected symbol near '5'\n[^\n]*\n *%^$",
+  "behind a long string")
+local xs = ("x"):rep(200000)
+match(xs .. "\n'" .. xs .. "' y )", "^error: %[%d+%]:2: syntax error near '%)'",
+  "in a text of long lines, at once")
+s:run "Own = {}; Own.__index = function() end; setmetatable(Own, Own)"
+match("Own:missing()", "^error: attempt to call a nil value %(method 'missing'%)$",
+  "a class that is its own metatable")
+s:run "Own = setmetatable({}, {__index = setmetatable({}, {__metatable = 'locked'})})"
+match("Own:missing()", "^error: attempt to call a nil value %(method 'missing'%)$",
+  "a class whose metatable is hidden")
 match("local function f()\n  error 'deep'\nend\nf()",
   "^error: %[%d+%]:2: deep\n  at %[%d+%]:2 in function 'f'\n  at %[%d+%]:4$", "the calls before it")
 match("error {}", "^error: a table was raised: ", "an error that is no text")

@@ -108,20 +108,24 @@ local TEXTS = {
   {"^%s*([%a]+)%s+[%w%-./~]", NAMES},
 }
 
--- A text whose strings and comments are blank, but for their quotes.
+local MOST_LINE = 2000 -- bytes of a line that is searched: to fail, some patterns take its square
+
+-- A text whose strings and comments are blank, but for quotes; long brackets are quotes, too.
 local function code_of(text)
   local parts, at = {}, 1
   for _, token in ipairs(lexer.tokens(text)) do
     if token.kind == "string" or token.kind == "comment" then
-      local inside = token.kind == "string" and #token.text > 1 and 1 or 0
-      local last = token.open and token.last or token.last - inside
-      parts[#parts + 1] = text:sub(at, token.first + inside - 1)
-      parts[#parts + 1] = (" "):rep(last - token.first - inside + 1)
-      at = last + 1
+      local quote = token.kind == "comment" and " " or token.text:sub(1, 1):gsub("%[", '"')
+      local inside = (" "):rep(#token.text - (token.open and 1 or 2))
+      parts[#parts + 1] = text:sub(at, token.first - 1)
+      parts[#parts + 1] = quote .. inside .. (token.open and "" or quote)
+      at = token.last + 1
     end
   end
   return table.concat(parts) .. text:sub(at)
 end
+
+local function last_line(text) return text:match "^.*\n(.*)$" or text end
 
 -- What is said of the first character that is not ASCII, or nil.
 local function of_character(code)
@@ -153,9 +157,10 @@ end
 ---@return string?
 function hints.text(text, at)
   local code = code_of(text)
-  local head = code:sub(1, at - 1):gsub("%s+$", ""):match "[^\n]*$"
+  local head = last_line(code:sub(1, at - 1):match "^.*%S" or "")
   local line = head .. code:sub(at):match "^[^\n]*"
   local found = of_character(line)
+  if #line > MOST_LINE then return found end
   for _, rule in ipairs(TEXTS) do
     if found then break end
     local captures = table.pack(line:match(rule[1]))
@@ -168,10 +173,10 @@ end
 ---@param text string
 ---@return boolean
 function hints.is_foreign(text)
-  local line = code_of(text):match "[^\n]*$"
-  return line:find ":%s*$" ~= nil or line:find "^%s*for%s.*%sin%s.*%):%s" ~= nil
-    or line:find(LAMBDA) ~= nil or line:find "[\x80-\xff]" ~= nil
-    or NAMES[line:match "^%s*(%a+)%s+[%a./~-]"] == SHELL
+  local line = last_line(code_of(text))
+  return line:find "%f[:]:%s*$" ~= nil -- but ::name:: is a label
+    or line:find "^%s*for%s.*%sin%s.*%):%s" ~= nil or line:find(LAMBDA) ~= nil
+    or line:find "[\x80-\xff]" ~= nil or NAMES[line:match "^%s*(%a+)%s+[%a./~-]"] == SHELL
 end
 
 -- ---- messages -------------------------------------------------------------------------------
@@ -229,20 +234,21 @@ local function is_object(session, path, value)
   if rawget(_G, first) or first == "mw" then return false end
   if getmetatable(session.env).lazy[first] then return false end
   local meta = type(value) == "table" and getmetatable(value)
-  return type(meta) == "table" and meta.__index ~= nil
+  return type(meta) == "table" and rawget(meta, "__index") ~= nil
 end
 
 -- The names of an object's methods.
 local function methods_of(object)
-  local names, from = {}, core.is_tensor(object) and core.methods or object
-  while type(from) == "table" do
+  local names, seen, from = {}, {}, core.is_tensor(object) and core.methods or object
+  while type(from) == "table" and not seen[from] do
+    seen[from] = true
     for name, value in pairs(from) do
       if type(value) == "function" and not tostring(name):find "^_" then
         names[#names + 1] = name
       end
     end
     local meta = getmetatable(from)
-    from = meta and rawget(meta, "__index")
+    from = type(meta) == "table" and rawget(meta, "__index")
     if type(from) == "function" then from = meta end -- a class with a function that finds fields
   end
   return names
@@ -271,7 +277,7 @@ local function own(object, name) return type(object) == "table" and rawget(objec
 function hints.method(session, text, message)
   local code = code_of(text)
   local missing = message:match "attempt to call a nil value %(%a+ '([%a_][%w_]*)'%)"
-  for path, mark, name in code:gmatch "([%a_][%w_.]*)([.:])([%a_][%w_]*)%s*[({\"']" do
+  for path, mark, name in code:gmatch "%f[%w_]([%a_][%w_.]*)([.:])([%a_][%w_]*)%s*[({\"']" do
     local object = value_at(session, path)
     if is_object(session, path, object) then
       local good, method = pcall(function() return object[name] end)
