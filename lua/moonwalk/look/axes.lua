@@ -16,6 +16,7 @@ local Axis = {}
 Axis.__index = Axis
 
 local MOST = 8e307 -- the distance of two such numbers is one too
+local LEAST = 2.0 ^ -1022 -- half of it and a tenth of it are not 0
 
 ---The range of an axis for values from low to high, which has a width even if they are one.
 ---@param low number
@@ -24,10 +25,10 @@ local MOST = 8e307 -- the distance of two such numbers is one too
 ---@return number low
 ---@return number high
 function axes.limits(low, high, log)
-  low, high = math.max(low, -MOST), math.min(high, MOST)
+  low, high = math.min(math.max(low, -MOST), MOST), math.max(math.min(high, MOST), -MOST)
   if low < high then return low, high end
-  if log then return low / 2, high * 2 end
-  local margin = low == 0 and 1 or math.abs(low) / 10
+  if log then return math.max(low, LEAST) / 2, math.max(high, LEAST) * 2 end
+  local margin = low == 0 and 1 or math.max(math.abs(low), LEAST) / 10
   return low - margin, high + margin
 end
 
@@ -162,13 +163,18 @@ function Axis:divide(most)
   end
 end
 
+local FAR = 1e6 -- farther outside no place is: infinity would be none that a line can lead to
+
 ---Where a value is on an axis, 0 at its beginning and 1 at its end, beyond them outside; nil for
 ---what has no place on it.
 ---@param value number
 ---@return number?
 function Axis:place(value)
   if value - value ~= 0 then return nil end
-  if not self.log then return (value - self.low) / (self.high - self.low) end
+  if not self.log then
+    local share = (value - self.low) / (self.high - self.low)
+    return math.max(math.min(share, FAR), -FAR)
+  end
   if value <= 0 then return nil end
   return (math.log(value) - self.from) / self.length
 end
