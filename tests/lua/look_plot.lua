@@ -85,6 +85,15 @@ do
   t.is(axis:place(0), nil, "and 0 has none of those")
   t.is({axes.limits(5, 5)}, {4.5, 5.5}, "a constant is in the middle")
   t.is({axes.limits(0, 0)}, {-1, 1}, "also 0")
+  for _, x in ipairs {1e308, -1e308, 5e-324} do
+    local low, high = axes.limits(x, x)
+    t.ok(low < high and high - low < math.huge, ("and %g"):format(x))
+  end
+  local low, high = axes.limits(5e-324, 5e-324, true)
+  t.ok(0 < low and low < high, "and the least number, by its logarithm")
+  axis = axes.new(axes.limits(-1e308, 1e308))
+  t.ok(axis:place(1e308) - axis:place(-1e308) < math.huge, "no place is infinitely far")
+  t.ok(pcall(printed, mw.plot, {1e308, -1e308, 1e308}), "the largest numbers are drawn")
 end
 
 -- ---- dots -------------------------------------------------------------------------------------
@@ -397,6 +406,28 @@ do
   t.ok(text:find "valid_loss 0.2500.*lr 0.5\nepoch 1/2   step 3/6", "with its numbers")
   t.is(used, used.m and {A = true, K = true, m = true} or {A = true, K = true},
     "the cursor moves up, and lines are cleared: nothing else is asked of the terminal")
+
+  -- A picture that is larger than the terminal would not be drawn over.
+  local size = screen.size
+  for _, case in ipairs {
+    {80, 24, true}, {40, 9, true}, {40, 7}, {40, 3}, {40, 1}, {4, 24}, {1, 24},
+  } do
+    function screen.size() return case[1], case[2] end
+    picture = live.new(trainer, {write = function(drawn) text = drawn end, hint = "hint"})
+    picture:draw()
+    local count, widest = 0, 0
+    for line in text:gsub("\r", ""):gmatch "([^\n]*)\n" do
+      count, widest = count + 1, math.max(widest, screen.width(line))
+    end
+    t.is({count < math.max(case[2], 2), widest < math.max(case[1], 2), text:find "┤" ~= nil},
+      {true, true, case[3] or false}, ("a terminal of %d by %d"):format(case[1], case[2]))
+  end
+  screen.size = size
+  trainer.history[1] = {step = 3, valid_loss = 0 / 0}
+  picture = live.new(trainer, {write = function(drawn) text = drawn end})
+  for _, loss in ipairs {1e30, -1e308, 1e308} do picture:add(1, loss) end
+  picture:draw()
+  t.ok(text:find "loss %-?%d[%d.]*e%+%d+   .* valid_loss nan", "what a training that diverges has")
 end
 
 -- ---- files ------------------------------------------------------------------------------------

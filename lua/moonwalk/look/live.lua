@@ -136,15 +136,21 @@ local function joined(parts, width)
   return line or ""
 end
 
+-- A loss with four decimals, or four digits where it has grown beyond these.
+local function loss_text(loss)
+  if loss ~= loss then return "nan" end -- printf's has a sign
+  return (math.abs(loss) < 1e6 and "%.4f" or "%.4g"):format(loss)
+end
+
 -- What stands below the curve: the last numbers, and how far it is.
 local function status(self, width)
   local trainer, o, now = self.trainer, self.trainer.options, core.clock()
   local pens = self.pens
   local row = trainer.history[#trainer.history]
   local function name(pen, text) return screen.paint(pen.mark or "⠤⠤", pen.style) .. " " .. text end
-  local numbers = {name(pens[1], ("loss %.4f"):format(self.loss or 0 / 0))}
+  local numbers = {name(pens[1], "loss " .. loss_text(self.loss or 0 / 0))}
   if row and row.valid_loss then
-    numbers[2] = name(pens[2], ("valid_loss %.4f"):format(row.valid_loss))
+    numbers[2] = name(pens[2], "valid_loss " .. loss_text(row.valid_loss))
   end
   local lr = rate_of(trainer.optimizer)
   if type(lr) == "number" then numbers[#numbers + 1] = ("lr %.4g"):format(lr) end
@@ -165,11 +171,20 @@ local function status(self, width)
   return lines
 end
 
--- The lines of the picture as it is now, none wider than the terminal.
+-- Whether a chart can stand above these lines in the terminal: else it could not be drawn over.
+local function fits(lines, foot, width, rows)
+  for _, line in ipairs(lines) do
+    if screen.width(line) > width then return false end
+  end
+  return #lines + #foot < rows
+end
+
+-- The lines of the picture as it is now, none wider than the terminal, and fewer than its rows.
 local function picture(self)
   local columns, rows = screen.size()
-  local width = math.max(columns - 1, 12) -- a full line would be folded where a terminal shrinks
+  local width = math.max(columns - 1, 1) -- a full line would be folded where a terminal shrinks
   local foot = status(self, width)
+  for i = #foot, math.max(rows, 2), -1 do foot[i] = nil end
   local height = math.max(math.min(rows // 2, 18, rows - #foot - 2), 4)
   local valid = valid_series(self.trainer)
   local curve = self.curve:series(width)
@@ -185,6 +200,7 @@ local function picture(self)
       end
     end,
   }, width, height)
+  if not fits(lines, foot, width, rows) then return foot, columns end
   table.move(foot, 1, #foot, #lines + 1, lines)
   return lines, columns
 end
