@@ -43,6 +43,11 @@ draws({loss}, [[
     5 nodes, 21 parameters
 ]], "a chain, with what each op reads beside")
 ascii()
+draws({mw.ones {2} * (0 / 0)}, [[
+    o  constant  f32[2]
+    *  mul       f32[2]  b nan
+    2 nodes
+]], "NaN")
 draws({loss}, [[
     o  constant       f32[4,6]
     *  dense          f32[4,3]  w f32[3,6], b f32[3]
@@ -158,6 +163,13 @@ t.ok(crowded:find("exp [1]", 1, true) and crowded:find("from [1], [2]", 1, true)
   "values without a rail have numbers")
 t.ok(graph.text(mw.concat(all, {axis = 1})):find("concat    f32[40]  reads 18 not drawn", 1, true),
   "what is left out is counted where it is read")
+
+for i = 1, 20 do
+  many[i] = mw.randn({1, 2}):dense(mw.param(mw.randn {2, 2}, "a.place.deep.in.a.network.weight"))
+end
+for i = 1, 20 do all[i] = many[21 - i] end
+t.ok(graph.text(mw.concat(all, {axis = 1}), {full = true}):find "a%.place.-… %[1%] ",
+  "which long names leave room for")
 
 -- what is there again and again -------------------------------------------------------------------
 
@@ -283,6 +295,8 @@ local recurrent = nn.LSTM {4, 3}
 local one = graph.text(recurrent, mw.zeros {2, 30, 4})
 t.ok(one:find "\n●  LSTM .-\n1 layer.*full = true draws its ops$",
   "a layer of very many ops is one node")
+t.ok(graph.text(nn.Dense {2, 3}, {2}):find "2 nodes, 9 parameters$",
+  "a layer of few ops is these, and no layer is counted")
 
 -- gradients and times -----------------------------------------------------------------------------
 
@@ -377,6 +391,13 @@ mw.draw(mw.ones {2}:exp(), {file = folder .. ".txt"})
 t.is(read(folder .. ".txt"), "○  constant  f32[2]\n●  exp       f32[2]\n2 nodes\n",
   "text in a file")
 os.remove(folder .. ".txt")
+if os.execute(("test -e /dev/full && ln -s /dev/full '%s.txt'"):format(folder)) then
+  t.error(function() mw.draw(x, {file = folder .. ".txt"}) end, "draw: .* cannot be written$",
+    "a full disk")
+  os.remove(folder .. ".txt")
+else
+  t.skip("a full disk", "there is no /dev/full")
+end
 os.remove(path)
 
 if require("moonwalk.shell").has "dot" then

@@ -233,14 +233,6 @@ function graph.text(...)
   return require("moonwalk.look.graph.text").of(drawing, {full = options.full})
 end
 
-local function write_text(drawing, options)
-  local file, problem = io.open(options.file, "wb")
-  if not file then core.error("draw: " .. problem) end
-  local text = require("moonwalk.look.graph.text").of(drawing, {full = options.full, whole = true})
-  file:write((text:gsub("\27%[[%d;]*m", "")), "\n")
-  file:close()
-end
-
 ---Draws the graph of tensors, of a network, or of what failed: one line for each node, below what
 ---it is made of. Each says what it is, what it makes, and what it is made with: parameters and
 ---constants by their names, attributes that are other than by default. A network is drawn by its
@@ -259,10 +251,8 @@ end
 ---@param ... any tensors, or a network and its inputs, or session.failure; then the options
 function graph.draw(...)
   local drawing, options = graph.drawing(...)
-  if options.file and options.file:find "%.txt$" then
-    write_text(drawing, options)
-  elseif options.file then
-    require("moonwalk.look.graph.dot").write(drawing, options.file)
+  if options.file then
+    require("moonwalk.look.graph.dot").write(drawing, options.file, options.full)
   else
     io.stdout:write(require("moonwalk.look.graph.text").of(drawing, {full = options.full}), "\n")
   end

@@ -1,4 +1,5 @@
--- dot.lua: a drawing in the language of Graphviz, and as a picture by its program `dot`.
+-- dot.lua: a drawing in a file: in the language of Graphviz, as a picture by its program `dot`, or
+-- as text.
 
 local core = require "moonwalk.core"
 local measure = require "moonwalk.measure"
@@ -102,13 +103,21 @@ local function picture(path, kind, text)
   if not done then core.error(("draw: dot has failed: %s"):format((said:gsub("%s+$", "")))) end
 end
 
----Writes a drawing to a file: .dot, or .svg, .png and .pdf by Graphviz.
+-- What the terminal would show, without styles.
+local function plain_text(drawing, full)
+  local text = require("moonwalk.look.graph.text").of(drawing, {full = full, whole = true})
+  return text:gsub("\27%[[%d;]*m", "") .. "\n"
+end
+
+---Writes a drawing to a file: .dot, .txt, or .svg, .png and .pdf by Graphviz.
 ---@param drawing moonwalk.Drawing
 ---@param path string
-function dot.write(drawing, path)
+---@param full boolean?  in .txt, all that is there, however often
+function dot.write(drawing, path, full)
   local kind = path:match "%.(%w+)$"
   kind = kind and kind:lower()
   if kind == "dot" or kind == "gv" then write(path, dot.text(drawing))
+  elseif kind == "txt" then write(path, plain_text(drawing, full))
   elseif PICTURES[kind] then picture(path, kind, dot.text(drawing))
   else
     core.error(("draw: the file is %q, expected a name that ends in .dot, .svg, .png, .pdf or .txt")

@@ -141,6 +141,7 @@ end
 
 local function number_text(tensor)
   local x = tensor:item()
+  if x ~= x then return "nan" end -- printf's has a sign
   return math.type(x) == "float" and ("%.6g"):format(x) or tostring(x)
 end
 

@@ -24,7 +24,9 @@ local function title(node, line)
   if node.name and node.kind == "leaf" then name = node.name
   elseif node.name then name = ("%s = %s"):format(node.name, name)
   end
-  return line.tag and ("%s [%d]"):format(name, line.tag) or name
+  if not line.tag then return name end
+  local tag = (" [%d]"):format(line.tag) -- others name the node by it: it is never cut off
+  return screen.cut(name, WIDEST_TITLE - #tag) .. tag
 end
 
 -- The output that is passed on; that of the failed node is not there.
@@ -213,7 +215,8 @@ local function summary(drawing)
     if node.kind == "layer" then layers = layers + 1 end
   end
   local count = amounts.count
-  local parts = {drawing.calls and count(layers, "layer") or count(#drawing.nodes, "node")}
+  local parts = {layers > 0 and drawing.calls and count(layers, "layer")
+    or count(#drawing.nodes, "node")}
   if drawing.parameters > 0 then parts[#parts + 1] = count(drawing.parameters, "parameter") end
   if drawing.seconds then
     parts[#parts + 1] = measure.time_text(drawing.seconds) .. " in kernels"
