@@ -464,6 +464,11 @@ refuses("time = true needs the network's input", "a network without input", lene
 refuses("the shape of a sample is \"big\"", "a network's input", lenet, "big")
 refuses("gradient = true, but what is drawn is i64", "no gradient", x:argmax(), {gradient = true})
 refuses("depth is 0", "a depth", lenet, {1, 28, 28}, {depth = 0})
+local counting = nn.Module:extend "Counting"
+function counting.init() end
+function counting.forward() return 3 end
+refuses("the network returned no tensor; its forward%(%) has to return one", "no tensor",
+  counting {}, {3})
 t.error(function() mw.draw(x, {file = "/nowhere/a.dot"}) end, "draw: /nowhere/a.dot: No such file",
   "a folder that is not there")
 

@@ -171,7 +171,9 @@ local function network_roots(net, arguments, options, names)
   local inputs = infer.inputs("draw", net, input, 1, options.dtype)
   input_names(names, inputs)
   local roots, owner = require("moonwalk.look.graph.trace").run(net, inputs)
-  if #roots == 0 then core.error "draw: the network returned no tensor" end
+  if #roots == 0 then
+    core.error "draw: the network returned no tensor; its forward() has to return one, or several"
+  end
   return roots, owner
 end
 
