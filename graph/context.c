@@ -85,6 +85,8 @@ mw_context *mw_context_new(void) {
   const char *slicing = getenv("MOONWALK_SLICING");
   if (slicing && strcmp(slicing, "never") == 0) ctx->slicing = MW_SLICE_NEVER;
   if (slicing && strcmp(slicing, "always") == 0) ctx->slicing = MW_SLICE_ALWAYS;
+  const char *denormals = getenv("MOONWALK_DENORMALS");
+  ctx->keeps_denormals = denormals && strcmp(denormals, "keep") == 0;
   if (!ctx->level || mw_threads_prepare(ctx, default_threads()) || register_shipped(ctx)) {
     context_destroy(ctx);
     return NULL;
@@ -138,6 +140,12 @@ mw_slicing mw_slicing_set(mw_context *ctx, mw_slicing slicing) {
   const mw_slicing before = ctx->slicing;
   if (slicing != before) mw_cache_clear(ctx);
   ctx->slicing = slicing;
+  return before;
+}
+
+bool mw_flush_denormals(mw_context *ctx, bool on) {
+  const bool before = !ctx->keeps_denormals;
+  ctx->keeps_denormals = !on;
   return before;
 }
 

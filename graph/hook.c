@@ -2,6 +2,7 @@
  * bytes that a user can make are taken for an address; the function goes when the leaf does. */
 #include <string.h>
 
+#include "denormals.h"
 #include "internal.h"
 
 struct mw_hook_place {
@@ -96,7 +97,9 @@ mw_status mw_host_hook(mw_context *ctx, const mw_array *leaf, bool gradient,
   mw_hook hook = place->hook; /* the places may be moved meanwhile */
   held h = hold(ctx);
   char message[MW_HOOK_TEXT] = "";
+  const mw_float_mode mode = mw_denormals_flush(false); /* its arithmetic is not the kernels' */
   mw_status status = hook.call(hook.state, gradient, &value->spec, value->data, message);
+  mw_float_mode_set(mode);
   restore(ctx, &h);
   return status ? mw_set_error(ctx, "%s", message) : MW_OK;
 }

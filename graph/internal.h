@@ -478,6 +478,7 @@ struct mw_context {
   bool failed_unseen; /* a step failed, of a program that does not know its nodes */
   bool builds_again;  /* so the update that failed is built and run again: see derive.c */
   mw_slicing slicing;
+  bool keeps_denormals;
   struct mw_recorder *recorder; /* profile.c; NULL: no profile is taken */
   uint64_t profiles;            /* started so far */
   struct mw_hook_place *hooks;  /* hook.c */

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "denormals.h"
 #include "pool.h"
 
 /* The state of a pool's work: whether it is open, whether the thread that asked sleeps until all
@@ -42,6 +43,7 @@ struct mw_pool {
   helper *helper;
   mw_work work;
   void *arg;
+  mw_float_mode mode;            /* of the thread that asks: the work is the same whoever does it */
   alignas(64) atomic_uint round; /* grows when there is work, and at the end */
   atomic_uint sleepers;
   atomic_bool over;
@@ -102,7 +104,10 @@ static void await_round(mw_pool *pool, unsigned round) {
 /* Goes in if the work is still open. The last to leave wakes the thread that waits for it. */
 static void help(mw_pool *pool, int worker) {
   if (!(atomic_load(&pool->state) & OPEN)) return;
-  if (atomic_fetch_add(&pool->state, INSIDE) & OPEN) pool->work(pool->arg, worker);
+  if (atomic_fetch_add(&pool->state, INSIDE) & OPEN) {
+    mw_float_mode_set(pool->mode);
+    pool->work(pool->arg, worker);
+  }
   if (atomic_fetch_sub(&pool->state, INSIDE) == (INSIDE | AWAITED)) wake(&pool->state, 1);
 }
 
@@ -199,6 +204,7 @@ void mw_pool_run(mw_pool *pool, int helpers, mw_work work, void *arg) {
   if (helpers > pool->started || pool->forks != atomic_load(&forks)) start(pool, helpers);
   pool->work = work;
   pool->arg = arg;
+  pool->mode = mw_float_mode_now();
   atomic_fetch_or(&pool->state, OPEN);
   atomic_fetch_add(&pool->round, 1);
   if (atomic_load(&pool->sleepers) > 0) wake(&pool->round, helpers);

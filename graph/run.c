@@ -1,6 +1,7 @@
 /* run.c: runs programs, and finds the program for a request in the cache. */
 #include <string.h>
 
+#include "denormals.h"
 #include "internal.h"
 
 /* ---- the cache: few programs, the one used last in front ------------------------------------ */
@@ -219,6 +220,7 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   if (ctx->stats.bytes_live + p->arena > ctx->peak) ctx->peak = ctx->stats.bytes_live + p->arena;
   if (!ctx->depth++) ctx->interrupted = 0;
   p->running = true;
+  const mw_float_mode before = mw_denormals_flush(!ctx->keeps_denormals);
   mw_status status = MW_OK;
   const mw_region *region = p->regions, *none = p->regions + p->n_regions;
   for (int k = 0; k < p->n_steps && !status; k++) {
@@ -231,6 +233,7 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
       status = run_step(p, leaves, nodes, k);
     }
   }
+  mw_float_mode_set(before);
   p->running = false;
   ctx->depth--;
   if (status) release_results(p);

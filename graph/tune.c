@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #endif
 
+#include "denormals.h"
 #include "internal.h"
 #include "tune.h"
 
@@ -325,8 +326,10 @@ static const mw_kernel *find_out(const mw_program *p, const mw_step *step, mw_dt
   if (t->budget > 0 && t->spent >= t->budget) return NULL;
   const int64_t start = now();
   trial it = {.data = NULL};
+  const mw_float_mode before = mw_denormals_flush(!ctx->keeps_denormals); /* as in a run */
   const bool ready = !trial_new(&it, p, step, dtype);
   if (ready) measure(&it, c);
+  mw_float_mode_set(before);
   trial_free(&it);
   t->spent += 1e-9 * (double)(now() - start);
   const int best = ready ? best_of(c) : -1;

@@ -461,6 +461,17 @@ static int module_slicing(lua_State *L) {
   return 1;
 }
 
+/* core.flush_denormals(on?) -> whether they were; see mw_flush_denormals() */
+static int module_flush_denormals(lua_State *L) {
+  mw_context *ctx = face_context(L);
+  if (!lua_isnoneornil(L, 1) && !lua_isboolean(L, 1))
+    return face_error(L, "flush_denormals: on is %s, expected true or false", face_describe(L, 1));
+  const bool before = mw_flush_denormals(ctx, lua_toboolean(L, 1));
+  if (lua_isnoneornil(L, 1)) mw_flush_denormals(ctx, before);
+  lua_pushboolean(L, before);
+  return 1;
+}
+
 static int module_seed(lua_State *L) {
   mw_seed(face_context(L), (uint64_t)face_check_integer(L, 1, "seed", "n"));
   return 0;
@@ -489,6 +500,7 @@ static int module_interrupt(lua_State *L) {
 static const luaL_Reg module_functions[] = {
     {"entry", module_entry},
     {"error", module_error},
+    {"flush_denormals", module_flush_denormals},
     {"interrupt", module_interrupt},
     {"near", module_near},
     {"nearest", module_nearest},

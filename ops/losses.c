@@ -120,10 +120,11 @@ static mw_tensor *weighted(mw_build *b, mw_tensor *losses) {
   return b->in[WEIGHT] ? mw_make2(b, "mul", losses, b->in[WEIGHT]) : losses;
 }
 
-/* A logarithm is at least -100, as in PyTorch: that of e^-100 and of what is below. clip keeps the
- * branch that is not taken from having an infinite slope. */
+/* A logarithm is at least -100, as in PyTorch: that of e^-100 and of what is below. The 1 keeps the
+ * branch that is not taken from having an infinite slope. In f32 e^-100 is a denormal, which may
+ * count as 0; so it is <=, which 0 is then, too. */
 #define LEAST "3.720075976020836e-44"
-#define LOG(x) "(" x " < " LEAST " ? -100 : log(clip(" x ", min=" LEAST ")))"
+#define LOG(x) "(" x " <= " LEAST " ? -100 : log(" x " <= " LEAST " ? 1 : " x "))"
 
 static mw_status bce_compose(mw_build *b) {
   static const char formula[] = "-(target * " LOG("x") " + (1 - target) * " LOG("(1 - x)") ")";

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "../graph/denormals.h"
 #include "../graph/internal.h"
 
 /* ---- parallel loops: one chunk after the other, but in an order of our choice ---------------- */
@@ -270,6 +271,7 @@ static mw_status run_program(const mw_gate *gate, mw_program *p, const mw_collec
                              mw_tensor **results, int *calls, const char **kernel) {
   char **store = calloc((size_t)p->n_slots + 1, sizeof *store);
   mw_status status = store ? fill_store(p, c, store) : mw_no_memory(p->ctx);
+  const mw_float_mode before = mw_denormals_flush(!p->ctx->keeps_denormals); /* as in any run */
   for (int k = 0; k < p->n_steps && !status; k++) {
     mw_step *step = &p->steps[k];
     const bool looked_at = !gate->op || strcmp(gate->op, step->call.op->name) == 0;
@@ -277,6 +279,7 @@ static mw_status run_program(const mw_gate *gate, mw_program *p, const mw_collec
     if (looked_at && kernel) *kernel = step->kernel->name;
     status = looked_at ? run_guarded(gate, p, step, store) : run_plainly(p, step, store);
   }
+  mw_float_mode_set(before);
   if (!status) status = take_results(p, store, results);
   free_store(p, store);
   return status;

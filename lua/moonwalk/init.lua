@@ -67,6 +67,9 @@ local updates = require "moonwalk.updates"
 ---  sets the generator to what mw.random_state gave
 ---@field threads fun(n?: integer): integer  sets and returns the number of threads
 ---@field slicing fun(mode?: string): string  whether programs run in slices; the mode before
+---@field flush_denormals fun(on?: boolean): boolean
+---  whether kernels take the numbers nearest to 0 for 0: of f32 below 1.2e-38, of f64 below
+---  2.2e-308; what was set before
 ---@field stats fun(): table<string, integer>  see stats.lua for what it does with arguments
 ---@field grad fun(y: mw.tensor, x: mw.tensor[], dy?: mw.tensor): mw.tensor[]
 ---  the gradients of y in the tensors of a list: mw.grad(loss, {w, b}); dy is that of y, 1 for
@@ -102,7 +105,7 @@ local mw = {core = core, version = core.version}
 for _, name in ipairs {
   "tensor", "zeros", "ones", "full", "eye", "arange", "linspace", "randn", "uniform", "normal",
   "bernoulli", "permutation", "param", "is_tensor", "is_param", "seed", "random_state",
-  "random_restore", "threads", "slicing", "grad", "eval",
+  "random_restore", "threads", "slicing", "flush_denormals", "grad", "eval",
 } do
   mw[name] = core[name]
 end
