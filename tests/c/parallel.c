@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "graph/denormals.h"
 #include "graph/internal.h"
 #include "tests/tap.h"
 
@@ -43,6 +44,38 @@ static bool loops_are_right(mw_context *ctx, int count) {
   bool right = true;
   for (int i = 0; i < count; i++) right = right && loop_is_right(ctx);
   return right;
+}
+
+/* Whether helpers came, and whether all that came flush denormals as the thread that asked. */
+typedef struct modes {
+  bool flush;
+  atomic_int helped, strangers;
+} modes;
+
+static void look_at_mode(void *arg, int64_t chunk, int worker) {
+  modes *m = arg;
+  (void)chunk;
+  const mw_float_mode now = mw_denormals_flush(m->flush);
+  if (mw_float_mode_now() != now) atomic_fetch_add(&m->strangers, 1);
+  mw_float_mode_set(now);
+  if (worker) atomic_fetch_add(&m->helped, 1);
+  for (volatile int i = 0; i < 200; i++) {
+  }
+}
+
+static void test_modes(mw_context *ctx) {
+  int helped = 0, strangers = 0;
+  const mw_float_mode before = mw_float_mode_now();
+  for (int i = 0; i < 1000 && (i < 100 || !helped); i++) {
+    modes m = {.flush = i % 2};
+    mw_denormals_flush(m.flush);
+    mw_host_parallel(ctx, CHUNKS, look_at_mode, &m);
+    mw_float_mode_set(before);
+    helped += m.helped;
+    strangers += m.strangers;
+  }
+  ok(helped, "helpers had %d chunks", helped);
+  is_int(strangers, 0, "and took denormals as the thread that asked, from the change on");
 }
 
 static void inner_chunk(void *arg, int64_t chunk, int worker) {
@@ -127,6 +160,7 @@ int main(void) {
   notes none = {.threads = 3};
   mw_host_parallel(ctx, 0, note_chunk, &none);
   ok(loop_is_right(ctx), "a loop over nothing, and one after it");
+  test_modes(ctx);
   test_nested(ctx);
   test_two_contexts(ctx);
 #if !defined __SANITIZE_THREAD__ /* it cannot follow threads that a forked process starts */

@@ -1,6 +1,7 @@
 /* program.c: programs: what is merged, kept, shared, cached, updated, and refused. */
 #include <string.h>
 
+#include "graph/denormals.h"
 #include "tests/tap.h"
 #include "tests/c/testops.h"
 
@@ -398,6 +399,43 @@ static void test_watch(mw_context *ctx) {
   release_all(7, (mw_tensor *[]){x, odd, a, y, z, again, result});
 }
 
+/* Products of 0 and of the least numbers; volatile, so that it is the processor that multiplies. */
+static bool has_denormals(void) {
+  volatile double least = 0x1p-1074, one = 1;
+  return least * one > 0;
+}
+
+/* Without the flags of x86-64 that tell what has happened. */
+static mw_float_mode mode_here(void) { return mw_float_mode_now() & ~(mw_float_mode)0x3f; }
+
+static mw_status note_denormals(void *state, bool gradient, const mw_spec *spec, void *bytes,
+                                char message[MW_HOOK_TEXT]) {
+  (void)gradient, (void)spec, (void)bytes, (void)message;
+  *(bool *)state = has_denormals();
+  return MW_OK;
+}
+
+static void test_denormals(mw_context *ctx) {
+  const mw_float_mode mode = mode_here();
+  mw_tensor *x = vector(ctx, 1, (double[]){0x1p-1070}), *kept = apply1(ctx, "t_twice", x);
+  mw_tensor *failing = apply1(ctx, "t_fail", kept);
+  ok(mw_flush_denormals(ctx, false) && !mw_flush_denormals(ctx, false), "denormals are flushed");
+  near(at(kept, 0), 0x1p-1069, 0, "unless they are kept");
+  ok(!mw_flush_denormals(ctx, true), "so said what was set before");
+#if defined __x86_64__ || defined __aarch64__
+  mw_tensor *flushed = apply1(ctx, "t_twice", x);
+  near(at(flushed, 0), 0, 0, "or flushed");
+  mw_release(flushed);
+#endif
+  ok(mode_here() == mode && has_denormals(), "the caller has its arithmetic again");
+  ok(mw_eval(ctx, 1, &failing) && mode_here() == mode, "also after a failure");
+  bool seen = false;
+  mw_tensor *leaf = mw_hook_leaf(ctx, &(mw_hook){.call = note_denormals, .state = &seen});
+  mw_tensor *hooked = apply2(ctx, "hooked", x, leaf), *y = apply1(ctx, "t_twice", hooked);
+  ok(!mw_eval(ctx, 1, &y) && seen, "a hook has it, too");
+  release_all(6, (mw_tensor *[]){x, kept, failing, leaf, hooked, y});
+}
+
 typedef struct sights {
   int n;
   char ops[3][32];
@@ -572,6 +610,7 @@ int main(void) {
   test_checkpoint(ctx);
   test_hook(ctx);
   test_watch(ctx);
+  test_denormals(ctx);
   test_observe(ctx);
   test_interrupt(ctx);
   test_abort(ctx);
