@@ -100,8 +100,8 @@ MW_INLINE void multiply(int rows, int vectors, const tile *t) {
   const int64_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
   for (int64_t p = 0; p < t->k; p++) {
     mw_vector bp[WIDEST];
-    MW_UNROLL for (int j = 0; j < vectors - 1; j++) bp[j] = mw_load(b + j * MW_LANES);
-    bp[vectors - 1] = mw_load(b_last);
+    MW_UNROLL for (int j = 0; j < vectors - 1; j++) bp[j] = mw_load_once(b + j * MW_LANES);
+    bp[vectors - 1] = mw_load_once(b_last);
     MW_UNROLL for (int i = 0; i < rows; i++) {
       const real ai = a[i * a_row];
       MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += ai * bp[j];
@@ -380,15 +380,6 @@ static inline mw_vector masked(const real *from, mw_mask mask) {
   return (mw_vector)((mw_mask)mw_load(from) & mask);
 }
 
-/* What is loaded here stays in a register: gcc would load it again for each of its uses. */
-static inline mw_vector loaded(const real *from) {
-  mw_vector v = mw_load(from);
-#if defined __AVX512F__ || (defined __AVX__ && MW_VECTOR_BYTES == 32)
-  __asm__("" : "+v"(v));
-#endif
-  return v;
-}
-
 /* Some steps of k of a piece, at least MW_LANES. */
 typedef struct stretch {
   const mw_gemm *product;
@@ -412,9 +403,9 @@ MW_INLINE void dots(int rows, int columns, int steps, const stretch *s, int64_t 
   for (; p + steps * MW_LANES <= s->k; p += steps * MW_LANES)
     MW_UNROLL for (int v = 0; v < steps; v++) {
       mw_vector bp[DOTS];
-      MW_UNROLL for (int l = 0; l < columns; l++) bp[l] = mw_load(b[l] + p + v * MW_LANES);
+      MW_UNROLL for (int l = 0; l < columns; l++) bp[l] = mw_load_once(b[l] + p + v * MW_LANES);
       MW_UNROLL for (int r = 0; r < rows; r++) {
-        const mw_vector ap = loaded(a[r] + p + v * MW_LANES);
+        const mw_vector ap = mw_load_once(a[r] + p + v * MW_LANES);
         MW_UNROLL for (int l = 0; l < columns; l++) sum[v * n + r * columns + l] += ap * bp[l];
       }
     }

@@ -263,7 +263,7 @@ MW_INLINE void multiply(int rows, int vectors, const tile *t) {
   for (int64_t step = 0; step < t->steps; step++) {
     const int64_t at = t->offset[step];
     mw_vector p[VECTORS];
-    for (int j = 0; j < vectors; j++) p[j] = mw_load(panel + j * MW_LANES);
+    for (int j = 0; j < vectors; j++) p[j] = mw_load_once(panel + j * MW_LANES);
     MW_UNROLL for (int i = 0; i < rows; i++) {
       const real element = base[i][at];
       for (int j = 0; j < vectors; j++) sum[i][j] += element * p[j];

@@ -264,7 +264,7 @@ MW_INLINE void multiply(int rows, int vectors, const product *p, int64_t first) 
   const int64_t row = p->row;
   for (int64_t step = 0; step < p->steps; step++) {
     mw_vector b[VECTORS];
-    for (int j = 0; j < vectors; j++) b[j] = mw_load(panel + j * MW_LANES);
+    for (int j = 0; j < vectors; j++) b[j] = mw_load_once(panel + j * MW_LANES);
     MW_UNROLL for (int i = 0; i < rows; i++) {
       const real element = base[i * row];
       for (int j = 0; j < vectors; j++) sum[i][j] += element * b[j];
