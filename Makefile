@@ -106,7 +106,7 @@ PRODUCTS := $(BUILD)/moonwalk $(BUILD)/moonwalk.so $(BUILD)/libmoonwalk.a $(BUIL
 EXAMPLES := $(patsubst plugins/examples/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/examples/*.c))
 ONEDNN := $(BUILD)/plugins/onednn.so
 ALONE := $(patsubst %,$(BUILD)/alone/%.so,argmax dense pool)
-WIDE := $(patsubst %,$(BUILD)/wide/%.so,conv2d_implicit conv2d_winograd pool_2x2 \
+WIDE := $(patsubst %,$(BUILD)/wide/%.so,conv2d_implicit conv2d_shifted conv2d_winograd pool_2x2 \
   pool_vectors)
 HOSTILE := $(patsubst tests/hostile/%.c,$(BUILD)/hostile/%.so,$(wildcard tests/hostile/*.c))
 FOREIGN := $(BUILD)/foreign/functions.so

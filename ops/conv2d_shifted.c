@@ -14,9 +14,14 @@
  * This is 1/kh of the columns matrix that a matrix product needs, and stays in the caches. With
  * k = (c, p, q) counting the kernel's elements, and at[k] the place where each sees the copies,
  *
- *     y[o][i]        = b[o] + sum over k of w[o][k] copy[at[k] + i]
- *     dw[o][k]       = sum over i of dy[o][i] copy[at[k] + i]
- *     dcopy[at[k]+i] = sum over o of w[o][k] dy[o][i], and dx is the sum of the shifted dcopies.
+ *     y[o][i]  = b[o] + sum over k of w[o][k] copy[at[k] + i]
+ *     dw[o][k] = sum over i of dy[o][i] copy[at[k] + i]
+ *     dcopy[c][q][r][j] = sum over o and p of w[o][c][p][q] dy[o][r - p][j], for a stride of 1,
+ *
+ * and dx is the sum of the shifted dcopies. For these dy is framed: each plane lies between rows of
+ * zeros, so that r - p may leave it. A tile's sums over all kernel rows are in registers, where a sum
+ * over the channels alone would go to memory once for each row; rows of the kernel that meet nothing
+ * but the frame in a whole tile are left out.
  *
  * Each is computed in tiles of vectors that stay in registers; the registers that are left hold
  * what is loaded and a broadcast:
@@ -30,12 +35,12 @@
  * channels fill vectors, dy is turned to [pixel][channel], they are the lanes of dw, and it is the
  * copies' pixels that are broadcast: nothing is left to sum, however small the plane.
  *
- * Expected, and measured on a core with AVX2, of the peak of multiply-adds in f32: 70 to 75 % in y
- * and dw of LeNet-5's two convolutions, and 52 to 57 % in dx of the second, where a tile lasts for no
- * more steps than there are output channels.
+ * Expected, and measured, of the peak of multiply-adds in f32: 70 to 85 % in y and dw of LeNet-5's two
+ * convolutions, and 50 to 60 % in dx of the second, where a tenth of a tile's products are with the
+ * frame's zeros, and the sum of the dcopies takes an eighth of the time.
  *
- * Products with the padding's zeros are computed like all others in y and dw, and there are none in
- * dx, as in the plain kernel.
+ * Products with the zeros of the padding and of the frame are computed like all others: where a
+ * weight is infinite they are NaN, of which the plain kernel has none in dx.
  *
  * It is one long file because the three sums share the copies. */
 #include <string.h>
@@ -73,12 +78,17 @@ typedef struct plan {
   bool turned;                 /* dw is summed with output channels in the lanes, */
   int64_t lanes;               /* in so many for each group */
   int64_t strip;               /* tiles of y that are computed for all channels in turn */
+  int64_t strip_x;             /* and of the copies' gradient */
+  int64_t zeros, framed;       /* rows of zeros around a plane of y, and its elements with them */
   int64_t images, block;       /* in a chunk of the batch, and in a block of it */
   int64_t sums;                /* elements of dw as it is summed: [o, k], or if it is turned */
                                /* [groups, k, lanes] */
   int64_t partial;             /* elements of a chunk's sums: dw, then db */
   int32_t *at_band, *at_image; /* where each element of a filter sees the copies */
-  int32_t *row;                /* [kh, cg * kw]: an element's number in the filter */
+  int32_t *starts; /* [sh + 1]: the kernel's rows are listed by the part of the copies' rows that */
+                   /* they meet: where those of each part start, */
+  int32_t *down;   /* [kh]: and by how many rows each puts a row of y further down */
+  int32_t *at_y, *at_w; /* [kh, og]: where each sees framed planes, and where its weights are */
   real *reached; /* of each vector in a row of dx and kernel column: the lanes that it reaches */
   const real *x, *w, *y, *b;       /* what is read, */
   real *to_x, *to_w, *to_y, *to_b; /* what is wanted, or NULL, */
@@ -129,6 +139,9 @@ static plan plan_of(const mw_call *call, const roles *r) {
   if (!p.turned) p.lanes = g.og;
   const int64_t fit = least(COPIES / (p.channels * channel), NEAREST / most(1, g.og * p.plane));
   p.block = p.turned ? 1 : most(1, least(p.images, fit));
+  p.zeros = (g.kh - 1) * g.dh / g.sh;
+  p.framed = (g.oh + 2 * p.zeros) * g.ow;
+  p.strip_x = g.og * p.framed <= NEAREST ? p.image.part : 1;
   p.sums = g.groups * p.lanes * p.k;
   p.partial = mw_chunks(p.sums + (call->n_in > BIAS ? p.out_channels : 0), LINE) * LINE;
   return p;
@@ -250,29 +263,38 @@ static void copy_row(const geometry *g, const reach *r, const real *row, real *t
 
 /* Vectors j .. j+vectors-1 of some rows of an image, `step` apart, to rows that follow each other.
  * Vectors are loaded beyond both ends of a row and stored beyond its end; what they store there is
- * written over by the next row. */
-MW_INLINE void copy_vectors(int vectors, const geometry *g, const reach *r, const real *row,
-                            int64_t rows, int64_t step, int64_t j, real *to) {
+ * written over by the next row. `all`: the kernel's column meets the image in all of them. */
+MW_INLINE void copy_vectors(int vectors, bool all, const geometry *g, const reach *r,
+                            const real *row, int64_t rows, int64_t step, int64_t j, real *to) {
+  const int64_t from_step = step * g->w, to_step = g->ow;
   lanes kept[4];
-  MW_UNROLL for (int v = 0; v < vectors; v++) kept[v] =
+  MW_UNROLL for (int v = 0; v < vectors && !all; v++) kept[v] =
       lanes_between(r->first - (j + v) * MW_LANES, r->end - (j + v) * MW_LANES);
   row += r->x + j * MW_LANES, to += j * MW_LANES;
-  for (int64_t y = 0; y < rows; y++, to += g->ow, row += step * g->w)
-    MW_UNROLL for (int v = 0; v < vectors; v++)
-        mw_store(to + v * MW_LANES, keep(mw_load(row + v * MW_LANES), kept[v]));
+  for (int64_t y = 0; y < rows; y++, to += to_step, row += from_step)
+    MW_UNROLL for (int v = 0; v < vectors; v++) {
+      const mw_vector seen = mw_load(row + v * MW_LANES);
+      mw_store(to + v * MW_LANES, all ? seen : keep(seen, kept[v]));
+    }
+}
+
+MW_INLINE void copy_rows_of(bool all, const geometry *g, const reach *r, const real *row,
+                            int64_t rows, int64_t step, real *to) {
+  for (int64_t end = mw_chunks(g->ow, MW_LANES), j; end > 0; end = j) {
+    j = (end - 1) / 4 * 4; /* the last ones first: the others write over what they store beyond */
+    switch (end - j) {
+      case 1: copy_vectors(1, all, g, r, row, rows, step, j, to); break;
+      case 2: copy_vectors(2, all, g, r, row, rows, step, j, to); break;
+      case 3: copy_vectors(3, all, g, r, row, rows, step, j, to); break;
+      case 4: copy_vectors(4, all, g, r, row, rows, step, j, to); break;
+    }
+  }
 }
 
 static void copy_rows(const geometry *g, const reach *r, const real *row, int64_t rows,
                       int64_t step, real *to) {
-  for (int64_t end = mw_chunks(g->ow, MW_LANES), j; end > 0; end = j) {
-    j = (end - 1) / 4 * 4; /* the last ones first: the others write over what they store beyond */
-    switch (end - j) {
-      case 1: copy_vectors(1, g, r, row, rows, step, j, to); break;
-      case 2: copy_vectors(2, g, r, row, rows, step, j, to); break;
-      case 3: copy_vectors(3, g, r, row, rows, step, j, to); break;
-      case 4: copy_vectors(4, g, r, row, rows, step, j, to); break;
-    }
-  }
+  if (r->first == 0 && r->end == g->ow) copy_rows_of(true, g, r, row, rows, step, to);
+  else copy_rows_of(false, g, r, row, rows, step, to);
 }
 
 /* The first and the last row of a plane of which vectors may be loaded without leaving the tensor,
@@ -350,8 +372,9 @@ MW_INLINE void compute_y_tiles(int rows, int vectors, const y_tiles *t) {
         (mw_vector){0} + t->b[i];
     for (int64_t e = 0; e < k; e++) {
       mw_vector x[VECTORS];
-      MW_UNROLL for (int j = 0; j < vectors - 1; j++) x[j] = mw_load(from + at[e] + j * MW_LANES);
-      x[vectors - 1] = mw_load(from_last + at[e]);
+      MW_UNROLL for (int j = 0; j < vectors - 1; j++) x[j] =
+          mw_load_once(from + at[e] + j * MW_LANES);
+      x[vectors - 1] = mw_load_once(from_last + at[e]);
       MW_UNROLL for (int i = 0; i < rows; i++) {
         const real wi = w[i * k + e];
         MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += wi * x[j];
@@ -452,11 +475,11 @@ MW_INLINE void w_step(int rows, int columns, mw_vector sum[SUM_ROWS][SUM_COLUMNS
                       lanes kept) {
   mw_vector dy[SUM_ROWS];
   MW_UNROLL for (int r = 0; r < rows; r++) {
-    dy[r] = mw_load(y + r * plane + i);
+    dy[r] = mw_load_once(y + r * plane + i);
     if (!all) dy[r] = keep(dy[r], kept);
   }
   MW_UNROLL for (int c = 0; c < columns; c++) {
-    mw_vector x = mw_load(from[c] + i);
+    mw_vector x = mw_load_once(from[c] + i);
     if (!all) x = keep(x, kept);
     MW_UNROLL for (int r = 0; r < rows; r++) sum[r][c] += dy[r] * x;
   }
@@ -554,27 +577,36 @@ typedef struct turned_tiles {
   real *to;      /* and dw likewise, [elements, lanes] */
 } turned_tiles;
 
-/* rows and vectors are constants where this is inlined. */
+/* rows and vectors are constants where this is inlined. Two pixels are summed apart where they are
+ * one vector each: the tile alone would not hide the latency of its multiply-adds. */
 MW_INLINE void compute_turned_tiles(int rows, int vectors, const turned_tiles *t) {
+  const int apart = vectors == 1 ? 2 : 1;
   const int64_t step = t->lanes, pixels = t->pixels;
   real *to = t->to;
   for (int64_t n = 0; n < t->count; n++) {
-    mw_vector sum[ROWS][VECTORS];
+    mw_vector sum[ROWS][VECTORS] = {0};
     const real *from[ROWS], *y = t->y;
     MW_UNROLL for (int i = 0; i < rows; i++) {
       from[i] = t->from + t->at[n * rows + i];
       MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = mw_load(to + i * step + j * MW_LANES);
     }
-    for (int64_t p = 0; p < pixels; p++, y += step) {
-      mw_vector dy[VECTORS];
-      MW_UNROLL for (int j = 0; j < vectors; j++) dy[j] = mw_load(y + j * MW_LANES);
-      MW_UNROLL for (int i = 0; i < rows; i++) {
-        const real x = from[i][p];
-        MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += x * dy[j];
+    int64_t p = 0;
+    for (; p + apart <= pixels; p += apart) MW_UNROLL for (int a = 0; a < apart; a++, y += step) {
+        mw_vector dy[VECTORS];
+        MW_UNROLL for (int j = 0; j < vectors; j++) dy[j] = mw_load_once(y + j * MW_LANES);
+        MW_UNROLL for (int i = 0; i < rows; i++) {
+          const real x = from[i][p + a];
+          MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][a + j] += x * dy[j];
+        }
       }
+    if (p < pixels) {
+      const mw_vector dy = mw_load(y);
+      MW_UNROLL for (int i = 0; i < rows; i++) sum[i][0] += from[i][p] * dy;
     }
-    MW_UNROLL for (int i = 0; i < rows; i++, to += step) MW_UNROLL for (int j = 0; j < vectors; j++)
-        mw_store(to + j * MW_LANES, sum[i][j]);
+    MW_UNROLL for (int i = 0; i < rows; i++, to += step) {
+      if (apart == 2) sum[i][0] += sum[i][1];
+      MW_UNROLL for (int j = 0; j < vectors; j++) mw_store(to + j * MW_LANES, sum[i][j]);
+    }
   }
 }
 
@@ -628,50 +660,60 @@ static void turn_back(const plan *p, const real *sums, real *dw) {
 
 /* ---- dx ----------------------------------------------------------------------------------- */
 
+/* A group's planes of y, each between rows of zeros, for all places where a row of the kernel may
+ * leave it. */
+static void frame_planes(const plan *p, const real *y, real *to) {
+  const int64_t zeros = p->zeros * p->g.ow, rest = p->framed - zeros - p->plane;
+  for (int64_t o = 0; o < p->g.og; o++, y += p->plane, to += p->framed) {
+    memset(to, 0, (size_t)zeros * sizeof(real));
+    memcpy(to + zeros, y, (size_t)p->plane * sizeof(real));
+    memset(to + zeros + p->plane, 0, (size_t)rest * sizeof(real));
+  }
+}
+
 /* A row of tiles. */
 typedef struct x_tiles {
   int64_t count, pixel, pixels; /* of vectors that start at `pixel`; the last ends with `pixels` */
-  int64_t o, k;
-  const real *w[ROWS]; /* the weight of the first output channel for each row */
-  const real *y;
+  const plan *plan;
+  int64_t first, end;  /* rows of the kernel that meet this part of the copies' rows, */
+  const real *w[ROWS]; /* for each row, its weight of the first output channel and kernel row, */
+  const real *y;       /* framed, the first row of the first plane */
   real *to;
   int64_t pitch; /* from one row to the next */
 } x_tiles;
 
 /* rows and vectors are constants where this is inlined. */
 MW_INLINE void compute_x_tiles(int rows, int vectors, const x_tiles *t) {
-  const int64_t k = t->k, pitch = t->pitch, plane = t->pixels;
+  const plan *p = t->plan;
+  const int32_t *at_y = p->at_y, *at_w = p->at_w;
+  const int64_t pitch = t->pitch;
+  const int32_t ow = (int32_t)p->g.ow, oh = (int32_t)p->g.oh; /* pixels fit 32 bits, see tables */
   const real *w[ROWS];
   MW_UNROLL for (int i = 0; i < rows; i++) w[i] = t->w[i];
   for (int64_t n = 0, pixel = t->pixel; n < t->count; n++, pixel += vectors * MW_LANES) {
-    const int64_t start = pixel + (vectors - 1) * MW_LANES, last = least(start, plane - MW_LANES);
+    const int64_t last = least(pixel + (vectors - 1) * MW_LANES, t->pixels - MW_LANES);
+    const int32_t top = (int32_t)least(pixel, last) / ow;
+    const int32_t bottom = (int32_t)(last + MW_LANES - 1) / ow;
+    int64_t first = t->first, end = t->end;
+    while (first < end && p->down[first] + oh <= top) first++;
+    while (first < end && p->down[end - 1] > bottom) end--;
     const real *y = t->y + pixel, *y_last = t->y + last;
-    mw_vector sum[ROWS][VECTORS];
-    MW_UNROLL for (int i = 0; i < rows; i++) {
-      const real *to = t->to + i * pitch;
-      MW_UNROLL for (int j = 0; j < vectors - 1; j++) sum[i][j] =
-          mw_load(to + pixel + j * MW_LANES);
-      sum[i][vectors - 1] = mw_load(to + last);
-    }
-    for (int64_t o = 0; o < t->o; o++) {
+    mw_vector sum[ROWS][VECTORS] = {0};
+    for (int64_t e = first * p->g.og; e < end * p->g.og; e++) {
+      const int64_t at = at_y[e], weight = at_w[e];
       mw_vector dy[VECTORS];
-      MW_UNROLL for (int j = 0; j < vectors - 1; j++) dy[j] = mw_load(y + o * plane + j * MW_LANES);
-      dy[vectors - 1] = mw_load(y_last + o * plane);
+      MW_UNROLL for (int j = 0; j < vectors - 1; j++) dy[j] = mw_load_once(y + at + j * MW_LANES);
+      dy[vectors - 1] = mw_load_once(y_last + at);
       MW_UNROLL for (int i = 0; i < rows; i++) {
-        const real wi = w[i][o * k];
+        const real wi = w[i][weight];
         MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += wi * dy[j];
       }
     }
     MW_UNROLL for (int i = 0; i < rows; i++) {
       real *to = t->to + i * pitch;
-      if (last < start) { /* lanes that belong to other vectors stay as they are */
-        const lanes new = lanes_between(start - last, MW_LANES);
-        const mw_vector old = mw_load(to + last);
-        sum[i][vectors - 1] = (mw_vector)(((lanes)sum[i][vectors - 1] & new) | ((lanes)old & ~new));
-      }
-      mw_store(to + last, sum[i][vectors - 1]);
       MW_UNROLL for (int j = 0; j < vectors - 1; j++)
           mw_store(to + pixel + j * MW_LANES, sum[i][j]);
+      mw_store(to + last, sum[i][vectors - 1]);
     }
   }
 }
@@ -697,27 +739,23 @@ static void run_x_tiles(int64_t rows, int64_t vectors, const x_tiles *t) {
   }
 }
 
-/* The gradient of the copies of so many channels of one group, added to what is there. */
-static void compute_copies(const plan *p, int64_t n, int64_t group, int64_t first, int64_t channels,
-                           real *copies) {
+/* The gradient of the copies of so many channels of one group, from its framed planes. */
+static void compute_copies(const plan *p, int64_t group, int64_t first, int64_t channels,
+                           const real *framed, real *copies) {
   const geometry *g = &p->g;
-  const cuts c = cuts_of(channels * g->kw, p->plane);
+  const cuts c = cuts_of(channels * g->kw, p->image.part);
   const real *w = p->w + group * g->og * p->k;
-  x_tiles t = {.o = g->og,
-               .k = p->k,
-               .pixels = p->plane,
-               .pitch = p->image.pitch,
-               .y = p->y + (n * g->o + group * g->og) * p->plane};
-  for (int64_t v = 0; v < c.vectors.tiles; v += t.count) {
-    t.pixel = start_of(&c.vectors, v) * MW_LANES;
-    t.count = (v < c.vectors.many ? c.vectors.many : c.vectors.tiles) - v;
-    for (int64_t ky = 0; ky < g->kh; ky++) {
-      const int32_t *element = p->row + ky * g->cg * g->kw + first * g->kw;
-      real *row = copies + place_of(g, &p->image, ky * g->dh);
+  x_tiles t = {.plan = p, .pixels = p->image.part, .pitch = p->image.pitch, .y = framed};
+  for (int64_t part = 0; part < g->sh; part++) {
+    t.first = p->starts[part], t.end = p->starts[part + 1];
+    for (int64_t v = 0; v < c.vectors.tiles; v += t.count) {
+      t.pixel = start_of(&c.vectors, v) * MW_LANES;
+      t.count = least(p->strip_x, (v < c.vectors.many ? c.vectors.many : c.vectors.tiles) - v);
       for (int64_t i = 0; i < c.rows.tiles; i++) {
         const int64_t q = start_of(&c.rows, i), size = size_of(&c.rows, i);
-        for (int64_t r = 0; r < size; r++) t.w[r] = w + element[q + r];
-        t.to = row + q * p->image.pitch;
+        for (int64_t r = 0; r < size; r++)
+          t.w[r] = w + element_of(g, first + (q + r) / g->kw, 0, (q + r) % g->kw);
+        t.to = copies + part * p->image.part + q * p->image.pitch;
         run_x_tiles(size, size_of(&c.vectors, v), &t);
       }
     }
@@ -736,9 +774,10 @@ static void add_row(const plan *p, const real *copies, real bias, real *dx) {
 
 enum { TOGETHER = 8 };
 
-/* Where the stride is 1: vector j of TOGETHER rows of dx, of which the first `count` lanes are. */
+/* Where the stride is 1: vector j of TOGETHER rows of dx. Of a row of less than a vector all lanes are
+ * stored too, as the rows that follow are written later, but for the last ones before `end`. */
 static void add_vectors(const plan *p, const real *const row[TOGETHER], real bias, int64_t j,
-                        int64_t count, real *const dx[TOGETHER]) {
+                        real *const dx[TOGETHER], const real *end) {
   const geometry *g = &p->g;
   const int64_t x = column_of(g, j);
   mw_vector sum[TOGETHER];
@@ -750,16 +789,12 @@ static void add_vectors(const plan *p, const real *const row[TOGETHER], real bia
     const int64_t offset = kx * p->image.pitch + at;
     MW_UNROLL for (int i = 0; i < TOGETHER; i++) sum[i] += keep(mw_load(row[i] + offset), kept);
   }
-  if (count == MW_LANES) {
-    MW_UNROLL for (int i = 0; i < TOGETHER; i++) mw_store(dx[i] + x, sum[i]);
-    return;
-  }
-  for (int i = 0; i < TOGETHER; i++)
-    for (int64_t l = 0; l < count; l++) dx[i][x + l] = sum[i][l];
-}
+  MW_UNROLL for (int i = 0; i < TOGETHER; i++) if (end - (dx[i] + x) >= MW_LANES)
+      mw_store(dx[i] + x, sum[i]);
+  else for (int64_t l = 0; l < end - (dx[i] + x) && l < g->w; l++) dx[i][x + l] = sum[i][l]; }
 
-/* A plane of dx from the gradient of its copies. */
-static void add_copies(const plan *p, const real *copies, real bias, real *dx) {
+/* A plane of dx from the gradient of its copies. What lies between it and `end` is written later. */
+static void add_copies(const plan *p, const real *copies, real bias, real *dx, const real *end) {
   const geometry *g = &p->g;
   const int64_t reached = most(0, least(g->h, p->image.touched - g->top));
   for (int64_t y = 0; y < reached; y += TOGETHER) {
@@ -771,8 +806,7 @@ static void add_copies(const plan *p, const real *copies, real bias, real *dx) {
       to[i] = dx + at * g->w;
       if (g->sw > 1) add_row(p, row[i], bias, to[i]);
     }
-    for (int64_t j = 0; j < columns_of(g); j++)
-      add_vectors(p, row, bias, j, least(MW_LANES, g->w), to);
+    for (int64_t j = 0; j < columns_of(g); j++) add_vectors(p, row, bias, j, to, end);
   }
   for (int64_t i = reached * g->w; i < g->h * g->w; i++) dx[i] = bias;
 }
@@ -780,14 +814,16 @@ static void add_copies(const plan *p, const real *copies, real bias, real *dx) {
 /* dx of one group of an image. */
 static void compute_x(const plan *p, int64_t n, int64_t group, real *copies) {
   const geometry *g = &p->g;
+  real *dx = p->to_x + n * g->c * g->h * g->w;
+  real *framed = copies + copies_of(g, &p->image, p->channels) + MW_LANES;
+  frame_planes(p, p->y + (n * g->o + group * g->og) * p->plane, framed);
   for (int64_t first = 0; first < g->cg; first += p->channels) {
     const int64_t channels = least(p->channels, g->cg - first);
-    memset(copies, 0, (size_t)copies_of(g, &p->image, channels) * sizeof(real));
-    compute_copies(p, n, group, first, channels, copies);
+    compute_copies(p, group, first, channels, framed, copies);
     for (int64_t c = 0; c < channels; c++) {
       const int64_t channel = group * g->cg + first + c;
       add_copies(p, copies + copies_of(g, &p->image, c), p->b ? p->b[channel] : 0,
-                 p->to_x + (n * g->c + channel) * g->h * g->w);
+                 dx + channel * g->h * g->w, dx + (group + 1) * g->cg * g->h * g->w);
     }
   }
 }
@@ -884,6 +920,7 @@ static bool supports(const mw_call *call, const roles *r) {
   const plan p = plan_of(call, r);
   const geometry *g = &p.g;
   if (g->n == 0 || p.k == 0 || g->o == 0 || g->h * g->w == 0 || p.plane < MW_LANES) return false;
+  if (g->og * most(p.k, p.framed) > INT32_MAX) return false; /* tables have 32 bits */
   return copies_of(g, &p.band, g->cg) <= LARGEST && copies_of(g, &p.image, 1) <= LARGEST;
 }
 
@@ -903,9 +940,30 @@ static void workspace(const mw_call *call, mw_workspace *need, const roles *r) {
   const int64_t band = copies_of(&p.g, &p.band, p.g.cg);
   const int64_t block = p.block * copies_of(&p.g, &p.image, p.channels);
   const int64_t turned = p.turned ? p.plane * p.lanes : 0;
-  need->worker = (size_t)(most(band, block + turned) + 3 * MW_LANES) * sizeof(real);
+  const int64_t framed = copies_of(&p.g, &p.image, p.channels) + p.g.og * p.framed;
+  need->worker = (size_t)(most(band, most(block + turned, framed)) + 3 * MW_LANES) * sizeof(real);
   need->call = (size_t)(partials_of(&p, r) + columns_of(&p.g) * p.g.kw * MW_LANES) * sizeof(real) +
-               3 * (size_t)p.k * sizeof(int32_t);
+               (size_t)(2 * p.k + p.g.sh + 1 + p.g.kh + 2 * p.g.kh * p.g.og) * sizeof(int32_t);
+}
+
+/* The kernel's rows, and what each means for dx. */
+static void list_kernel_rows(plan *p) {
+  const geometry *g = &p->g;
+  const int64_t step = g->flip ? -g->kw : g->kw; /* from a kernel row's weights to the next one's */
+  int64_t n = 0;
+  for (int64_t part = 0; part < g->sh; part++) {
+    p->starts[part] = (int32_t)n;
+    for (int64_t ky = 0; ky < g->kh; ky++) {
+      if (ky * g->dh % g->sh != part) continue;
+      p->down[n] = (int32_t)(ky * g->dh / g->sh);
+      for (int64_t o = 0; o < g->og; o++) {
+        p->at_y[n * g->og + o] = (int32_t)(o * p->framed + (p->zeros - p->down[n]) * g->ow);
+        p->at_w[n * g->og + o] = (int32_t)(o * p->k + ky * step);
+      }
+      n++;
+    }
+  }
+  p->starts[g->sh] = (int32_t)n;
 }
 
 /* Where an element of a filter is seen in the copies, and which it is; what lanes are reached. */
@@ -914,7 +972,10 @@ static void make_tables(plan *p, const roles *r) {
   p->reached = (real *)p->call->scratch + partials_of(p, r);
   p->at_band = (void *)(p->reached + columns_of(g) * g->kw * MW_LANES);
   p->at_image = p->at_band + p->k;
-  p->row = p->at_image + p->k;
+  p->starts = p->at_image + p->k;
+  p->down = p->starts + g->sh + 1;
+  p->at_y = p->down + g->kh;
+  p->at_w = p->at_y + g->kh * g->og;
   for (int64_t ky = 0; ky < g->kh; ky++) {
     const int64_t in_band = place_of(g, &p->band, ky * g->dh);
     const int64_t in_image = place_of(g, &p->image, ky * g->dh);
@@ -922,12 +983,12 @@ static void make_tables(plan *p, const roles *r) {
       for (int64_t kx = 0; kx < g->kw; kx++) {
         const int64_t e = element_of(g, c, ky, kx), copy = c * g->kw + kx;
         p->at_band[e] = (int32_t)(copy * p->band.pitch + in_band);
-        if (!p->to_x && !p->to_w) continue;
-        p->at_image[e] = (int32_t)(copy * p->image.pitch + in_image);
-        p->row[ky * g->cg * g->kw + copy] = (int32_t)e;
+        if (p->to_w) p->at_image[e] = (int32_t)(copy * p->image.pitch + in_image);
       }
   }
-  for (int64_t j = 0; j < columns_of(g) && p->to_x; j++)
+  if (!p->to_x) return;
+  list_kernel_rows(p);
+  for (int64_t j = 0; j < columns_of(g); j++)
     for (int64_t kx = 0; kx < g->kw; kx++) {
       const int64_t at = column_of(g, j) + g->left - kx * g->dw;
       mw_store(p->reached + (j * g->kw + kx) * MW_LANES, (mw_vector)lanes_between(-at, g->ow - at));

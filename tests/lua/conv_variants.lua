@@ -7,7 +7,7 @@ local core = mw.core
 local OPS = {"conv2d", "conv_transpose2d", "conv2d_weight_gradient"}
 
 -- The same sources with vectors that are wider than this processor's may be.
-for _, name in ipairs {"conv2d_implicit", "conv2d_winograd"} do
+for _, name in ipairs {"conv2d_implicit", "conv2d_shifted", "conv2d_winograd"} do
   core.plugin_load(("%s/wide/%s.so"):format(os.getenv "MOONWALK_BUILD" or "build", name))
 end
 
@@ -50,6 +50,9 @@ local shapes = {
   {2, 3, 9, 10, 32, 3, padding = 1},
   {2, 1, 12, 12, 6, 5, padding = 2},
   {2, 6, 14, 14, 16, 5},
+  {3, 2, 11, 9, 5, 3, padding = {0, 1}}, -- rows of less than a vector
+  {2, 3, 13, 8, 4, {2, 4}, padding = 2, dilation = {1, 2}, flip = true},
+  {2, 4, 17, 3, 6, {3, 2}},
   {3, 12, 5, 9, 12, 3, padding = 1, groups = 12},
   {1, 64, 8, 8, 96, 4, stride = {1, 2}, padding = {1, 2}},
   {2, 16, 6, 6, 16, {1, 3}, padding = {0, 1}},
