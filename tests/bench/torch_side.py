@@ -33,7 +33,7 @@ def mlp():
                          nn.Linear(512, 10))
 
 
-NETWORKS = {"lenet5": (lenet5, 0.05), "vgg": (vgg, 0.0005), "mlp": (mlp, 0.05)}
+NETWORKS = {"lenet5": (lenet5, 0.002), "vgg": (vgg, 0.00005), "mlp": (mlp, 0.05)}
 DTYPES = {"F32": torch.float32, "I64": torch.int64, "I32": torch.int32, "U8": torch.uint8}
 
 
