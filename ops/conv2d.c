@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../graph/moonwalk.h"
+#include "conv2d.h"
 
 /* Each op has some of them. */
 typedef struct conv_attrs {
@@ -17,30 +18,6 @@ typedef struct conv_attrs {
   int64_t groups;
   bool flip;
 } conv_attrs;
-
-enum { TOP, LEFT, BOTTOM, RIGHT };
-
-/* The sizes that the kernels loop over. */
-typedef struct geometry {
-  int64_t n, c, h, w;                /* x is [n, c, h, w] */
-  int64_t o, cg, kh, kw;             /* w is [o, cg, kh, kw] */
-  int64_t oh, ow;                    /* y is [n, o, oh, ow] */
-  int64_t groups, og;                /* each group takes cg channels to og */
-  int64_t sh, sw, dh, dw, top, left; /* stride, dilation, padding */
-  bool flip;
-} geometry;
-
-static geometry geometry_of(const mw_spec *x, const mw_spec *w, const mw_spec *y,
-                            const conv_attrs *a) {
-  geometry g = {.n = x->shape[0], .c = x->shape[1], .h = x->shape[2], .w = x->shape[3]};
-  g.o = w->shape[0], g.cg = w->shape[1], g.kh = w->shape[2], g.kw = w->shape[3];
-  g.oh = y->shape[2], g.ow = y->shape[3];
-  g.groups = a->groups, g.og = g.o / g.groups, g.flip = a->flip;
-  g.sh = a->stride.at[0], g.sw = a->stride.at[1];
-  g.dh = a->dilation.at[0], g.dw = a->dilation.at[1];
-  g.top = a->padding.at[TOP], g.left = a->padding.at[LEFT];
-  return g;
-}
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 
@@ -243,25 +220,6 @@ typedef struct sums {
   real *to_x, *to_w, *to_y; /* and what is wanted, or NULL */
 } sums;
 
-/* Which of an op's tensors are x, w and y: positions of inputs, or OUT. */
-enum { OUT = -1, BIAS = 2 };
-typedef struct roles {
-  int x, w, y;
-} roles;
-
-/* One of x, w and y: read from where the call has it, or wanted where the call wants it. */
-static void bind(const mw_call *call, int role, const mw_spec **spec, const real **from,
-                 real **to) {
-  *spec = role == OUT ? &call->out[0].spec : &call->in[role].spec;
-  if (call->backward) {
-    *from = role == OUT ? call->dout[0].data : call->in[role].data;
-    *to = role == OUT ? NULL : call->din[role].data;
-  } else {
-    *from = role == OUT ? NULL : call->in[role].data;
-    *to = role == OUT ? call->out[0].data : NULL;
-  }
-}
-
 /* Where an output element and a kernel element meet: offsets in a plane of x, and of w. */
 static bool meet(const geometry *g, int64_t oy, int64_t ox, int64_t ky, int64_t kx, int64_t *in_x,
                  int64_t *in_w) {
@@ -319,12 +277,11 @@ static void add_bias(const mw_spec *out, real *y, const real *b, const real *dy,
 }
 
 static mw_status run(const mw_call *call, const roles *r) {
-  const mw_spec *x, *w, *y, *out = &call->out[0].spec;
-  sums s = {0};
-  bind(call, r->x, &x, &s.x, &s.to_x);
-  bind(call, r->w, &w, &s.w, &s.to_w);
-  bind(call, r->y, &y, &s.y, &s.to_y);
-  s.g = geometry_of(x, w, y, call->attrs);
+  const mw_spec *out = &call->out[0].spec;
+  sums s = {.g = geometry_of(call, r)};
+  bind(call, r->x, &s.x, &s.to_x);
+  bind(call, r->w, &s.w, &s.to_w);
+  bind(call, r->y, &s.y, &s.to_y);
   if (!call->backward) clear(&call->out[0]);
   for (int i = 0; i < call->n_in && call->backward; i++) clear(&call->din[i]);
   if (call->backward && !call->dout[0].data) return MW_OK;
@@ -335,17 +292,11 @@ static mw_status run(const mw_call *call, const roles *r) {
   return MW_OK;
 }
 
-static mw_status run_conv(const mw_call *call) {
-  return run(call, &(roles){.x = 0, .w = 1, .y = OUT});
-}
+static mw_status run_conv(const mw_call *call) { return run(call, &of_conv); }
 
-static mw_status run_transpose(const mw_call *call) {
-  return run(call, &(roles){.x = OUT, .w = 1, .y = 0});
-}
+static mw_status run_transpose(const mw_call *call) { return run(call, &of_transpose); }
 
-static mw_status run_weight(const mw_call *call) {
-  return run(call, &(roles){.x = 0, .w = OUT, .y = 1});
-}
+static mw_status run_weight(const mw_call *call) { return run(call, &of_weight); }
 
 /* ---- gradients ---------------------------------------------------------------------------- */
 
