@@ -69,7 +69,11 @@ local function heading_of(results)
   local others = {}
   for _, name in ipairs {"torch", "onednn", "openblas"} do
     local version = results.versions[name]
-    if version then others[#others + 1] = TITLES[name] .. " " .. version:match "%d[%d.]*" end
+    if version then
+      local kernels = version:match "(%S+) MAX_THREADS" -- OpenBLAS picks them by the processor
+      others[#others + 1] = TITLES[name] .. " " .. version:match "%d[%d.]*"
+        .. (kernels and (" with its kernels for %s"):format(kernels) or "")
+    end
   end
   if #others > 0 then parts[#parts + 1] = table.concat(others, ", ") end
   return table.concat(parts, "; ")
