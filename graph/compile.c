@@ -330,8 +330,9 @@ mw_program *mw_compile(mw_context *ctx, const mw_collection *c) {
   if (!status) status = merge_equal_nodes(&b);
   if (!status) status = make_slots(&b);
   if (!status) status = make_steps(&b);
-  if (!status) status = mw_regions_find(p);
   if (!status) status = set_ends(&b);
+  if (!status) status = mw_commute(p);
+  if (!status) status = mw_regions_find(p);
   if (!status) status = mw_plan(p);
   builder_free(&b);
   if (status) {

@@ -352,6 +352,7 @@ struct mw_program {
   int n_nodes;
   uint64_t generation; /* of the registry, when its kernels were chosen */
   bool running;
+  bool commuted, held_back; /* steps changed places, see commute.c; or would have, unwatched */
   uint64_t profile; /* that it is in, and where its steps begin there: see profile.c */
   int first_cost;
 };
@@ -366,7 +367,8 @@ int mw_slot_new(mw_program *p, const mw_spec *spec, mw_place place); /* -1 + err
 const mw_kernel *mw_tune_kernel(const mw_program *p, const mw_step *step, mw_dtype dtype);
 void mw_tune_settle(mw_context *ctx);
 mw_program *mw_compile(mw_context *ctx, const mw_collection *c);
-mw_status mw_plan(mw_program *p); /* plan.c: places and offsets of the slots */
+mw_status mw_commute(mw_program *p); /* commute.c: once results and updates are known */
+mw_status mw_plan(mw_program *p);    /* plan.c: places and offsets of the slots */
 mw_status mw_step_run(mw_step *step);
 void *mw_slot_address(mw_program *p, mw_tensor *const *leaves, int slot); /* in a run, of a root */
 

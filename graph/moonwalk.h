@@ -607,6 +607,12 @@ typedef struct mw_arg {
 /* Its kernels never fail. At the end of a run, where only such ops are left, new values of parameters
  * may be written over the old ones: nothing comes in between and leaves some of each. */
 #define MW_SURE 512u
+/* y = f(x) element by element, of one input, rises: f(a) <= f(b) where a <= b, and f(NaN) is NaN. Where
+ * f(a) = f(b) though a < b, its derivative is 0 at both. A maximum may then be taken before it. */
+#define MW_RISING 1024u
+/* Each element of out[0] is the largest of some of in[0], the first of equal ones, or the first NaN.
+ * Backward reads nothing but what was saved. A function that rises may then come after it. */
+#define MW_PICKS 2048u
 
 struct mw_op {
   const char *name;    /* the field's term, [a-z][a-z0-9_]* */

@@ -271,7 +271,10 @@ void mw_profile_free(mw_profile *profile) {
 mw_profile *mw_costs(mw_context *ctx, int n, mw_tensor *const *tensors) {
   const mw_request request = {.n = n, .tensors = tensors};
   mw_collection c = {0};
+  const bool watching = ctx->watching;
+  ctx->watching = true; /* each step counts as it was written: see commute.c */
   mw_program *p = mw_collect(ctx, &request, &c) ? NULL : mw_compile(ctx, &c);
+  ctx->watching = watching;
   mw_recorder *r = p ? calloc(1, sizeof *r) : NULL;
   mw_profile *profile = NULL;
   if (r && !add_steps(r, p, c.steps) && !(profile = profile_of(r))) mw_no_memory(ctx);

@@ -269,7 +269,8 @@ static mw_status refresh_step(mw_program *p, mw_step *step) {
   if (!attrs) return MW_FAILED;
   bool reads_saved = call->backward && (old->backward_needs & MW_NEEDS_SAVED);
   mw_status status = MW_OK;
-  if (old->flags != to->op.flags || old->backward_needs != to->op.backward_needs ||
+  const unsigned places = p->commuted ? 0 : MW_RISING | MW_PICKS; /* see commute.c */
+  if (((old->flags ^ to->op.flags) & ~places) || old->backward_needs != to->op.backward_needs ||
       (step->saved >= 0 ? p->slots[step->saved].bytes != saved : reads_saved && saved))
     status = misfit(&it, "keeps other things for its backward now");
   if (!status) status = take_kernel(p, step, to, attrs);

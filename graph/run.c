@@ -15,6 +15,11 @@ uint64_t mw_key_hash(const uint64_t *words, size_t n) {
   return h;
 }
 
+/* While one runs, a hook of it may ask for the same: its memory is in use. */
+static bool is_usable(const mw_context *ctx, const mw_program *p) {
+  return !p->running && !(ctx->watching ? p->commuted : p->held_back);
+}
+
 /* The hash takes longer than to look at the first few, which mostly are those of a loop. */
 mw_program *mw_cache_find(mw_context *ctx, const mw_collection *c) {
   enum { FIRST = 4 };
@@ -22,7 +27,7 @@ mw_program *mw_cache_find(mw_context *ctx, const mw_collection *c) {
   for (int i = 0; i < ctx->n_cached; i++) {
     mw_program *p = ctx->cache[i];
     if (i == FIRST) hash = mw_key_hash(c->key, c->key_words);
-    if (p->running) continue; /* a hook of it asks for the same: its memory is in use */
+    if (!is_usable(ctx, p)) continue;
     if (p->key_words != c->key_words || (i >= FIRST && p->hash != hash)) continue;
     if (memcmp(p->key, c->key, c->key_words * sizeof *p->key) != 0) continue;
     memmove(ctx->cache + 1, ctx->cache, (size_t)i * sizeof *ctx->cache);

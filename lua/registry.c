@@ -119,7 +119,7 @@ static void push_cases(lua_State *L, const mw_op *op) {
 
 static void push_op_info(lua_State *L, const mw_op *op) {
   const bool composed = op->compose || op->formula;
-  lua_createtable(L, 0, 14);
+  lua_createtable(L, 0, 16);
   face_set_text(L, "name", op->name);
   face_set_text(L, "doc", op->doc);
   face_set_text(L, "example", op->example);
@@ -134,6 +134,8 @@ static void push_op_info(lua_State *L, const mw_op *op) {
   set_flag(L, "linear", op->flags & MW_LINEAR);
   set_flag(L, "elementwise", op->flags & MW_ELEMENTWISE);
   set_flag(L, "batched", op->batched);
+  set_flag(L, "rises", op->flags & MW_RISING);
+  set_flag(L, "picks", op->flags & MW_PICKS);
   lua_pushinteger(L, op->version);
   lua_setfield(L, -2, "version");
   set_flag(L, "differentiable", composed || op->backward || op->gradient);

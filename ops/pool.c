@@ -403,6 +403,7 @@ static const mw_op maxpool_op = {
     .outputs = {{"y", .doc = "[batch, channels, output height, output width]"}},
     .attrs = maxpool_schema,
     .attrs_size = sizeof(pool_attrs),
+    .flags = MW_PICKS,
     .backward_needs = MW_NEEDS_SAVED,
     .batched = MW_IN(0),
     .infer = maxpool_infer,

@@ -15,6 +15,7 @@ typedef real wrap;
 /* To add a function, add a row to one of these tables, by the dtypes that it is for:
  *
  *     ROW(name, what backward reads: X, Y or XY, y, dx, where the tests draw x from, doc)
+ *     RISE           is MW_RISING besides
  *     ROW1, ROW2     have one and two attributes: name, default, doc of each, before y
  *     STEP(name, y, doc)     is constant but for jumps: its derivative is 0
  *
@@ -31,7 +32,7 @@ typedef real wrap;
   ROW(square, X, (real)((wrap)x * (wrap)x), dy * (x + x), NORMAL, "The square: y = x x.") \
   STEP(sign, sign(x), "The sign: y is 1, 0 or -1; NaN stays. Its gradient is 0.")
 
-#define OF_FLOATS(ROW, ROW1, ROW2, STEP) \
+#define OF_FLOATS(ROW, RISE, ROW1, ROW2, STEP) \
   STEP(floor, floor(x), "Rounds down, to the next integer. Its gradient is 0.") \
   STEP(ceil, ceil(x), "Rounds up, to the next integer. Its gradient is 0.") \
   STEP(round, rint(x), \
@@ -78,7 +79,7 @@ typedef real wrap;
   ROW(sigmoid, Y, sigmoid(x), dy * (y * (1 - y)), NORMAL, \
       "Logistic function: y = 1 / (1 + exp(-x)).") \
   /* Written so that NaN stays NaN. */ \
-  ROW(relu, Y, x < 0 ? 0 : x, y == 0 ? 0 : dy, NORMAL, \
+  RISE(relu, Y, x < 0 ? 0 : x, y == 0 ? 0 : dy, NORMAL, \
       "Rectified linear unit: y = max(x, 0). The gradient at 0 is 0.") \
   ROW1(leaky_relu, X, negative_slope, "0.01", "y / x below 0", \
       x < 0 ? negative_slope * x : x, x > 0 ? dy : negative_slope * dy, NORMAL, \
@@ -264,12 +265,20 @@ static inline mw_status map_back(const mw_call *call, back_loop back) {
   FORWARD(row, y, )               \
   OP(row, NORMAL, "", text, .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE, .derivative = {"0"})
 
+#define FLAGS_OF(needs) (MW_INPLACE | MW_ELEMENTWISE | MW_SURE | (NEEDS_##needs ? 0 : MW_LINEAR))
+
 #define DEFINE_ROW(row, needs, y, dx, domain, text)                                    \
   FORWARD(row, y, )                                                                    \
   BACKWARD(row, dx, )                                                                  \
-  OP(row, domain, "", text,                                                            \
-     .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE | (NEEDS_##needs ? 0 : MW_LINEAR), \
-     .backward_needs = NEEDS_##needs, .derivative = {#dx}, KERNEL_OF(row))
+  OP(row, domain, "", text, .flags = FLAGS_OF(needs), .backward_needs = NEEDS_##needs, \
+     .derivative = {#dx}, KERNEL_OF(row))
+
+/* dx handed on to DEFINE_ROW would be a text in which tgmath.h's macros are expanded. */
+#define DEFINE_RISE(row, needs, y, dx, domain, text)                                               \
+  FORWARD(row, y, )                                                                                \
+  BACKWARD(row, dx, )                                                                              \
+  OP(row, domain, "", text, .flags = FLAGS_OF(needs) | MW_RISING, .backward_needs = NEEDS_##needs, \
+     .derivative = {#dx}, KERNEL_OF(row))
 
 #define FIELD(field, title, value, text)                                            \
   {                                                                                 \
@@ -306,9 +315,9 @@ OP(neg, NORMAL, "", "The negative: y = -x.",
    .flags = MW_INPLACE | MW_ELEMENTWISE | MW_SURE | MW_LINEAR, .derivative = {"-dy"}, .sign = "-")
 OF_ANY_NUMBER(DEFINE_ROW, DEFINE_STEP)
 #ifdef FLOATS
-OF_FLOATS(DEFINE_ROW, DEFINE_ROW1, DEFINE_ROW2, DEFINE_STEP)
+OF_FLOATS(DEFINE_ROW, DEFINE_RISE, DEFINE_ROW1, DEFINE_ROW2, DEFINE_STEP)
 MW_PLUGIN(&neg_op, OF_ANY_NUMBER(LIST_ROW, LIST_STEP)
-                       OF_FLOATS(LIST_ROW, LIST_ROW, LIST_ROW, LIST_STEP) NULL)
+                       OF_FLOATS(LIST_ROW, LIST_ROW, LIST_ROW, LIST_ROW, LIST_STEP) NULL)
 #else
 MW_PLUGIN(&neg_op, OF_ANY_NUMBER(LIST_ROW, LIST_STEP) NULL)
 #endif

@@ -27,7 +27,7 @@ local function explanations(s)
 end
 
 local function sources(s)
-  s:enter "??relu":has("ops/unary.c", "ROW(relu, ", "??relu full shows all of it")
+  s:enter "??relu":has("ops/unary.c", "RISE(relu, ", "??relu full shows all of it")
   s:check(#s.answer < s.rows, "it fits the screen")
   s:is_coloured("> ", "33")
   s:enter "??nn.Flatten":has("moonwalk/nn/", "Flatten")

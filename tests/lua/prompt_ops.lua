@@ -120,7 +120,7 @@ local shipped = folder.contents "ops/conv2d.c"
 t.is(select(2, text:gsub("\n", "\n")), select(2, shipped:gsub("\n", "\n")),
   "all of the file has its lines and a heading")
 text = answer "??relu"
-has(text, "> " .. "  ROW(relu, ", "an op that is a row of a table")
+has(text, "> " .. "  RISE(relu, ", "an op that is a row of a table")
 has(answer "??mw.fit", "  function trainer.fit(net, train, options)", "??mw.fit: Lua")
 has(answer "??nn.Conv2d", "moonwalk/nn/conv.lua", "a layer")
 has(answer("function g(x)\n  return x + 1 -- it\nend", "??g"), "2    return x + 1 -- it",
@@ -265,7 +265,7 @@ for _, kind in ipairs {
   local w <close> = terminal.open(kind)
   w:ready()
   w:run "??relu"
-  has(w:text(), "ROW(relu, Y", what .. ": ??relu")
+  has(w:text(), "RISE(relu, Y", what .. ": ??relu")
   local coloured = w:styled():find "\27%[" ~= nil
   t.is(coloured, not kind.env.NO_COLOR, what .. ": in colour where there is some")
   w:run "?neg"

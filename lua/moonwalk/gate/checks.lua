@@ -361,6 +361,50 @@ local function check_slices(subject)
   return ("%d slices make up the same results"):format(n)
 end
 
+-- On sorted numbers the results are sorted, too; where two are equal no gradient passes.
+local function check_rising(case)
+  local x = core.param(case.tensors[1]:reshape {-1}:sort():reshape(case.tensors[1].shape):eval())
+  local y = cases.call(case, {x})
+  local dx = core.grad(y:sum(), {x})[1]
+  local xs, ys, ds = x:reshape {-1}:totable(), y:reshape {-1}:totable(), dx:reshape {-1}:totable()
+  for i = 2, #ys do
+    if ys[i] < ys[i - 1] then
+      fail("%s: it falls from %g at %g to %g at %g, and says that it rises", case.text, ys[i - 1],
+        xs[i - 1], ys[i], xs[i])
+    elseif ys[i] == ys[i - 1] and xs[i] > xs[i - 1] and (ds[i] ~= 0 or ds[i - 1] ~= 0) then
+      fail("%s: it is %g at %g and at %g, where its derivative is not 0, and says that it rises",
+        case.text, ys[i], xs[i - 1], xs[i])
+    end
+  end
+end
+
+-- relu before it, and after it, come to the same.
+local function check_picks(case)
+  local before = cases.call(case, {case.tensors[1]:relu()}):reshape {-1}:totable()
+  local after = cases.call(case, {case.tensors[1]}):relu():reshape {-1}:totable()
+  for i, value in ipairs(before) do
+    if value ~= after[i] and value == value then
+      fail("%s: element %d of relu's values is %g, and relu of it %g: it says that it picks the "
+        .. "largest of some", case.text, i, value, after[i])
+    end
+  end
+end
+
+-- What a program may exchange: a function that rises, and an op that picks the largest elements.
+local function check_order(subject)
+  local op = subject.op
+  if not op.rises and not op.picks then skip "it says nothing of order" end
+  for _, case in ipairs(subject.list) do
+    local dtype = case.tensors[1].dtype
+    if dtype == "f32" or dtype == "f64" then
+      core.gate_note("the order of " .. case.text)
+      if op.rises then check_rising(case) end
+      if op.picks then check_picks(case) end
+    end
+  end
+  return op.rises and "it rises" or "it picks the largest"
+end
+
 -- Whether differences in f64 say something: nothing in it is rounded to f32.
 local function is_exact(case)
   local found = false
@@ -416,6 +460,7 @@ checks.list = {
   {"cases", check_cases}, {"bounds", check_bounds}, {"purity", check_purity},
   {"written", check_written}, {"inputs", check_inputs}, {"shapes", check_shapes},
   {"plain", check_plain}, {"threads", check_threads}, {"slices", check_slices},
+  {"order", check_order},
   {"memory", check_memory},
   {"f32, f64", check_dtypes}, {"gradient", check_gradient}, {"second order", check_second},
 }
