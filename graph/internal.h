@@ -353,7 +353,7 @@ struct mw_program {
   uint64_t generation; /* of the registry, when its kernels were chosen */
   bool running;
   bool commuted, held_back; /* steps changed places, see commute.c; or would have, unwatched */
-  uint64_t profile; /* that it is in, and where its steps begin there: see profile.c */
+  uint64_t profile;         /* that it is in, and where its steps begin there: see profile.c */
   int first_cost;
 };
 
