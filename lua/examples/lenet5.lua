@@ -9,7 +9,7 @@ lenet5.lua: trains LeNet-5 on MNIST where it is found, on drawn digits otherwise
   --data DIR    the folder that has MNIST
   --best        train longer, on digits that are turned, moved and bent a little each time
   --epochs N    how often to go through the training images; 12, with --best 40
-  --batch N     images in a step [64]
+  --batch N     images in a step; 32, with --best 64
   --lr X        learning rate, which falls to 0 in the course of the training [0.05]
   --n N         learn from so many images only
   --seed N      of all that is random [1]
@@ -38,7 +38,7 @@ print(("\n%d images to learn from, %d to test with (%s)"):format(#train, #test, 
 
 local epochs, began = args.epochs or args.best and 40 or 12, os.time()
 mw.fit(net, train, {
-  epochs = epochs, batch = args.batch, schedule = "linear",
+  epochs = epochs, batch = args.batch or args.best and 64 or 32, schedule = "linear",
   optimizer = {"SGD", lr = args.lr, momentum = 0.9, weight_decay = args.best and 1e-4 or 5e-4},
   augment = args.best
     and data.augment {rotate = 10, shift = 1, scale = 0.1, shear = 10, elastic = 1},
