@@ -11,7 +11,7 @@ local svg = require "moonwalk.look.svg"
 
 local plot = {}
 
-local ROW, TOP, LABELS, BARS, RIGHT = 26, 64, 390, 420, 150 -- pixels
+local ROW, TOP, LABELS, BARS, RIGHT = 26, 64, 420, 420, 150 -- pixels
 local COLOURS = {aim = "#2a7f62", required = "#4a90c4", missed = "#c8553d", none = "#8a8a8a"}
 local OTHERS = {torch = "PyTorch", onednn = "oneDNN", openblas = "OpenBLAS"}
 
