@@ -3,11 +3,13 @@
 local mw = require "moonwalk"
 local t = require "tap"
 
--- Of each node that a run has: the op and the shapes.
+-- The shapes of each op that a run has, in the order of their texts: nodes come by their times.
 local function steps_of(fn, ...)
-  local steps = {}
-  local profile = mw.profile(fn, ...)
-  for _, node in ipairs(profile.nodes) do steps[node.op] = node.shapes end
+  local nodes, steps = mw.profile(fn, ...).nodes, {}
+  table.sort(nodes, function(a, b) return a.shapes < b.shapes end)
+  for _, node in ipairs(nodes) do
+    steps[node.op] = (steps[node.op] and steps[node.op] .. "; " or "") .. node.shapes
+  end
   return steps
 end
 
@@ -115,7 +117,8 @@ do
     local p = a:relu():maxpool {kernel = 2}
     return p:relu():maxpool {kernel = 3}:eval()
   end)
-  t.is(two.relu, "f64[1,2,1,1] -> f64[1,2,1,1]", "two pairs, one after the other")
+  t.is(two.relu, "f64[1,2,1,1] -> f64[1,2,1,1]; f64[1,2,3,3] -> f64[1,2,3,3]",
+    "two pairs, one after the other")
   local r = a:relu()
   local p = r:maxpool {kernel = 2}
   local q = p:relu():maxpool {kernel = 3}
