@@ -3,7 +3,8 @@
  * max(f(a), f(b)) is f(max(a, b)) where f rises, and so an op that picks the largest elements
  * (MW_PICKS), as pooling does, may come before one that rises (MW_RISING), as relu: that then has a
  * quarter of the elements or less, forward and backward. Gradients are the same, too: where two
- * elements of which either may be picked have one value of f, its derivative there is 0.
+ * elements of which either may be picked have one value of f, its derivative there is 0. Only a zero
+ * may have the other sign.
  *
  *     r = f(c)          p = pick(r)         becomes     q = pick(c)         p = f(q)
  *     dr = pick'(dp)    dc = f'(dr)                     dq = f'(dp)         dc = pick'(dq)

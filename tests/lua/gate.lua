@@ -162,6 +162,8 @@ is_refused("half", "half.so: op hostile_half_second lacks an infer")
 is_refused("newer_abi", "newer_abi.so: .*ABI")
 is_refused("no_symbol", "no_symbol.so: ")
 is_refused("order", "it falls from %S+ at %-%S+ to %S+ at %S+, and says that it rises")
+is_refused("picks",
+  "element %d+ of relu.s values is %S+, and relu of it %S+: it says that it picks")
 is_refused("slices", "y%[2,%d%] is %S+ when it is computed slice by slice, and %S+ in one call")
 t.ok(gate.test(hostile .. "crashes.so").cached, "the verdict on a crash is kept")
 local misbehaved = gate.test(hostile .. "misbehaved.so", {seconds = 60})
