@@ -349,7 +349,7 @@ run-tests: all $(TEST_PROGRAMS) $(EXAMPLES) $(ONEDNN) $(ALONE) $(WIDE) $(HOSTILE
 	@CC='$(CC)' SANITIZE='$(SANITIZE)' MOONWALK_BUILD='$(abspath $(BUILD))' \
 	  $(if $(MOONWALK_DATA),MOONWALK_DATA='$(MOONWALK_DATA)') LUA_PATH='tests/?.lua;;' \
 	  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 MOONWALK_GATE_SECONDS=100 \
-	  prove --exec 'sh tests/run' -j$(CORES) \
+	  prove --failures --comments --exec 'sh tests/run' -j$(CORES) \
 	  $(or $(TESTS),$(TEST_PROGRAMS) $(sort $(wildcard tests/lua/*.lua tests/sh/*.sh)))
 
 # ---- benchmarks ---------------------------------------------------------------------------

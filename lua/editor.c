@@ -3,6 +3,7 @@
  * Lua: handlers of keys by their names; see moonwalk.prompt.input. line.c draws. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -489,6 +490,8 @@ static int editor_note(lua_State *L) {
 
 /* ---- without libedit --------------------------------------------------------------------- */
 
+enum { ECHO_MS = 10 };
+
 /* core.editor_plain(prompt, idle?) -> a line as it comes, or nil and "end" or "interrupted" */
 static int editor_plain(lua_State *L) {
   static char *text; /* kept for the next line: lua_pushlstring() may raise */
@@ -506,7 +509,9 @@ static int editor_plain(lua_State *L) {
   errno = 0;
   ssize_t length = event == KEYS_READY ? getline(&text, &room, stdin) : -1;
   if (ferror(stdin)) length = -1; /* what came before the interruption is no line */
-  if (event == KEYS_INTERRUPTED || (length < 0 && errno == EINTR)) editor.outcome = INTERRUPTED;
+  const bool broken_off = length < 0 && errno == EINTR;
+  if (broken_off) keys_forget_interrupt();
+  if (event == KEYS_INTERRUPTED || broken_off) editor.outcome = INTERRUPTED;
   else if (length >= 0) editor.outcome = ACCEPTED;
   else if (editor.outcome != FAILED) editor.outcome = ENDED;
   keys_end();
@@ -514,6 +519,8 @@ static int editor_plain(lua_State *L) {
   if (length > 0 && text[length - 1] == '\n') length--;
   if (length >= 0) return lua_pushlstring(L, text, (size_t)length), 1;
   clearerr(stdin);
+  /* The terminal shows ^C only after it has sent the signal. */
+  if (is_terminal && editor.outcome == INTERRUPTED) poll(NULL, 0, ECHO_MS);
   fputc('\n', stdout);
   return push_outcome(L);
 }

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "face.h"
 
@@ -14,6 +15,7 @@ static mw_context *context;
 static interrupt_again then;
 static volatile sig_atomic_t times; /* that it came */
 static struct sigaction before;
+static volatile sig_atomic_t kept; /* it came while nothing listened */
 
 static bool insists(void) { return then == INTERRUPT_INSISTS && times > 1; }
 
@@ -38,12 +40,31 @@ void interrupt_begin(lua_State *L, interrupt_again again) {
   times = 0;
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, &before);
+  if (interrupt_was_kept()) on_interrupt(SIGINT);
 }
 
 void interrupt_end(lua_State *L) {
   sigaction(SIGINT, &before, NULL);
   running = NULL;
   lua_sethook(L, NULL, 0, 0);
+  if (times) clearerr(stdout); /* output that was broken off is not a terminal that fails */
+}
+
+static void on_nothing_listens(int signal_number) {
+  (void)signal_number;
+  kept = 1;
+}
+
+void interrupt_keep(void) {
+  struct sigaction action = {.sa_handler = on_nothing_listens, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+}
+
+bool interrupt_was_kept(void) {
+  const bool was = kept;
+  kept = 0;
+  return was;
 }
 
 /* ---- coroutines ---------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include <wchar.h>
 
 #include "face.h"
+#include "interrupt.h"
 
 /* ---- a terminal that is left as it was found --------------------------------------------- */
 
@@ -137,8 +138,10 @@ bool keys_begin(void) {
       fcntl(waker[i], F_SETFL, O_NONBLOCK);
     }
   }
-  interrupted = resized = resumed = 0;
-  struct sigaction interrupt = {.sa_handler = on_interrupt}, resize = {.sa_handler = on_resize};
+  interrupted = interrupt_was_kept();
+  resized = resumed = 0;
+  struct sigaction interrupt = {.sa_handler = on_interrupt};
+  struct sigaction resize = {.sa_handler = on_resize, .sa_flags = SA_RESTART}; /* not so poll() */
   sigemptyset(&interrupt.sa_mask);
   sigemptyset(&resize.sa_mask);
   sigaction(SIGINT, &interrupt, &interrupt_before);
@@ -151,6 +154,7 @@ void keys_end(void) {
   begun = false;
   sigaction(SIGINT, &interrupt_before, NULL);
   sigaction(SIGWINCH, &resize_before, NULL);
+  if (interrupted) raise(SIGINT); /* behind the last wait: it is for whoever listens now */
 }
 
 static bool take(volatile sig_atomic_t *flag) {
@@ -193,6 +197,8 @@ bool keys_waiting(void) {
   struct pollfd from = {STDIN_FILENO, POLLIN, 0};
   return poll(&from, 1, 0) > 0;
 }
+
+void keys_forget_interrupt(void) { interrupted = 0; }
 
 /* ---- reading ----------------------------------------------------------------------------- */
 

@@ -26,7 +26,8 @@ void keys_end(void);
 /* Waits as long for input, for ever when negative. Without input idle->step, if there is one, is
  * called meanwhile. */
 keys_event keys_wait(int milliseconds, keys_idle *idle);
-bool keys_waiting(void); /* whether there is input already */
+bool keys_waiting(void);          /* whether there is input already */
+void keys_forget_interrupt(void); /* Ctrl-C has been seen to, without keys_wait */
 
 /* While this is on, the terminal is put back to what it was when it was switched on if the process
  * is stopped by Ctrl-Z, or ends. */

@@ -161,9 +161,9 @@ static bool run_word(lua_State *L, char **argv, int argc, int at) {
 /* ---- the prompt -------------------------------------------------------------------------- */
 
 /* require("moonwalk.prompt").run(script, ...), with the script's arguments; without a script none
- * is run first. Ctrl-C ends lines and never the prompt, which listens to it where it wants to. */
+ * is run first. Ctrl-C ends lines and never the prompt. */
 static bool run_prompt(lua_State *L, char **argv, int n) {
-  signal(SIGINT, SIG_IGN);
+  interrupt_keep();
   lua_pushcfunction(L, on_error);
   const int handler = lua_gettop(L);
   lua_getglobal(L, "require");

@@ -5,7 +5,7 @@
 --   s:ready()                       -- the prompt is there
 --   s:run "x = mw.ones {2}"         -- types a line, Enter, waits for the next prompt
 --   s:type "x:sum()"; s:key "Enter"
---   s:wait "2"                      -- until the screen has the text; raises after 20 seconds
+--   s:wait "2"                      -- until the screen has the text; raises after a minute
 --   t.ok(s:text():find("f32", 1, true), "...")
 
 local terminal = {}
@@ -14,7 +14,9 @@ local Terminal = {}
 Terminal.__index = Terminal
 terminal.Terminal = Terminal
 
-local PATIENCE = 20 -- seconds
+local PATIENCE = 60 -- seconds
+local MOST_AT_ONCE = 1 -- second between two looks that counts: a machine that stood still, or whose
+                       -- clock was set, has shown nothing meanwhile
 local MOST_LOOKS = 50 -- at a screen that does not change
 local KEPT = {"PATH", "TMPDIR", "MOONWALK_BUILD", "MOONWALK_DATA", "MOONWALK_GATE_SECONDS",
   "LD_LIBRARY_PATH",
@@ -195,11 +197,6 @@ function Terminal:paste(text)
   self:ask("load-buffer " .. argument(path), "paste-buffer -p -d")
 end
 
----Makes the terminal larger or smaller.
-function Terminal:resize(columns, rows)
-  self:ask(("resize-window -x %d -y %d"):format(columns, rows))
-end
-
 ---The lines of the screen from the top, without the blanks at their ends.
 ---@return string[]
 function Terminal:lines() return split(self:ask "capture-pane -p") end
@@ -230,7 +227,7 @@ function terminal.rest() os.execute "sleep 0.02" end
 
 -- Looks at the screen until done(lines, column, row, dead) has a result, which it returns.
 function Terminal:poll(what, done, seconds)
-  local start = os.time()
+  local waited, now = 0, os.time()
   while true do
     local lines, column, row, dead = self:look()
     local result = done(lines, column, row, dead)
@@ -238,7 +235,10 @@ function Terminal:poll(what, done, seconds)
       self.before = nil
       return result
     end
-    if os.difftime(os.time(), start) > (seconds or PATIENCE) then
+    local before = now
+    now = os.time()
+    waited = waited + math.max(0, math.min(os.difftime(now, before), MOST_AT_ONCE))
+    if waited > (seconds or PATIENCE) then
       error(("the terminal does not show %s, but%s:\n%s"):format(what,
         dead and ", now that the command has ended" or "", table.concat(lines, "\n")), 0)
     end
@@ -246,8 +246,17 @@ function Terminal:poll(what, done, seconds)
   end
 end
 
+---Makes the terminal larger or smaller, and waits until the command can know: tmux tells it a while
+---later.
+function Terminal:resize(columns, rows)
+  self:ask(("resize-window -x %d -y %d"):format(columns, rows))
+  local tty = self:ask "display-message -p '#{pane_tty}'":match "[^\n]+"
+  local size = ("%d %d\n"):format(rows, columns)
+  self:poll("the new size", function() return output("stty -F " .. tty .. " size") == size end)
+end
+
 ---Waits until the screen has a text, or until a function of the screen's text has a result, which
----is returned. Raises, with the screen, after 20 seconds or as many as are given.
+---is returned. Raises, with the screen, after a minute or as many seconds as are given.
 ---@param wanted string|fun(text: string): any
 ---@param seconds number?
 function Terminal:wait(wanted, seconds)

@@ -428,6 +428,16 @@ do
   s:wait "interrupted"
   s:ready()
   t.ok(not s:text():find "after%s+it", "Ctrl-C stops what was pasted along with it, too")
+
+  -- A pasted line is shown by print, which presses Ctrl-C here: once it is read, before it runs.
+  s:run "own, show, press = package.loaded._G, print, require 'moonwalk.core'.press_interrupt"
+  s:run "function own.print(...) show(...) if ... == '> ran = 1' then press() end end"
+  s:paste "> ran = 0\n> ran = 1\n> ran = 2\n"
+  s:wait "> ran = 1\nerror: interrupted"
+  s:ready()
+  s:run "own.print = show"
+  s:run "ran"
+  t.ok(s:text():find "> ran\n0\n", "Ctrl-C between two lines is kept for the next")
   s:key "C-r"
   s:paste "b * b"
   s:wait "> b * b"

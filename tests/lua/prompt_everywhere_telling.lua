@@ -81,21 +81,29 @@ local function help(s)
   s:check(#s.answer < s.rows, "it fits the screen")
 end
 
+-- Waits until a line is offered. Without a line editor its text comes before the prompt, and what
+-- is typed between the two would be shown in front of the prompt.
+local function wait_for_offer(s, line)
+  s:wait("\n" .. (s.edits and "> " or "Enter runs: ") .. line)
+  if not s.edits then s:ready() end
+end
+
 -- The first steps: the lines that are offered are run by Enter.
 local function tour(s)
-  local offered = s.edits and "> " or "Enter runs: "
   s:clear()
   s:type ":tour"
   s:key "Enter"
-  s:wait("\n" .. offered .. "mw.seed(1)")
+  wait_for_offer(s, "mw.seed(1)")
   s:check(s:text():find "\n1 of %d+  Tensors\n", "the first section")
   s:key "Enter"
-  s:wait("\n" .. offered .. "x = mw.tensor {{1, 2, 3}, {4, 5, 6}}")
+  wait_for_offer(s, "x = mw.tensor {{1, 2, 3}, {4, 5, 6}}")
   s:key "Enter"
-  s:wait("\n" .. offered .. "x\n")
+  wait_for_offer(s, "x\n")
   s:check(not s:text():find "error", "no error")
-  if s.edits then s:key "C-u" end
-  s:ready()
+  if s.edits then
+    s:key "C-u"
+    s:ready()
+  end
   s:enter "x:sum():item()":matches "^21%.0"
 end
 

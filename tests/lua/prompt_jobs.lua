@@ -148,6 +148,7 @@ for _, variant in ipairs(variants) do
     s:run "'still here'"
     s:key "C-d"
     s:wait(function(text) return select(2, text:gsub("Ctrl%-D again leaves", "")) == 2 end)
+    s:ready()
     s:key "C-d"
     t.is(s:finish(), 0, named "Ctrl-D leaves when it is pressed again")
   end

@@ -133,6 +133,7 @@ do -- walk: on, into an input, back, and out with a value
     contains(lines, "out: dL/dx  f32[2]  norm 1.41  min 1  mean 1  max 1")
     s:key "Enter"
     s:wait "2 of 4  relu"
+    s:ready "walk> "
     s:run("1", "walk> ")
     contains(shown(s, "walk> 1"), "3 of 4  mul  at [2]:1", "a number enters an input")
     contains(shown(s, "walk> 1"), "out: dL/da  f32[2]  norm 4.24", "with what it hands on")
