@@ -8,6 +8,7 @@
 local core = require "moonwalk.core"
 local check = require "moonwalk.check"
 local compiler = require "moonwalk.compiler"
+local saves = require "moonwalk.saves"
 local shell = require "moonwalk.shell"
 local updates = require "moonwalk.updates"
 
@@ -323,12 +324,8 @@ end
 local Watch = {}
 Watch.__index = Watch
 
-local EVERY = 0.2 -- seconds between two looks at a file
-
----Looks at the file now, and replaces the code if it was saved since the last look.
-function Watch:poll()
-  local stamp = core.file_stamp(self.path)
-  if not stamp or stamp == self.stamp then return false end -- an editor may be replacing it
+-- Replaces the code by that of the file, which is another now.
+local function take_saved(self, stamp)
   self.stamp = stamp
   local began = core.clock()
   local done, problem = pcall(renew, self.record, self.test)
@@ -339,6 +336,13 @@ function Watch:poll()
   problem = tostring(problem):gsub("^[^\n:]*:%d+: ", "") -- the line of the step that looked
   self.print(("%s: the old code goes on: %s"):format(self.path, problem))
   return nil, problem
+end
+
+---Looks at the file now, and replaces the code if it was saved since the last look.
+function Watch:poll()
+  local stamp = core.file_stamp(self.path)
+  if not stamp or stamp == self.stamp then return false end -- an editor may be replacing it
+  return take_saved(self, stamp)
 end
 
 function Watch:stop() updates.between(self.look, false) end
@@ -365,12 +369,10 @@ function plugin.watch(path, options)
     print = options.print or print,
     test = check.boolean("plugin.watch", "test", options.test, true),
   }, Watch)
-  local looked = core.clock()
+  local its_saves = saves.of(path)
   function watch.look()
-    local now = core.clock()
-    if now - looked < EVERY then return end
-    watch:poll()
-    looked = core.clock()
+    local saved = its_saves:look(watch.stamp)
+    if saved then take_saved(watch, saved) end
   end
   updates.between(watch.look)
   return watch

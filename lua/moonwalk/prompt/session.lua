@@ -38,7 +38,8 @@ local screen = require "moonwalk.look.screen"
 ---@field settings table<string, any>
 ---@field job moonwalk.Job?  a training that is not over; see job.lua
 ---@field task moonwalk.Task?  that runs now
----@field pollers function[]  called while nothing is typed
+---@field pollers (fun(): number)[]  called while nothing is typed; each gives the seconds until it
+---  wants to be called again
 ---@field tour moonwalk.Tour?  which the user is on
 ---@field leaving boolean?  the prompt is over
 local Session = {}
@@ -319,8 +320,9 @@ end
 function Session:idle()
   if #self.pollers == 0 then return nil end
   return function()
-    for _, poll in ipairs(self.pollers) do poll() end
-    return 0.2
+    local pause = math.huge
+    for _, poll in ipairs(self.pollers) do pause = math.min(pause, poll()) end
+    return pause
   end
 end
 

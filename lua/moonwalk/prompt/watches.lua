@@ -4,18 +4,18 @@
 local core = require "moonwalk.core"
 local job = require "moonwalk.prompt.job"
 local rework = require "moonwalk.prompt.rework"
+local saves = require "moonwalk.saves"
 local screen = require "moonwalk.look.screen"
 local tell = require "moonwalk.prompt.tell"
 local updates = require "moonwalk.updates"
 
 local watches = {}
 
-local EVERY = 0.2 -- seconds between two looks at a file
-
 ---@class moonwalk.WatchedFile
 ---@field path string
 ---@field override boolean
----@field look function
+---@field saves moonwalk.Saves
+---@field look fun(): number  gives the seconds until it wants to be called again
 
 local list = {} ---@type moonwalk.WatchedFile[]
 
@@ -33,8 +33,7 @@ local teller = {say = function(_, line) say(line) end}
 
 -- Takes the file if it was saved since the last look.
 local function poll(session, file)
-  local stamp = core.file_stamp(file.path)
-  if not stamp or stamp == rework.stamps[file.path] then return end -- an editor may be replacing it
+  if not file.saves:look(rework.stamps[file.path]) then return end
   local name, began = file.path:match "[^/]*$", core.clock()
   tell(teller, ("%s was saved: compiling and testing it ..."):format(name), "dim")
   local done, taken = rework.attempt(file.path, {test = true, override = file.override},
@@ -64,13 +63,11 @@ end
 ---@param override boolean  whether it may take the place of what is shipped
 function watches.add(session, path, override)
   watches.remove(session, path)
-  local file = {path = path, override = override}
+  local file = {path = path, override = override, saves = saves.of(path)}
   rework.stamps[path] = core.file_stamp(path)
-  local looked = core.clock()
   function file.look()
-    if core.clock() - looked < EVERY then return end
     poll(session, file)
-    looked = core.clock()
+    return file.saves:pause()
   end
   list[#list + 1] = file
   session.pollers[#session.pollers + 1] = file.look
