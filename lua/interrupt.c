@@ -40,7 +40,6 @@ void interrupt_begin(lua_State *L, interrupt_again again) {
   times = 0;
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, &before);
-  if (interrupt_was_kept()) on_interrupt(SIGINT);
 }
 
 void interrupt_end(lua_State *L) {
@@ -65,6 +64,86 @@ bool interrupt_was_kept(void) {
   const bool was = kept;
   kept = 0;
   return was;
+}
+
+/* ---- code that stops where it chooses ------------------------------------------------------ */
+
+static volatile sig_atomic_t noted; /* since core.listen(true) */
+static bool told;                   /* that it was */
+static struct sigaction unlistened; /* what a SIGINT does otherwise */
+static bool listening;
+
+/* A second one does what it does otherwise, for a step that takes too long. */
+static void note_interrupt(int signal_number) {
+  noted = 1;
+  sigaction(signal_number, &unlistened, NULL);
+}
+
+static void listen(bool on) {
+  if (on == listening) return;
+  listening = on;
+  if (on) {
+    struct sigaction action = {.sa_handler = note_interrupt, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    noted = 0;
+    told = false;
+    sigaction(SIGINT, NULL, &unlistened); /* before the handler may need it */
+    sigaction(SIGINT, &action, NULL);
+  } else {
+    sigaction(SIGINT, &unlistened, NULL);
+    if (noted && !told) raise(SIGINT); /* behind the last question */
+  }
+}
+
+/* core.listen(on): from now on the first Ctrl-C only sets what core.interrupted() tells; or no
+ * longer. -> whether it was on */
+static int face_listen(lua_State *L) {
+  const bool was = listening;
+  listen(lua_toboolean(L, 1));
+  lua_pushboolean(L, was);
+  return 1;
+}
+
+/* core.interrupted() -> whether a Ctrl-C came since core.listen(true) */
+static int face_interrupted(lua_State *L) {
+  if (noted) told = true;
+  lua_pushboolean(L, noted);
+  return 1;
+}
+
+/* core.press_interrupt(): does what Ctrl-C does. While os.execute waits for a
+ * program, only that is told. */
+static int face_press_interrupt(lua_State *L) {
+  (void)L;
+  raise(SIGINT);
+  return 0;
+}
+
+static void hold_back(bool on) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
+static int go_on(lua_State *L, int status, lua_KContext listened) {
+  (void)L, (void)status;
+  listen(listened);
+  hold_back(false);
+  if (interrupt_was_kept()) raise(SIGINT);
+  return 0;
+}
+
+/* core.stand(...): coroutine.yield(...), for code of a prompt's line that core.resume goes on with.
+ * In between Ctrl-C is the prompt's, and then again this code's: one that comes while either passes
+ * it on is held back until the other has it. */
+static int face_stand(lua_State *L) {
+  const bool listened = listening;
+  if (lua_isyieldable(L)) {
+    hold_back(true);
+    listen(false);
+  }
+  return lua_yieldk(L, lua_gettop(L), listened, go_on);
 }
 
 /* ---- coroutines ---------------------------------------------------------------------------- */
@@ -142,9 +221,13 @@ static int resume_line(lua_State *L) {
   int results;
   if (!lua_checkstack(thread, n)) return face_error(L, "resume: too many arguments");
   lua_xmove(L, thread, n);
+  const bool stands = lua_status(thread) == LUA_YIELD;
+  hold_back(stands);
   interrupt_begin(thread, INTERRUPT_INSISTS);
+  if (!stands && interrupt_was_kept()) on_interrupt(SIGINT);
   const int status = lua_resume(thread, L, n, &results);
   interrupt_end(thread);
+  hold_back(false);
   const bool good = status == LUA_OK || status == LUA_YIELD;
   if (!lua_checkstack(L, results + 1)) {
     lua_pop(thread, results);
@@ -158,6 +241,10 @@ static int resume_line(lua_State *L) {
 void face_open_interrupt(lua_State *L) {
   static const luaL_Reg functions[] = {{"interruptible_coroutines", interruptible_coroutines},
                                        {"resume", resume_line},
+                                       {"stand", face_stand},
+                                       {"listen", face_listen},
+                                       {"interrupted", face_interrupted},
+                                       {"press_interrupt", face_press_interrupt},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -60,50 +59,6 @@ static int face_folder(lua_State *L) {
   return 1;
 }
 
-/* ---- Ctrl-C ------------------------------------------------------------------------------ */
-
-static volatile sig_atomic_t interrupts; /* since core.listen */
-static struct sigaction unlistened;      /* what a SIGINT does otherwise */
-static bool listening;
-
-/* A second one does what it does otherwise, for a step that takes too long. */
-static void note_interrupt(int signal_number) {
-  interrupts = 1;
-  sigaction(signal_number, &unlistened, NULL);
-}
-
-/* core.listen(on): from now on the first Ctrl-C only sets what core.interrupted() tells; or no
- * longer. -> whether it was on */
-static int face_listen(lua_State *L) {
-  const bool on = lua_toboolean(L, 1);
-  lua_pushboolean(L, listening);
-  if (on && !listening) {
-    struct sigaction action = {.sa_handler = note_interrupt, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    interrupts = 0;
-    sigaction(SIGINT, NULL, &unlistened); /* before the handler may need it */
-    sigaction(SIGINT, &action, NULL);
-  } else if (!on && listening) {
-    sigaction(SIGINT, &unlistened, NULL);
-  }
-  listening = on;
-  return 1;
-}
-
-/* core.interrupted() -> whether a Ctrl-C came since core.listen(true) */
-static int face_interrupted(lua_State *L) {
-  lua_pushboolean(L, interrupts);
-  return 1;
-}
-
-/* core.press_interrupt(): does what Ctrl-C does. While os.execute waits for a
- * program, only that is told. */
-static int face_press_interrupt(lua_State *L) {
-  (void)L;
-  raise(SIGINT);
-  return 0;
-}
-
 static bool is_folder(const char *path) {
   struct stat about;
   return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
@@ -135,9 +90,6 @@ void face_open_system(lua_State *L) {
                                        {"clock", face_clock},
                                        {"folder", face_folder},
                                        {"make_folder", face_make_folder},
-                                       {"listen", face_listen},
-                                       {"press_interrupt", face_press_interrupt},
-                                       {"interrupted", face_interrupted},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

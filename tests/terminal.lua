@@ -17,7 +17,6 @@ terminal.Terminal = Terminal
 local PATIENCE = 60 -- seconds
 local MOST_AT_ONCE = 1 -- second between two looks that counts: a machine that stood still, or whose
                        -- clock was set, has shown nothing meanwhile
-local MOST_LOOKS = 50 -- at a screen that does not change
 local KEPT = {"PATH", "TMPDIR", "MOONWALK_BUILD", "MOONWALK_DATA", "MOONWALK_GATE_SECONDS",
   "LD_LIBRARY_PATH",
   "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}
@@ -274,16 +273,15 @@ function Terminal:wait_gone(text, seconds)
 end
 
 ---Waits until the cursor stands behind a prompt on which nothing is typed. The screen as it was
----before the last keys is not taken for that, unless nothing comes of them for a while.
+---before the last keys is not taken for that.
 ---@param prompt string? # "> "
 function Terminal:ready(prompt, seconds)
   prompt = prompt or "> "
-  local before, looks = self.before, 0
+  local before = self.before
   return self:poll("the prompt '" .. prompt .. "'", function(lines, column, row)
-    looks = looks + 1
     local line = (lines[row] or ""):gsub("%s+$", "")
     return line == prompt:gsub("%s+$", "") and column == #prompt + 1
-      and (state(lines, column, row) ~= before or looks > MOST_LOOKS)
+      and state(lines, column, row) ~= before
   end, seconds)
 end
 

@@ -68,6 +68,11 @@ local function shown(s, pattern)
   end)
 end
 
+-- Waits until a training runs: an older one's last picture may be on the screen, but not last.
+local function runs(s)
+  s:wait(function(screen) return screen:find "Ctrl%-C pauses, any other key opens a line%s*$" end)
+end
+
 local function step_paused(s)
   return tonumber(shown(s, "paused after step (%d+), in epoch %d+ of 10"))
 end
@@ -85,7 +90,7 @@ for _, variant in ipairs(variants) do
     local s <close> = open(variant)
     s:type "local h = mw.fit(net, set, options) print('epochs:', #h, digest())"
     s:key "Enter"
-    s:wait "Ctrl-C pauses, any other key opens a line"
+    runs(s)
     s:wait "epoch 1/10  loss"
     s:key "C-c"
     local n = step_paused(s)
@@ -196,7 +201,7 @@ do -- the training ends while a line is typed; callbacks print; an error between
   s:run "options.callbacks.epoch = function(_, row) print('epoch', row.epoch, '!') end"
   s:type "#mw.fit(net, set, options)"
   s:key "Enter"
-  s:wait "Ctrl-C pauses"
+  runs(s)
   s:type "'a lo"
   s:wait "> 'a lo"
   s:wait "epoch   2       !"
@@ -220,17 +225,32 @@ do -- the training ends while a line is typed; callbacks print; an error between
   t.ok(true, "an error in a callback leaves the prompt")
 
   -- Ctrl-C while a line is typed gives the prompt back.
-  s:run "options.callbacks.step, options.epochs, slow = nil, 1000, nil"
+  s:run "options.callbacks.step, options.epochs = nil, 100000"
   s:run "net = new_net()"
   s:type "mw.fit(net, set, options)"
   s:key "Enter"
-  s:wait "Ctrl-C pauses"
+  s:wait "epoch 1/100000"
   s:type "half a line"
   s:wait "half a line"
   s:key "C-c"
-  s:wait(function(screen) return screen:find "paused after step %d+, in epoch %d+ of 1000" end)
+  s:wait(function(screen) return screen:find "paused after step %d+, in epoch %d+ of 100000" end)
   s:ready()
   t.ok(true, "Ctrl-C on a line pauses")
+
+  -- Ctrl-C comes just as the training hands over to the prompt.
+  s:run "core = require 'moonwalk.core'; stand, press = core.stand, core.press_interrupt"
+  s:run "function core.stand(...) press() return stand(...) end"
+  s:type ":resume"
+  s:key "Enter"
+  runs(s)
+  local function pauses() return select(2, s:all():gsub("paused after", "")) end
+  local paused = pauses()
+  s:type "x"
+  s:wait(function() return pauses() > paused end)
+  s:key "BSpace"
+  s:ready()
+  t.ok(true, "Ctrl-C between a step and the prompt pauses")
+  s:run "core.stand = stand"
 end
 
 folder.remove()

@@ -133,7 +133,8 @@ do
   s:wait "\nhangs"
   s:key "C-c"
   s:ready()
-  t.ok(s:all():find "the median of 3 runs; half of them took [^\n]* before Ctrl%-C",
+  local flowing = s:all():gsub("%s+", " ") -- longer times need another line
+  t.ok(flowing:find "the median of 3 runs; half of them took [^>]* before Ctrl%-C",
     "Ctrl-C ends :bench, which says what it has found")
   s:run "1 + 1"
   t.ok(s:text():find "\n2\n", "and the prompt goes on")

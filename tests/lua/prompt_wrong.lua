@@ -220,7 +220,7 @@ for _, editor in ipairs {"libedit", "plain"} do
   screen:ready()
   screen:paste(("long = '%s'"):format(("x"):rep(3000)))
   screen:key "Enter"
-  screen:wait(function(text) return text:find "\n> *\n*$" end)
+  screen:wait(function(text) return text:find "xx'\n> *\n*$" end)
   screen:run "#long"
   shows("\n3000\n", "a long line")
 

@@ -79,9 +79,7 @@ end
 
 -- Stands still; returns why the training is to end, or nil.
 local function stand(self, why)
-  core.listen(false) -- Ctrl-C is the prompt's
-  coroutine.yield(MARK, self, why)
-  core.listen(true)
+  core.stand(MARK, self, why) -- Ctrl-C is the prompt's meanwhile
   return self.stopping
 end
 
@@ -120,7 +118,7 @@ end
 
 local function ended(self)
   if self.reading then
-    coroutine.yield(MARK, self, "over")
+    core.stand(MARK, self, "over")
     if self.live then
       self.live.frozen = false
       self.live:close(true)
