@@ -173,6 +173,7 @@ void face_open_texts(lua_State *L);        /* texts.c: files that are built in *
 void face_open_gate(lua_State *L);         /* gate.c: guarded runs, in processes of their own */
 void face_open_profile(lua_State *L);      /* profile.c: what steps take */
 void face_open_interrupt(lua_State *L);    /* interrupt.c: Ctrl-C */
+void face_open_near(lua_State *L);         /* near.c: the word that was meant */
 void face_open_nodes(lua_State *L);        /* nodes.c: looking at a graph */
 void face_open_screen(lua_State *L);       /* screen.c: what a terminal is like */
 void face_open_picture(lua_State *L);      /* picture.c: tensors as pixels */

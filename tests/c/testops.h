@@ -224,4 +224,14 @@ static inline double at(mw_tensor *t, int i) {
   return ((const double *)mw_tensor_data(t))[i];
 }
 
+static inline mw_stats stats_of(mw_context *ctx) {
+  mw_stats stats;
+  mw_context_stats(ctx, &stats);
+  return stats;
+}
+
+static inline void release_all(int n, mw_tensor **tensors) {
+  for (int i = 0; i < n; i++) mw_release(tensors[i]);
+}
+
 #endif
