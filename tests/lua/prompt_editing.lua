@@ -503,6 +503,7 @@ for _, editor in ipairs {"libedit", "plain"} do
     t.ok(s:text():find("wideX%s+100\n"), "and the line is as it was typed")
   else
     s:wait "call 100"
+    s:ready()
     s:type "something"
     s:key "Enter"
     s:wait(function(text) return text:find "\n1%s+something%s+100\n" end)

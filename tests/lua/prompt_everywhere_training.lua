@@ -59,7 +59,7 @@ end
 local function steps(s)
   local n = s.stands_at
   s:enter ":step 10"
-  s:has(("after step %d, in epoch %d of 40: loss "):format(n + 10, (n + 9) // 10 + 1))
+  s:has(("after step %d, in epoch %d of 40: loss "):format(n + 10, (n + 10) // 10 + 1))
   s:enter "trainer.steps":is {tostring(n + 10)}
   s:enter "trainer.optimizer.lr = 0.25":is {}
   s:enter ":step":has("after step " .. n + 11, "lr 0.25")

@@ -99,7 +99,7 @@ for _, variant in ipairs(variants) do
     s:run "trainer.steps"
     t.ok(s:text():find(("\n%d\n"):format(n)), named "after the step that it tells")
     s:run ":step 10"
-    s:wait(("after step %d, in epoch %d of 10: loss "):format(n + 10, (n + 9) // 40 + 1))
+    s:wait(("after step %d, in epoch %d of 10: loss "):format(n + 10, (n + 10) // 40 + 1))
     s:run "'made ' .. trainer.steps"
     t.ok(s:text():find(("made %d"):format(n + 10), 1, true), named ":step 10 makes ten steps")
     s:run ":step"
