@@ -246,7 +246,7 @@ do -- the training ends while a line is typed; callbacks print; an error between
   local function pauses() return select(2, s:all():gsub("paused after", "")) end
   local paused = pauses()
   s:type "x"
-  s:wait(function() return pauses() > paused end)
+  s:wait(function(screen) return pauses() > paused and screen:find "\n> x%s*$" end)
   s:key "BSpace"
   s:ready()
   t.ok(true, "Ctrl-C between a step and the prompt pauses")
