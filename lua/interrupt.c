@@ -111,8 +111,8 @@ static int face_interrupted(lua_State *L) {
   return 1;
 }
 
-/* core.press_interrupt(): does what Ctrl-C does. While os.execute waits for a
- * program, only that is told. */
+/* core.press_interrupt(): does what Ctrl-C does. While os.execute waits for a program, only that is
+ * told. */
 static int face_press_interrupt(lua_State *L) {
   (void)L;
   raise(SIGINT);

@@ -419,10 +419,10 @@ function Trainer:run()
     (self.epoch - 1) * #self.train + self.position, watched and watched.progress)
   local good, why = pcall(loop, self, watched and watched.between or core.interrupted)
   if not good then core.interrupted() end -- a Ctrl-C before the error ends no more than that has
+  core.listen(listened)
   close_batches(self)
   self.log:line {kind = "end", step = self.steps, reason = good and self.reason or "error"}
   self.log:pause()
-  core.listen(listened)
   if watched then watched.ended(self, not good and "error" or self.reason) end
   if not good then error(why, 0) end
   self.history.stopped, self.history.best = self.reason, self.best and self.best.epoch
