@@ -12,17 +12,22 @@
  *
  * The accumulators leave room for the vectors of b and a broadcast, and there are enough of them to
  * hide the latency of a fused multiply-add (4 cycles, two a cycle). A product of one, two or three
- * rows gets wider tiles, for the same reason.
+ * rows gets wider tiles, for the same reason. Where both operands are packed, four steps are one
+ * round of the loop: with AVX2 87 instructions for 48 multiply-adds, 104 otherwise, which is what
+ * counts on a core that two threads share.
  *
  * m and n are cut evenly into tiles of at most that size (m = 10 gives 5 + 5, not 8 + 2), so no
  * tile is too low to hide the latency. The last vector of columns is moved left so that it ends at
  * column n, and its lanes that were computed already are not stored: no element out of bounds is
  * touched, and there is no slow path for the columns that are left over.
  *
- * Blocks are the usual ones (Goto and van de Geijn, 2008): BLOCK_K steps of a tile's columns of b,
- * 16 KiB, stay in the first-level cache while the tiles of BLOCK_M rows of a, 256 KiB, come from
- * the second; BLOCK_N columns of b are read from the third. Both are packed, in the order in which
- * tiles read them, where reading in place would cost more: see packs_a() and packs_b().
+ * Blocks are the usual ones (Goto and van de Geijn, 2008): BLOCK_K steps of a tile's columns of b, a
+ * panel of 16 KiB, stay in the first-level cache while the tiles of a block of a, 256 KiB, come from
+ * the second. Both are packed, in the order in which tiles read them, where reading in place would
+ * cost more: see packs_a() and packs_b(). A panel is packed just before its first tile, from memory
+ * that the tiles of the panel before have fetched, a piece each. If all rows are in one block, it is not
+ * used again, and all panels have the same place; otherwise as many columns as fit into 512 KiB
+ * are kept, for the third-level cache.
  *
  * Few rows do not pay for packing b. If b is transposed, and so lies along k as a does, its rows
  * and a's are multiplied vector by vector along k and summed across at the end: see dots.
@@ -49,18 +54,21 @@ enum { ROWS = 4, VECTORS = 2 };
 
 enum {
   WIDEST = 8, /* vectors of a tile of one row; those of two and three rows have half as many */
-  BLOCK_M = 256,
-  BLOCK_N = 2048 / (int)sizeof(real),
   BLOCK_K = 256,
+  BLOCK_A =
+      (256 << 10) / (int)sizeof(real), /* elements of a, and of b, that are packed at a time */
+  BLOCK_B = (512 << 10) / (int)sizeof(real),
+  LINE = 64 / (int)sizeof(real), /* of a cache; k is cut at multiples of it */
 };
 
 /* Where a way is chosen, by measurements; see the functions that do. */
 enum {
-  FAR = 1024 / (int)sizeof(real),
-  PACK_A_N = 128,
+  FAR = 256 / (int)sizeof(real),
+  PACK_A_N = 64,
   PACK_B_M = 48,
   PACK_B_K = 32,
   PACK_STEPS = 16,
+  FETCH_K = 64,
   DOTS_M = 32,
   DOTS_N = 16,
   DOTS_K = 256,
@@ -81,33 +89,61 @@ typedef struct tile {
   int64_t ldc;
   int64_t first, end; /* lanes of the last vector that are stored: first .. end-1 */
   bool accumulate;
+  bool packed; /* a and b: what a step reads of them follows the step before */
 } tile;
 
 static inline void put(real *c, mw_vector v, bool accumulate) {
   mw_store(c, accumulate ? mw_load(c) + v : v);
 }
 
-static inline void put_some(real *c, mw_vector v, int64_t first, int64_t end, bool accumulate) {
+/* Apart, for its array would keep a sum in memory all through the loop over k. */
+static __attribute__((noinline)) void put_some(real *c, mw_vector v, int64_t first, int64_t end,
+                                               bool accumulate) {
   real lane[MW_LANES];
   mw_store(lane, v);
   for (int64_t l = first; l < end; l++) c[l] = accumulate ? c[l] + lane[l] : lane[l];
 }
 
-/* rows and vectors are constants where this is inlined, so sum[][] becomes registers. */
-MW_INLINE void multiply(int rows, int vectors, const tile *t) {
-  mw_vector sum[ROWS][WIDEST] = {0};
+/* sum[i][j] += a[i] b[j], for one step of k. rows and vectors are constants where this is inlined, so
+ * sum[][] becomes registers. */
+MW_INLINE void add_step(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const real *a,
+                        int64_t a_row, const real *b, const real *b_last) {
+  mw_vector bp[WIDEST];
+  MW_UNROLL for (int j = 0; j < vectors - 1; j++) bp[j] = mw_load_once(b + j * MW_LANES);
+  bp[vectors - 1] = mw_load_once(b_last);
+  MW_UNROLL for (int i = 0; i < rows; i++) {
+    const mw_vector ai = mw_splat(a[i * a_row]);
+    MW_UNROLL for (int j = 0; j < vectors; j++) mw_multiply_add(&sum[i][j], bp[j], ai);
+  }
+}
+
+MW_INLINE void add_steps(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const tile *t) {
   const real *a = t->a, *b = t->b, *b_last = t->b_last;
   const int64_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
-  for (int64_t p = 0; p < t->k; p++) {
-    mw_vector bp[WIDEST];
-    MW_UNROLL for (int j = 0; j < vectors - 1; j++) bp[j] = mw_load_once(b + j * MW_LANES);
-    bp[vectors - 1] = mw_load_once(b_last);
+  for (int64_t p = 0; p < t->k; p++, a += a_step, b += b_step, b_last += b_step)
+    add_step(rows, vectors, sum, a, a_row, b, b_last);
+}
+
+MW_INLINE void add_packed_steps(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const tile *t) {
+  enum { ROUND = 4 };
+  const int64_t width = vectors * MW_LANES, last = width - MW_LANES;
+  const real *a = t->a, *b = t->b;
+  int64_t p = 0;
+  for (; p + ROUND <= t->k; p += ROUND, a += ROUND * rows, b += ROUND * width)
+    MW_UNROLL for (int64_t q = 0; q < ROUND; q++)
+        add_step(rows, vectors, sum, a + q * rows, 1, b + q * width, b + q * width + last);
+  for (; p < t->k; p++, a += rows, b += width) add_step(rows, vectors, sum, a, 1, b, b + last);
+}
+
+MW_INLINE void multiply(int rows, int vectors, bool packed, const tile *t) {
+  mw_vector sum[ROWS][WIDEST] = {0};
+  if (t->k >= FETCH_K) /* c will be there when the sums are */
     MW_UNROLL for (int i = 0; i < rows; i++) {
-      const real ai = a[i * a_row];
-      MW_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += ai * bp[j];
+      __builtin_prefetch(t->c + i * t->ldc);
+      __builtin_prefetch(t->c_last + i * t->ldc);
     }
-    a += a_step, b += b_step, b_last += b_step;
-  }
+  if (packed) add_packed_steps(rows, vectors, sum, t);
+  else add_steps(rows, vectors, sum, t);
   const bool whole = t->first == 0 && t->end == MW_LANES;
   MW_UNROLL for (int i = 0; i < rows; i++) {
     real *c = t->c + i * t->ldc, *c_last = t->c_last + i * t->ldc;
@@ -121,26 +157,30 @@ static int widest(int64_t rows) { return rows == 1 ? WIDEST : rows <= 3 ? WIDEST
 
 MW_INLINE void multiply_rows(int rows, int vectors, const tile *t) {
   const int most = widest(rows);
+  if (t->packed && rows >= ROWS - 1 && vectors == VECTORS) {
+    multiply(rows, VECTORS, true, t);
+    return;
+  }
   switch (vectors) {
-    case 1: multiply(rows, 1, t); break;
-    case 2: multiply(rows, 2, t); break;
+    case 1: multiply(rows, 1, false, t); break;
+    case 2: multiply(rows, 2, false, t); break;
     case 3:
-      if (most >= 3) multiply(rows, 3, t);
+      if (most >= 3) multiply(rows, 3, false, t);
       break;
     case 4:
-      if (most >= 4) multiply(rows, 4, t);
+      if (most >= 4) multiply(rows, 4, false, t);
       break;
     case 5:
-      if (most >= 5) multiply(rows, 5, t);
+      if (most >= 5) multiply(rows, 5, false, t);
       break;
     case 6:
-      if (most >= 6) multiply(rows, 6, t);
+      if (most >= 6) multiply(rows, 6, false, t);
       break;
     case 7:
-      if (most >= 7) multiply(rows, 7, t);
+      if (most >= 7) multiply(rows, 7, false, t);
       break;
     case 8:
-      if (most >= 8) multiply(rows, 8, t);
+      if (most >= 8) multiply(rows, 8, false, t);
       break;
   }
 }
@@ -164,59 +204,30 @@ static void multiply_tile(int rows, int vectors, const tile *t) {
 
 /* ---- blocks ------------------------------------------------------------------------------ */
 
-/* A part of the product: rows m0 .. m1-1, columns n0 .. n1-1, steps k0 .. k1-1. */
+/* A part of a piece: rows m0 .. m1-1, columns n0 .. n1-1, steps k0 .. k1-1. */
 typedef struct part {
   const mw_gemm *product;
+  const mw_gemm_piece *piece;
+  int64_t blocks_m, blocks_n, blocks_k; /* how the piece is cut */
+  int64_t block_n, block_k;             /* which of them this is */
   int64_t m0, m1, n0, n1, k0, k1;
   int64_t tiles_m, vectors, tiles_n; /* how the rows, and the vectors of columns, are cut */
   real *packed_a, *packed_b;         /* tile after tile; NULL: read in place */
 } part;
 
-/* Where tile i of `tiles` begins when `size` rows or vectors are cut evenly. */
-static int64_t cut(int64_t size, int64_t i, int64_t tiles) { return size * i / tiles; }
+/* Where block or tile i of `parts` begins when `size` is cut evenly. */
+static int64_t cut(int64_t size, int64_t i, int64_t parts) { return size * i / parts; }
+
+/* How many blocks of at most `most` there are. */
+static int64_t blocks(int64_t size, int64_t most) {
+  return size > most ? (size + most - 1) / most : 1;
+}
 
 /* The column where vector j of a part starts: further left than its place if it would not end
  * within the part otherwise, but never left of column 0. */
 static int64_t column_of(const part *w, int64_t j) {
   const int64_t column = least(w->n0 + j * MW_LANES, w->n1 - MW_LANES);
   return column > 0 ? column : 0;
-}
-
-/* The columns of vectors v0 .. v1-1, which are a tile's; all rows. */
-static void run_columns(const part *w, int64_t v0, int64_t v1) {
-  const mw_gemm *g = w->product;
-  const int64_t k = w->k1 - w->k0, m = w->m1 - w->m0, last = column_of(w, v1 - 1);
-  const int64_t column = v1 - v0 > 1 ? w->n0 + v0 * MW_LANES : last;
-  const real *a = g->a;
-  tile t = {.k = k,
-            .a_row = g->transpose_a ? 1 : g->lda,
-            .a_step = g->transpose_a ? g->lda : 1,
-            .ldc = g->ldc,
-            .accumulate = g->accumulate || w->k0 > 0};
-  if (w->packed_b) {
-    t.b_step = (v1 - v0) * MW_LANES;
-    t.b = w->packed_b + v0 * k * MW_LANES;
-    t.b_last = t.b + (v1 - v0 - 1) * MW_LANES;
-  } else {
-    t.b_step = g->ldb;
-    t.b = (const real *)g->b + w->k0 * g->ldb + column;
-    t.b_last = (const real *)g->b + w->k0 * g->ldb + last;
-  }
-  /* Lanes that were computed before may be stored again with the same bits, but not added. */
-  if (t.accumulate || last < w->n0) t.first = w->n0 + (v1 - 1) * MW_LANES - last;
-  t.end = least(MW_LANES, w->n1 - last);
-  for (int64_t i = 0, i0 = 0, rows; i < w->tiles_m; i++, i0 += rows) {
-    rows = cut(m, i + 1, w->tiles_m) - i0;
-    if (w->packed_a) {
-      t.a = w->packed_a + i0 * k;
-      t.a_row = 1, t.a_step = rows;
-    } else {
-      t.a = a + (w->m0 + i0) * t.a_row + w->k0 * t.a_step;
-    }
-    t.c = (real *)g->c + (w->m0 + i0) * g->ldc + column;
-    t.c_last = (real *)g->c + (w->m0 + i0) * g->ldc + last;
-    multiply_tile((int)rows, (int)(v1 - v0), &t);
-  }
 }
 
 /* ---- packing ----------------------------------------------------------------------------- */
@@ -246,29 +257,52 @@ static void pack_transposed(real *to, int64_t step, const real *b, int64_t ldb, 
     for (int64_t l = 0; l < MW_LANES; l++) to[p * step + l] = l < columns ? b[l * ldb + p] : 0;
 }
 
-/* Steps k0 .. k1-1 of a part's b. The vectors of a tile lie side by side: what a step of k reads is
- * one piece of memory. */
-static void pack_steps(const part *w, int64_t k0, int64_t k1) {
+/* The vectors of a tile. */
+static int64_t first_vector(const part *w, int64_t j) { return cut(w->vectors, j, w->tiles_n); }
+
+/* Where tile j's panel lies. */
+static real *panel(const part *w, int64_t j) {
+  const int64_t before = w->blocks_m == 1 ? 0 : first_vector(w, j);
+  return w->packed_b + before * MW_LANES * (w->k1 - w->k0);
+}
+
+/* The vectors of a step lie side by side: what it reads is one piece of memory. */
+static void pack_panel(const part *w, int64_t j) {
   const mw_gemm *g = w->product;
-  const real *b = g->b;
-  const int64_t k = w->k1 - w->k0;
-  for (int64_t j = 0; j < w->tiles_n; j++) {
-    const int64_t v0 = cut(w->vectors, j, w->tiles_n), v1 = cut(w->vectors, j + 1, w->tiles_n);
+  const int64_t v0 = first_vector(w, j), v1 = first_vector(w, j + 1), k = w->k1 - w->k0;
+  real *to = panel(w, j);
+  for (int64_t v = v0; v < v1; v++, to += MW_LANES) {
+    const int64_t column = column_of(w, v), columns = least(MW_LANES, w->n1 - column);
     const int64_t step = (v1 - v0) * MW_LANES;
-    real *to = w->packed_b + v0 * k * MW_LANES + (k0 - w->k0) * step;
-    for (int64_t v = v0; v < v1; v++, to += MW_LANES) {
-      const int64_t column = column_of(w, v), columns = least(MW_LANES, w->n1 - column);
-      if (g->transpose_b)
-        pack_transposed(to, step, b + column * g->ldb + k0, g->ldb, k1 - k0, columns);
-      else pack_plain(to, step, b + k0 * g->ldb + column, g->ldb, k1 - k0, columns);
-    }
+    if (g->transpose_b)
+      pack_transposed(to, step, (const real *)g->b + column * g->ldb + w->k0, g->ldb, k, columns);
+    else pack_plain(to, step, (const real *)g->b + w->k0 * g->ldb + column, g->ldb, k, columns);
   }
 }
 
-/* Rows of b are read along as they lie in memory, a few at a time. */
-static void pack_b(const part *w) {
-  const int64_t steps = w->product->transpose_b ? w->k1 - w->k0 : PACK_STEPS;
-  for (int64_t k = w->k0; k < w->k1; k += steps) pack_steps(w, k, least(k + steps, w->k1));
+/* Rows of memory that will be read. */
+typedef struct memory {
+  const real *from;
+  int64_t rows, columns, ld;
+} memory;
+
+/* What packing tile j's panel will read. */
+static memory source(const part *w, int64_t j) {
+  const mw_gemm *g = w->product;
+  const int64_t column = column_of(w, first_vector(w, j));
+  const int64_t columns = least(w->n0 + first_vector(w, j + 1) * MW_LANES, w->n1) - column;
+  const int64_t k = w->k1 - w->k0;
+  if (g->transpose_b)
+    return (memory){(const real *)g->b + column * g->ldb + w->k0, columns, k, g->ldb};
+  return (memory){(const real *)g->b + w->k0 * g->ldb + column, k, columns, g->ldb};
+}
+
+/* Fetches a share of it into the second cache: the first is full of what is used meanwhile. */
+static void fetch(const memory *m, int64_t share, int64_t shares) {
+  const int64_t end = cut(m->rows, share + 1, shares);
+  for (int64_t r = cut(m->rows, share, shares); r < end; r++)
+    for (int64_t at = 0; at < m->columns; at += LINE)
+      __builtin_prefetch(m->from + r * m->ld + at, 0, 2);
 }
 
 /* to[k, rows] from a stored as [rows, k]: whole vectors are stored, and what is written beyond a
@@ -309,17 +343,26 @@ static void pack_any_tile(int rows, bool transposed, real *to, const real *a, in
   else pack_tile(rows, transposed, to, a, lda, k);
 }
 
-static void pack_a(const part *w) {
+/* Steps k0 .. k1-1 of a part's a. */
+static void pack_a_steps(const part *w, int64_t k0, int64_t k1) {
   const mw_gemm *g = w->product;
-  const int64_t k = w->k1 - w->k0, m = w->m1 - w->m0;
-  const real *a =
-      (const real *)g->a + (g->transpose_a ? w->m0 + w->k0 * g->lda : w->m0 * g->lda + w->k0);
-  for (int64_t i = 0; i < w->tiles_m; i++) {
-    const int64_t i0 = cut(m, i, w->tiles_m), rows = cut(m, i + 1, w->tiles_m) - i0;
-    pack_any_tile((int)rows, g->transpose_a, w->packed_a + i0 * k,
-                  a + (g->transpose_a ? i0 : i0 * g->lda), g->lda, k);
+  const int64_t m = w->m1 - w->m0;
+  const real *a = (const real *)g->a + (g->transpose_a ? w->m0 + k0 * g->lda : w->m0 * g->lda + k0);
+  for (int64_t i = 0, i0 = 0, i1; i < w->tiles_m; i++, i0 = i1) {
+    i1 = cut(m, i + 1, w->tiles_m);
+    pack_any_tile((int)(i1 - i0), g->transpose_a,
+                  w->packed_a + i0 * (w->k1 - w->k0) + (i1 - i0) * (k0 - w->k0),
+                  a + (g->transpose_a ? i0 : i0 * g->lda), g->lda, k1 - k0);
   }
 }
+
+/* Rows of a are read along as they lie in memory: of a transposed one a few at a time. */
+static void pack_a(const part *w) {
+  const int64_t steps = w->product->transpose_a ? PACK_STEPS : w->k1 - w->k0;
+  for (int64_t k = w->k0; k < w->k1; k += steps) pack_a_steps(w, k, least(k + steps, w->k1));
+}
+
+/* ---- running blocks ---------------------------------------------------------------------- */
 
 /* Rows of a that are far apart share no page, and may share a set of the first cache. */
 static bool packs_a(const mw_gemm *g, const mw_gemm_piece *w) {
@@ -330,31 +373,121 @@ static bool packs_b(const mw_gemm *g, const mw_gemm_piece *w) {
   return g->transpose_b || g->n < MW_LANES || (w->m1 - w->m0 >= PACK_B_M && g->k >= PACK_B_K);
 }
 
-static void run_blocks(const mw_gemm *g, const mw_gemm_piece *piece, real *workspace) {
-  const int64_t blocks_k = g->k > 0 ? (g->k + BLOCK_K - 1) / BLOCK_K : 1;
-  const int64_t most = widest(piece->m1 - piece->m0);
+static void place_rows(part *w, int64_t block) {
+  const int64_t m0 = w->piece->m0, m = w->piece->m1 - m0;
+  w->m0 = m0 + cut(m, block, w->blocks_m), w->m1 = m0 + cut(m, block + 1, w->blocks_m);
+  w->tiles_m = mw_chunks(w->m1 - w->m0, ROWS);
+}
+
+enum { STEP_N = VECTORS * MW_LANES }; /* blocks of columns begin at multiples of it */
+
+static void place_columns(part *w, int64_t block) {
+  const int64_t n0 = w->piece->n0, n1 = w->piece->n1, steps = mw_chunks(n1 - n0, STEP_N);
+  const int64_t most = widest(w->piece->m1 - w->piece->m0);
+  w->block_n = block;
+  w->n0 = n0 + cut(steps, block, w->blocks_n) * STEP_N;
+  w->n1 = least(n0 + cut(steps, block + 1, w->blocks_n) * STEP_N, n1);
+  w->vectors = mw_chunks(w->n1 - w->n0, MW_LANES);
+  w->tiles_n = mw_chunks(w->vectors, most);
+}
+
+/* By the product alone: sums begin anew with a block, so the bits depend on it. */
+static void place_steps(part *w, int64_t block) {
+  const int64_t k = w->product->k, lines = mw_chunks(k, LINE);
+  w->block_k = block;
+  w->k0 = least(cut(lines, block, w->blocks_k) * LINE, k);
+  w->k1 = least(cut(lines, block + 1, w->blocks_k) * LINE, k);
+}
+
+static part first_part(const mw_gemm *g, const mw_gemm_piece *piece, real *workspace) {
+  const int64_t m = piece->m1 - piece->m0, n = piece->n1 - piece->n0;
   part w = {.product = g,
-            .packed_a = packs_a(g, piece) ? workspace + BLOCK_K * BLOCK_N : NULL,
+            .piece = piece,
+            .packed_a = packs_a(g, piece) ? workspace + BLOCK_B : NULL,
             .packed_b = packs_b(g, piece) ? workspace : NULL};
-  for (w.n0 = piece->n0; w.n0 < piece->n1; w.n0 = w.n1) {
-    w.n1 = least(w.n0 + BLOCK_N, piece->n1);
-    w.vectors = (w.n1 - w.n0 + MW_LANES - 1) / MW_LANES;
-    w.tiles_n = (w.vectors + most - 1) / most;
-    for (int64_t block = 0; block < blocks_k; block++) {
-      w.k0 = cut(g->k, block, blocks_k);
-      w.k1 = cut(g->k, block + 1, blocks_k);
-      if (w.packed_b) pack_b(&w);
-      for (w.m0 = piece->m0; w.m0 < piece->m1; w.m0 = w.m1) {
-        w.m1 = least(w.m0 + BLOCK_M, piece->m1);
-        w.tiles_m = (w.m1 - w.m0 + ROWS - 1) / ROWS;
-        if (w.packed_a) pack_a(&w);
-        for (int64_t j = 0, v0 = 0, v1; j < w.tiles_n; j++, v0 = v1) {
-          v1 = cut(w.vectors, j + 1, w.tiles_n);
-          run_columns(&w, v0, v1);
-        }
+  w.blocks_k = blocks(g->k, BLOCK_K);
+  const int64_t k = least(g->k, BLOCK_K);
+  w.blocks_m = blocks(m, BLOCK_A / (k ? k : 1));
+  const int64_t steps = mw_chunks(n, STEP_N);
+  w.blocks_n = w.packed_b && w.blocks_m == 1 ? 1 : blocks(steps, BLOCK_B / STEP_N / (k ? k : 1));
+  place_rows(&w, 0), place_columns(&w, 0), place_steps(&w, 0);
+  return w;
+}
+
+/* The next block of steps or columns, if there is one. */
+static bool go_on(part *w) {
+  if (w->block_k + 1 < w->blocks_k) {
+    place_steps(w, w->block_k + 1);
+  } else {
+    if (w->block_n + 1 == w->blocks_n) return false;
+    place_columns(w, w->block_n + 1);
+    place_steps(w, 0);
+  }
+  return true;
+}
+
+/* What will be packed after tile j's columns, if anything. */
+static memory coming(const part *w, int64_t j) {
+  const bool first_rows = w->m0 == w->piece->m0, last_rows = w->m1 == w->piece->m1;
+  if (w->packed_b && first_rows && j + 1 < w->tiles_n) return source(w, j + 1);
+  part next = *w;
+  if (w->packed_b && last_rows && j + 1 == w->tiles_n && go_on(&next)) return source(&next, 0);
+  return (memory){0};
+}
+
+/* Tile j's columns, all rows. */
+static void run_columns(const part *w, int64_t j) {
+  const mw_gemm *g = w->product;
+  const int64_t v0 = first_vector(w, j), v1 = first_vector(w, j + 1);
+  const int64_t k = w->k1 - w->k0, m = w->m1 - w->m0, last = column_of(w, v1 - 1);
+  const int64_t column = v1 - v0 > 1 ? w->n0 + v0 * MW_LANES : last;
+  const memory next = coming(w, j);
+  tile t = {.k = k,
+            .a_row = g->transpose_a ? 1 : g->lda,
+            .a_step = g->transpose_a ? g->lda : 1,
+            .ldc = g->ldc,
+            .accumulate = g->accumulate || w->k0 > 0,
+            .packed = w->packed_a && w->packed_b};
+  if (w->packed_b) {
+    t.b_step = (v1 - v0) * MW_LANES;
+    t.b = panel(w, j);
+    t.b_last = t.b + t.b_step - MW_LANES;
+  } else {
+    t.b_step = g->ldb;
+    t.b = (const real *)g->b + w->k0 * g->ldb + column;
+    t.b_last = (const real *)g->b + w->k0 * g->ldb + last;
+  }
+  /* Lanes that were computed before may be stored again with the same bits, but not added. */
+  if (t.accumulate || last < w->n0) t.first = w->n0 + (v1 - 1) * MW_LANES - last;
+  t.end = least(MW_LANES, w->n1 - last);
+  for (int64_t i = 0, i0 = 0, rows; i < w->tiles_m; i++, i0 += rows) {
+    rows = cut(m, i + 1, w->tiles_m) - i0;
+    if (w->packed_a) {
+      t.a = w->packed_a + i0 * k;
+      t.a_row = 1, t.a_step = rows;
+    } else {
+      t.a = (const real *)g->a + (w->m0 + i0) * t.a_row + w->k0 * t.a_step;
+    }
+    t.c = (real *)g->c + (w->m0 + i0) * g->ldc + column;
+    t.c_last = (real *)g->c + (w->m0 + i0) * g->ldc + last;
+    if (next.rows) fetch(&next, i, w->tiles_m);
+    multiply_tile((int)rows, (int)(v1 - v0), &t);
+  }
+}
+
+static void run_blocks(const mw_gemm *g, const mw_gemm_piece *piece, real *workspace) {
+  if (piece->n0 >= piece->n1) return;
+  part w = first_part(g, piece, workspace);
+  do {
+    for (int64_t block = 0; block < w.blocks_m; block++) {
+      place_rows(&w, block);
+      if (w.packed_a) pack_a(&w);
+      for (int64_t j = 0; j < w.tiles_n; j++) {
+        if (w.packed_b && block == 0) pack_panel(&w, j);
+        run_columns(&w, j);
       }
     }
-  }
+  } while (go_on(&w));
 }
 
 /* ---- few rows, with both operands along k ------------------------------------------------- */
@@ -491,8 +624,8 @@ static void run(const mw_gemm *g, const mw_gemm_piece *piece, void *workspace) {
 }
 
 const mw_gemm_kernel MW_GEMM = {
-    .workspace = (size_t)BLOCK_K * (BLOCK_N + BLOCK_M) * sizeof(real),
+    .workspace = (size_t)(BLOCK_A + BLOCK_B) * sizeof(real),
     .step_m = ROWS,
-    .step_n = VECTORS * MW_LANES,
+    .step_n = STEP_N,
     .run = run,
 };

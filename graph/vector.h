@@ -48,17 +48,37 @@ MW_INLINE mw_vector mw_load(const real *from) {
   return v;
 }
 
-/* A load for several uses: without the barrier gcc loads again for each of two or three of them, and
- * the loads, not the multiply-adds, set the rate of a tile. */
-MW_INLINE mw_vector mw_load_once(const real *from) {
-  mw_vector v = mw_load(from);
+/* Computed here and kept in a register. Without it gcc loads again for each of two or three uses of a
+ * load, or loads early: loads, not multiply-adds, would set the rate of a tile, or registers run out. */
+MW_INLINE mw_vector mw_keep(mw_vector v) {
 #if defined __AVX512F__ || (defined __AVX__ && MW_VECTOR_BYTES == 32)
   __asm__("" : "+v"(v));
 #endif
   return v;
 }
 
+/* A load for several uses. */
+MW_INLINE mw_vector mw_load_once(const real *from) { return mw_keep(mw_load(from)); }
+
 MW_INLINE void mw_store(real *to, mw_vector v) { memcpy(to, &v, sizeof v); }
+
+/* x in all lanes, for several uses. */
+MW_INLINE mw_vector mw_splat(real x) { return mw_keep(x - (mw_vector){0}); }
+
+/* sum += a b, rounded once where the processor can. gcc may write a product's sum over a factor instead,
+ * and where all registers are taken then moves vectors about; so the instruction is named. */
+MW_INLINE void mw_multiply_add(mw_vector *sum, mw_vector a, mw_vector b) {
+#if (defined MW_REAL_F32 || defined MW_REAL_F64) && \
+    (defined __AVX512F__ || (defined __FMA__ && MW_VECTOR_BYTES == 32))
+#if defined MW_REAL_F64
+  __asm__("vfmadd231pd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+#else
+  __asm__("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+#endif
+#else
+  *sum += a * b;
+#endif
+}
 
 /* What comparing two vectors gives: integers as wide as the elements, -1 where it holds, else 0. */
 #if defined MW_REAL_F64 || defined MW_REAL_I64
