@@ -181,9 +181,25 @@ static void zip_chunk(void *arg, int64_t chunk, int worker) {
   }
 }
 
+/* Whether each operand has the elements of the result in their order, or is one number: then all is
+ * one strip. */
+static bool is_one_strip(const mw_call *call) {
+  const int64_t count = call->out[0].count, a = call->in[0].count, b = call->in[1].count;
+  return (a == count || a == 1) && (b == count || b == 1);
+}
+
 static mw_status zip(const mw_call *call, strip_loop loop) {
   const int64_t count = call->out[0].count;
   if (count == 0) return MW_OK;
+  if (count <= GRAIN && is_one_strip(call)) { /* small values, of which graphs have many */
+    loop((strip){.n = count,
+                 .a = call->in[0].data,
+                 .b = call->in[1].data,
+                 .steps_a = call->in[0].count == count,
+                 .steps_b = call->in[1].count == count,
+                 .y = call->out[0].data});
+    return MW_OK;
+  }
   zip_job job = {.call = call, .loop = loop};
   job.walk = walk_of(&call->in[0].spec, &call->in[1].spec, &call->out[0].spec);
   job.out_size = call->out[0].spec.dtype == MW_BOOL ? 1 : sizeof(real);
