@@ -59,6 +59,8 @@ typedef struct mw_kernel_entry {
   bool aside;       /* made for the shipped op, in whose place another is: taken by name alone */
 } mw_kernel_entry;
 
+enum { MW_KNOWN_PLACES = 16 };
+
 /* An op as a node, a step or the registry has it: never changed once it is in the registry. What
  * replaces the op or adds a kernel to it puts another entry in its place, and retires this one,
  * which stays as long as something was built with it; see replace.c. */
@@ -76,8 +78,11 @@ typedef struct mw_op_entry {
   uint64_t must_set;        /* bit i: attribute i has no default */
   mw_kernel_entry *kernels; /* by falling priority, then by age */
   int n_kernels;
-  char *preferred;     /* name of a kernel, or NULL; this may change */
-  char *backward_name; /* "conv2d.backward" */
+  char *preferred;                         /* name of a kernel, or NULL; this may change */
+  bool takes_key;                          /* some input is a random key */
+  struct mw_known *known[MW_KNOWN_PLACES]; /* what infer came to; see known.c */
+  const struct mw_known *last_known;       /* of them, or NULL */
+  char *backward_name;                     /* "conv2d.backward" */
 } mw_op_entry;
 
 struct mw_plugin {
@@ -165,6 +170,7 @@ struct mw_node {
   void *attrs;        /* in the node's own block, unless the op was replaced */
   size_t bytes;       /* of the block */
   bool own_attrs;     /* they have a block of their own */
+  bool may_save;      /* there is room for saved bytes behind the outputs */
   int n_in, n_out;
   bool saves;
   mw_tensor **in;
@@ -181,6 +187,29 @@ struct mw_node {
   uint64_t again; /* of a checkpoint the number of its function's call, else 0: see checkpoint.c */
   mw_node *next;  /* in the list of nodes to free */
 };
+
+/* known.c: what infer came to for a call. */
+typedef struct mw_known {
+  int n_in;
+  size_t saved;
+  void *attrs;    /* as they were set, */
+  void *inferred; /* and as infer left them */
+  mw_spec *in, *out;
+} mw_known;
+/* Whether inputs have these specs; those behind the last are absent. */
+bool mw_known_fits(const mw_known *known, const mw_context *ctx, int n, mw_tensor *const *inputs);
+/* What an op keeps for such a call, or NULL. Attributes that are the op's own defaults, by their
+ * address, and others are looked for apart. */
+const mw_known *mw_known_find(const mw_context *ctx, mw_op_entry *entry, int n,
+                              mw_tensor *const *inputs, const void *attrs);
+/* Notes a call before its infer runs, which may change the attributes, and after; frees with free().
+ * NULL: it is not one to keep, or memory is short. */
+mw_known *mw_known_start(const mw_node *node);
+void mw_known_finish(mw_known *known, const mw_node *node, size_t saved);
+/* Keeps it with the op, which takes it. */
+void mw_known_keep(mw_op_entry *entry, int n, mw_tensor *const *inputs, bool default_attrs,
+                   mw_known *known);
+void mw_known_forget(mw_op_entry *entry);
 
 /* NULL + error when the op does not accept this. outputs' references belong to the caller. */
 mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,

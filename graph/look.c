@@ -5,6 +5,39 @@
 
 #include "internal.h"
 
+/* ---- tensors ------------------------------------------------------------------------------ */
+
+mw_context *mw_tensor_context(const mw_tensor *t) { return t->node->ctx; }
+const mw_spec *mw_tensor_spec(const mw_tensor *t) { return &t->spec; }
+const char *mw_tensor_name(const mw_tensor *t) { return t->node->name ? t->node->name : ""; }
+bool mw_tensor_is_parameter(const mw_tensor *t) { return t->node->kind == MW_PARAMETER; }
+const void *mw_tensor_data(const mw_tensor *t) { return t->storage ? t->storage->data : NULL; }
+
+const char *mw_tensor_origin(const mw_tensor *t) { return t->node->origin ? t->node->origin : ""; }
+void mw_tensor_set_origin(mw_tensor *t, const char *origin) { t->node->origin = origin; }
+
+mw_status mw_tensor_set_name(mw_tensor *t, const char *name) {
+  if (!mw_is_leaf(t->node)) return mw_set_error(t->node->ctx, "only a leaf can have a name");
+  char *copy = strdup(name ? name : "");
+  if (!copy) return mw_no_memory(t->node->ctx);
+  free(t->node->name);
+  t->node->name = copy;
+  return MW_OK;
+}
+
+const char *mw_tensor_op(const mw_tensor *t) {
+  switch (t->node->kind) {
+    case MW_CONSTANT: return "constant";
+    case MW_PARAMETER: return "parameter";
+    case MW_INPUT: return "input";
+    case MW_BACKWARD: return t->node->entry->backward_name;
+    case MW_FORWARD: break;
+  }
+  return t->node->entry->op.name;
+}
+
+/* ---- nodes -------------------------------------------------------------------------------- */
+
 mw_node_info mw_node_of(const mw_tensor *t) {
   const mw_node *node = t->node;
   return (mw_node_info){.id = node->born,

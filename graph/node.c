@@ -43,6 +43,15 @@ static mw_node *node_new(mw_context *ctx, mw_node_kind kind, mw_op_entry *entry,
   return node;
 }
 
+/* One of an op, with room for saved bytes or without. */
+static mw_node *forward_new(mw_context *ctx, mw_op_entry *entry, int n_in, bool may_save) {
+  mw_node *node = node_new(ctx, MW_FORWARD, entry, n_in, entry->n_out + may_save);
+  if (!node) return NULL;
+  node->n_out = entry->n_out;
+  node->may_save = may_save;
+  return node;
+}
+
 /* Gives one reference back; a node that nobody holds any more goes onto the list. */
 static void drop(mw_node *node, mw_node **list) {
   if (!node || --node->refs > 0) return;
@@ -164,37 +173,6 @@ void *mw_leaf_write(mw_tensor *t) {
   return t->storage->data;
 }
 
-/* ---- looking ------------------------------------------------------------------------------ */
-
-mw_context *mw_tensor_context(const mw_tensor *t) { return t->node->ctx; }
-const mw_spec *mw_tensor_spec(const mw_tensor *t) { return &t->spec; }
-const char *mw_tensor_name(const mw_tensor *t) { return t->node->name ? t->node->name : ""; }
-bool mw_tensor_is_parameter(const mw_tensor *t) { return t->node->kind == MW_PARAMETER; }
-const void *mw_tensor_data(const mw_tensor *t) { return t->storage ? t->storage->data : NULL; }
-
-const char *mw_tensor_origin(const mw_tensor *t) { return t->node->origin ? t->node->origin : ""; }
-void mw_tensor_set_origin(mw_tensor *t, const char *origin) { t->node->origin = origin; }
-
-mw_status mw_tensor_set_name(mw_tensor *t, const char *name) {
-  if (!mw_is_leaf(t->node)) return mw_set_error(t->node->ctx, "only a leaf can have a name");
-  char *copy = strdup(name ? name : "");
-  if (!copy) return mw_no_memory(t->node->ctx);
-  free(t->node->name);
-  t->node->name = copy;
-  return MW_OK;
-}
-
-const char *mw_tensor_op(const mw_tensor *t) {
-  switch (t->node->kind) {
-    case MW_CONSTANT: return "constant";
-    case MW_PARAMETER: return "parameter";
-    case MW_INPUT: return "input";
-    case MW_BACKWARD: return t->node->entry->backward_name;
-    case MW_FORWARD: break;
-  }
-  return t->node->entry->op.name;
-}
-
 /* ---- applying ----------------------------------------------------------------------------- */
 
 static void set_input(mw_node *node, int i, mw_tensor *t) {
@@ -308,7 +286,7 @@ enum { UNFINISHED = -1 };
  * known when the output is: see finish_key. */
 static mw_status draw_key(mw_node *node) {
   const mw_op_entry *entry = node->entry;
-  for (int i = 0; i < entry->n_in; i++) {
+  for (int i = 0; i < entry->n_in && entry->takes_key; i++) {
     if (!(entry->op.inputs[i].flags & MW_KEY) || node->in[i]) continue;
     mw_tensor *key = mw_random_key(node->ctx, 0);
     if (!key) return MW_FAILED;
@@ -345,12 +323,11 @@ static mw_node *node_with_inputs(mw_context *ctx, mw_op_entry *entry, int n_inpu
                                  mw_tensor *const *inputs, const void *attrs) {
   const mw_op *op = &entry->op;
   int n_in = n_inputs > entry->n_in ? n_inputs : entry->n_in;
-  mw_node *node = node_new(ctx, MW_FORWARD, entry, n_in, entry->n_out + 1);
+  mw_node *node = forward_new(ctx, entry, n_in, true);
   if (!node) {
     mw_prefix_error(ctx, op->name);
     return NULL;
   }
-  node->n_out = entry->n_out;
   if (op->attrs_size) memcpy(node->attrs, attrs, op->attrs_size);
   for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
   return check_inputs(ctx, entry, n_inputs, inputs) ? refuse(node) : node;
@@ -384,11 +361,60 @@ static mw_status infer_outputs(mw_node *node, size_t *saved) {
   return MW_OK;
 }
 
+/* Makes of a node what infer came to for such a call. */
+static void recall(mw_node *node, const mw_known *known) {
+  for (int j = 0; j < node->n_out; j++) node->out[j].spec = known->out[j];
+  if (node->attrs) memcpy(node->attrs, known->inferred, node->entry->op.attrs_size);
+  set_saved(node, known->saved);
+  if (node->entry->takes_key) finish_key(node, &node->out[0].spec);
+}
+
+/* A node for a call that is known; nothing is called, and nothing but memory can be wrong. */
+static mw_node *node_known(mw_context *ctx, mw_op_entry *entry, const mw_known *known, int n_inputs,
+                           mw_tensor *const *inputs) {
+  const bool may_save = known->saved || entry->op.backward;
+  mw_node *node = forward_new(ctx, entry, known->n_in, may_save);
+  if (!node) {
+    mw_prefix_error(ctx, entry->op.name);
+    return NULL;
+  }
+  for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
+  recall(node, known);
+  return node;
+}
+
+/* Infers, and gives *known, NULL or freed before, what is to be kept of it. */
+static mw_status infer_noting(mw_node *node, mw_known **known) {
+  size_t saved = 0;
+  *known = mw_known_start(node);
+  if (infer_outputs(node, &saved)) {
+    free(*known);
+    *known = NULL;
+    return MW_FAILED;
+  }
+  if (*known) mw_known_finish(*known, node, saved);
+  return MW_OK;
+}
+
 mw_node *mw_node_forward(mw_context *ctx, mw_op_entry *entry, int n_inputs,
                          mw_tensor *const *inputs, int n_settings, const mw_setting *settings) {
+  const bool by_default = n_settings == 0 && !entry->must_set;
+  const mw_known *found = NULL;
+  if (by_default) found = mw_known_find(ctx, entry, n_inputs, inputs, entry->defaults);
+  if (found) return node_known(ctx, entry, found, n_inputs, inputs);
   mw_node *node = node_with_settings(ctx, entry, n_inputs, inputs, n_settings, settings);
-  size_t saved = 0;
-  return node && infer_outputs(node, &saved) ? refuse(node) : node;
+  if (!node) return NULL;
+  const void *attrs = by_default ? entry->defaults : node->attrs;
+  if (!by_default || entry->takes_key)
+    found = mw_known_find(ctx, entry, node->n_in, node->in, attrs);
+  if (found) {
+    recall(node, found);
+    return node;
+  }
+  mw_known *known;
+  if (infer_noting(node, &known)) return refuse(node);
+  if (known) mw_known_keep(entry, node->n_in, node->in, by_default, known);
+  return node;
 }
 
 /* The node of a composition, NULL after a failure, holds its inputs and attributes while it is
@@ -416,10 +442,9 @@ static int hand_out(mw_node *node, mw_tensor **outputs) {
 
 mw_node *mw_node_like(const mw_node *like, mw_tensor *const *inputs) {
   const mw_op *op = &like->entry->op;
-  mw_node *node = node_new(like->ctx, MW_FORWARD, like->entry, like->n_in, like->entry->n_out + 1);
+  mw_node *node = forward_new(like->ctx, like->entry, like->n_in, like->may_save);
   if (!node) return NULL;
   node->origin = like->origin;
-  node->n_out = like->n_out;
   node->saves = like->saves;
   if (op->attrs_size) memcpy(node->attrs, like->attrs, op->attrs_size);
   for (int i = 0; i < like->n_in; i++) set_input(node, i, inputs[i]);
@@ -452,6 +477,12 @@ mw_node *mw_node_backward(mw_node *forward, mw_tensor *const *dout, const bool *
   return node;
 }
 
+uint64_t mw_ops_age(const mw_context *ctx) { return ctx->generation + 1; }
+mw_op_entry *mw_op_entry_of(const mw_context *ctx, const char *name) {
+  return mw_registry_find(ctx, name);
+}
+const mw_op *mw_entry_op(const mw_op_entry *entry) { return &entry->op; }
+
 /* NULL + error when there is none of that name. */
 static mw_op_entry *find_entry(mw_context *ctx, const char *op) {
   mw_op_entry *entry = mw_registry_find(ctx, op);
@@ -462,15 +493,19 @@ static mw_op_entry *find_entry(mw_context *ctx, const char *op) {
   return NULL;
 }
 
-int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
-                 int n_settings, const mw_setting *settings, mw_tensor **outputs) {
-  mw_op_entry *entry = find_entry(ctx, op);
-  if (!entry) return 0;
+int mw_apply_entry(mw_context *ctx, mw_op_entry *entry, int n_inputs, mw_tensor *const *inputs,
+                   int n_settings, const mw_setting *settings, mw_tensor **outputs) {
   if (mw_is_composed(&entry->op))
     return build_composed(node_with_settings(ctx, entry, n_inputs, inputs, n_settings, settings),
                           outputs);
   mw_node *node = mw_node_forward(ctx, entry, n_inputs, inputs, n_settings, settings);
   return node ? hand_out(node, outputs) : 0;
+}
+
+int mw_apply_all(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
+                 int n_settings, const mw_setting *settings, mw_tensor **outputs) {
+  mw_op_entry *entry = find_entry(ctx, op);
+  return entry ? mw_apply_entry(ctx, entry, n_inputs, inputs, n_settings, settings, outputs) : 0;
 }
 
 mw_tensor *mw_apply(mw_context *ctx, const char *op, int n_inputs, mw_tensor *const *inputs,
@@ -483,28 +518,21 @@ mw_tensor *mw_apply(mw_context *ctx, const char *op, int n_inputs, mw_tensor *co
 
 /* ---- prepared ops -------------------------------------------------------------------------- */
 
-enum { MOST_KNOWN = 8 }; /* inputs of a call that is remembered */
-
 struct mw_prepared {
   mw_context *ctx;
   mw_op_entry *entry;
-  void *attrs;    /* as they were set, */
-  void *inferred; /* and as infer of the last call left them */
-  int n_in;       /* of the last call; -1: none yet */
-  mw_spec in[MOST_KNOWN], out[MW_MAX_ARGS];
-  size_t saved;
+  void *attrs;     /* as they were set */
+  mw_known *known; /* the last call, or NULL */
 };
 
 mw_prepared *mw_prepare(mw_context *ctx, const char *op, int n_settings,
                         const mw_setting *settings) {
   mw_op_entry *entry = find_entry(ctx, op);
   if (!entry) return NULL;
-  const size_t size = mw_aligned(entry->op.attrs_size), head = mw_aligned(sizeof(mw_prepared));
-  mw_prepared *p = calloc(1, head + 2 * size);
+  const size_t head = mw_aligned(sizeof(mw_prepared));
+  mw_prepared *p = calloc(1, head + entry->op.attrs_size);
   if (!p) return mw_no_memory(ctx), NULL;
-  *p = (mw_prepared){.ctx = ctx, .entry = entry, .n_in = -1};
-  p->attrs = (char *)p + head;
-  p->inferred = (char *)p->attrs + size;
+  *p = (mw_prepared){.ctx = ctx, .entry = entry, .attrs = (char *)p + head};
   if (entry->op.attrs_size) memcpy(p->attrs, entry->defaults, entry->op.attrs_size);
   if (mw_attrs_set(ctx, entry, p->attrs, n_settings, settings)) {
     free(p);
@@ -520,6 +548,7 @@ void mw_prepared_free(mw_prepared *p) {
   if (!p) return;
   mw_context *ctx = p->ctx;
   p->entry->refs--;
+  free(p->known);
   free(p);
   if (ctx->refs > 1) ctx->refs--;
   else mw_context_free(ctx); /* it was the last to hold a context that its user has freed */
@@ -529,55 +558,29 @@ const mw_op *mw_prepared_op(const mw_prepared *p) { return &p->entry->op; }
 bool mw_prepared_stale(const mw_prepared *p) { return p->entry->retired; }
 
 bool mw_prepared_knows(const mw_prepared *p, int n_inputs, mw_tensor *const *inputs) {
-  if (p->entry->retired || n_inputs > p->n_in) return false;
-  for (int i = 0; i < p->n_in; i++) {
-    const mw_tensor *t = i < n_inputs ? inputs[i] : NULL;
-    if (!t && p->in[i].dtype != MW_NONE) return false;
-    if (t && (t->node->ctx != p->ctx || !mw_spec_equal(&t->spec, &p->in[i]))) return false;
-  }
-  return true;
-}
-
-static void remember(mw_prepared *p, const mw_node *node, size_t saved) {
-  if (node->n_in > MOST_KNOWN || (p->entry->op.flags & MW_VARIES)) return;
-  p->n_in = node->n_in;
-  p->saved = saved;
-  for (int i = 0; i < node->n_in; i++)
-    p->in[i] = node->in[i] ? node->in[i]->spec : (mw_spec){.dtype = MW_NONE};
-  for (int i = 0; i < node->n_out; i++) p->out[i] = node->out[i].spec;
-  if (p->entry->op.attrs_size) memcpy(p->inferred, node->attrs, p->entry->op.attrs_size);
-}
-
-static void recall(const mw_prepared *p, mw_node *node) {
-  for (int i = 0; i < node->n_out; i++) node->out[i].spec = p->out[i];
-  if (p->entry->op.attrs_size) memcpy(node->attrs, p->inferred, p->entry->op.attrs_size);
-  set_saved(node, p->saved);
-  finish_key(node, &node->out[0].spec);
+  return p->known && !p->entry->retired && mw_known_fits(p->known, p->ctx, n_inputs, inputs);
 }
 
 mw_tensor *mw_apply_known(const mw_prepared *p, int n_inputs, mw_tensor *const *inputs) {
-  mw_node *node = node_new(p->ctx, MW_FORWARD, p->entry, p->n_in, p->entry->n_out + 1);
-  if (!node) return NULL;
-  node->n_out = p->entry->n_out;
-  for (int i = 0; i < n_inputs; i++) set_input(node, i, inputs[i]);
-  recall(p, node);
-  return &node->out[0];
+  mw_node *node = node_known(p->ctx, p->entry, p->known, n_inputs, inputs);
+  return node ? &node->out[0] : NULL;
 }
 
 int mw_apply_prepared(mw_prepared *p, int n_inputs, mw_tensor *const *inputs, mw_tensor **outputs) {
-  size_t saved = 0;
   mw_node *node = node_with_inputs(p->ctx, p->entry, n_inputs, inputs, p->attrs);
   if (node && draw_key(node)) node = refuse(node);
   if (!node) return 0;
-  if (node->n_in == p->n_in && mw_prepared_knows(p, node->n_in, node->in)) {
-    recall(p, node);
+  if (mw_prepared_knows(p, node->n_in, node->in)) {
+    recall(node, p->known);
     return hand_out(node, outputs);
   }
   if (mw_is_composed(&p->entry->op)) return build_composed(node, outputs);
-  if (infer_outputs(node, &saved)) {
+  mw_known *known;
+  if (infer_noting(node, &known)) {
     refuse(node);
     return 0;
   }
-  remember(p, node, saved);
+  free(p->known);
+  p->known = known;
   return hand_out(node, outputs);
 }

@@ -23,6 +23,7 @@ mw_plugin *mw_plugin_begin(mw_context *ctx, const char *origin, void *library,
 }
 
 void mw_entry_free(mw_op_entry *entry) {
+  mw_known_forget(entry);
   free(entry->defaults);
   free(entry->kernels);
   free(entry->preferred);
@@ -350,6 +351,7 @@ static mw_op_entry *entry_new(mw_plugin *plugin, const mw_op *op) {
     const mw_arg *input = &op->inputs[entry->n_in++];
     if (!(input->flags & MW_OPTIONAL)) entry->required = entry->n_in;
     entry->variadic = (input->flags & MW_VARIADIC) != 0;
+    entry->takes_key |= (input->flags & MW_KEY) != 0;
   }
   while (entry->n_out < MW_MAX_ARGS && op->outputs[entry->n_out].name) entry->n_out++;
   entry->defaults = calloc(1, op->attrs_size ? op->attrs_size : 1);
@@ -375,6 +377,8 @@ mw_op_entry *mw_entry_bare(const mw_op_entry *entry) {
   *copy = *entry;
   copy->refs = copy->n_kernels = 0;
   copy->retired = false;
+  memset(copy->known, 0, sizeof copy->known);
+  copy->last_known = NULL;
   size_t attrs = entry->op.attrs_size;
   copy->defaults = calloc(1, attrs ? attrs : 1);
   copy->kernels = calloc((size_t)entry->n_kernels + 1, sizeof *copy->kernels);

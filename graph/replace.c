@@ -174,9 +174,13 @@ static mw_status refresh_forward(mw_node *node, mw_op_entry *to) {
   void *attrs = attrs_for(&it, to, &saved);
   free(it.in);
   if (!attrs) return MW_FAILED;
-  mw_tensor *kept = &node->out[node->n_out]; /* there is always room for it */
-  mw_storage_release(kept->storage);
-  kept->storage = NULL;
+  if (saved && !node->may_save) {
+    free(attrs);
+    return misfit(&it, "keeps bytes for its backward now");
+  }
+  mw_tensor *kept = &node->out[node->n_out];
+  if (node->saves) mw_storage_release(kept->storage);
+  if (node->saves) kept->storage = NULL;
   node->saves = saved > 0;
   if (saved) kept->spec = mw_spec_of(MW_U8, 1, (int64_t[]){(int64_t)saved});
   change_entry(node, to, attrs);

@@ -115,6 +115,12 @@ static int gate_flags(lua_State *L) {
   return 2;
 }
 
+/* core.gate_forget(): the next calls of ops ask their infer again */
+static int gate_forget(lua_State *L) {
+  mw_gate_forget(face_context(L));
+  return 0;
+}
+
 /* core.gate_abi(path) -> the ABI's number and the version that a plugin was built against */
 static int gate_abi(lua_State *L) {
   uint32_t abi;
@@ -333,6 +339,7 @@ static const luaL_Reg functions[] = {
     {"gate_abi", gate_abi},
     {"gate_child", gate_child},
     {"gate_flags", gate_flags},
+    {"gate_forget", gate_forget},
     {"gate_note", gate_note},
     {"gate_run", gate_run},
     {"gate_sanitized", gate_sanitized},

@@ -309,6 +309,10 @@ mw_status mw_gate_run(mw_context *ctx, const mw_gate *gate, int n, mw_tensor *co
   return status;
 }
 
+void mw_gate_forget(mw_context *ctx) {
+  for (int i = 0; i < ctx->n_ops; i++) mw_known_forget(ctx->ops[i]);
+}
+
 /* ---- what a plugin was built against --------------------------------------------------------- */
 
 static struct {

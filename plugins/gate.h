@@ -24,6 +24,9 @@ typedef struct mw_gate {
 mw_status mw_gate_run(mw_context *ctx, const mw_gate *gate, int n, mw_tensor *const *tensors,
                       mw_tensor **results, int *calls, const char **kernel);
 
+/* Lets go of what infer of all ops came to, so that the next calls ask it again. */
+void mw_gate_forget(mw_context *ctx);
+
 /* What the plugin at that path was built against. Calls nothing but its entry, which is refused. */
 mw_status mw_gate_abi(mw_context *ctx, const char *path, uint32_t *abi, char version[64]);
 
