@@ -367,6 +367,8 @@ void mw_program_destroy(mw_program *p) {
   free(p->updates);
   free(p->targets);
   free(p->fresh);
+  free(p->apart);
+  mw_unbind(p);
   free(p->key);
   free(p);
 }

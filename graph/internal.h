@@ -318,7 +318,14 @@ typedef struct mw_slot {
   int first, last;  /* of a root: the steps between which it must be kept */
   mw_storage *held; /* MW_IN_RESULT: during a run the result; between runs one to use again */
   int over;         /* MW_IN_RESULT: the leaf that it may be written over, or -1 */
+  void *bound;      /* of a root outside of the arena: where the steps that use it look, */
+  int uses;         /* and the first of these; -1: none */
 } mw_slot;
+
+typedef struct mw_use { /* where a step has the address of a root outside of the arena */
+  void **at;
+  int next; /* of the same root; -1: none */
+} mw_use;
 
 typedef struct mw_step {
   mw_op_entry *entry;
@@ -370,6 +377,9 @@ struct mw_program {
   int *results, *updates; /* slots */
   int *targets;           /* leaves */
   mw_storage **fresh;     /* room for each update */
+  int *apart, n_apart;    /* roots outside of the arena: leaves and results */
+  mw_use *uses;           /* of these; NULL: no step knows its addresses */
+  const char *bound_to;   /* the arena that the steps know */
   int sure;               /* the first step that writes over a leaf; from it on none may fail */
   int threads;            /* that its steps have scratch for */
   size_t arena, arena_unshared;
@@ -398,6 +408,9 @@ void mw_tune_settle(mw_context *ctx);
 mw_program *mw_compile(mw_context *ctx, const mw_collection *c);
 mw_status mw_commute(mw_program *p); /* commute.c: once results and updates are known */
 mw_status mw_plan(mw_program *p);    /* plan.c: places and offsets of the slots */
+/* bind.c: tells the steps outside of regions where their arrays lie in this run. */
+mw_status mw_bind(mw_program *p, mw_tensor *const *leaves);
+void mw_unbind(mw_program *p); /* its steps or their places have changed */
 mw_status mw_step_run(mw_step *step);
 void *mw_slot_address(mw_program *p, mw_tensor *const *leaves, int slot); /* in a run, of a root */
 
@@ -488,6 +501,7 @@ struct mw_context {
   char *workspace;        /* of matrix products: one piece for each worker */
   size_t workspace_stride;
   uint64_t seed, position;
+  uint64_t moved;                   /* how often a leaf was given other storage */
   uint64_t walk;                    /* number of the last walk; marks compare with it */
   mw_program *cache[MW_MAX_CACHED]; /* most recently used first */
   int n_cached;

@@ -168,6 +168,7 @@ void *mw_leaf_write(mw_tensor *t) {
     if (t->storage) memcpy(own->data, t->storage->data, own->bytes);
     mw_storage_release(t->storage);
     t->storage = own;
+    ctx->moved++;
   }
   t->node->version++;
   return t->storage->data;

@@ -144,12 +144,26 @@ static void chain_roots(const mw_program *p, int *heads, int *next, bool by_last
   }
 }
 
+static mw_status list_apart(mw_program *p) {
+  int *apart = realloc(p->apart, ((size_t)p->n_slots + 1) * sizeof *apart);
+  if (!apart) return mw_no_memory(p->ctx);
+  p->apart = apart;
+  p->n_apart = 0;
+  for (int s = 0; s < p->n_slots; s++) {
+    const mw_slot *slot = &p->slots[s];
+    if (slot->root == s && (slot->place == MW_IN_LEAF || slot->place == MW_IN_RESULT))
+      apart[p->n_apart++] = s;
+  }
+  return MW_OK;
+}
+
 mw_status mw_plan(mw_program *p) {
+  mw_unbind(p);
   find_lifetimes(p);
   place_results(p);
   write_in_place(p);
   write_over_targets(p);
-  if (mw_regions_place(p)) return MW_FAILED;
+  if (mw_regions_place(p) || list_apart(p)) return MW_FAILED;
   size_t n = (size_t)p->n_slots + 1, steps = (size_t)p->n_steps + 1;
   mw_arena a = {.pieces = malloc(n * sizeof(mw_piece))};
   int *chains = malloc((2 * n + 2 * steps) * sizeof *chains);

@@ -183,7 +183,10 @@ static mw_status fit_workers(mw_context *ctx, mw_recorder *r) {
 
 mw_status mw_profile_program(mw_program *p, mw_node *const *nodes) {
   mw_recorder *r = p->ctx->recorder;
-  if (p->profile != r->number && add_steps(r, p, nodes)) return MW_FAILED;
+  if (p->profile != r->number) {
+    mw_unbind(p); /* see flops_of() */
+    if (add_steps(r, p, nodes)) return MW_FAILED;
+  }
   if (fit_workers(p->ctx, r)) return MW_FAILED;
   for (int k = 0; k < p->n_steps; k++) r->steps[p->first_cost + k].runs++;
   return MW_OK;

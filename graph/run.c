@@ -106,9 +106,10 @@ static bool is_ours(const mw_context *ctx, const mw_tensor *leaf) {
 
 /* Storage for each result; that of the last run is used again when nobody else has it. */
 static mw_status prepare_results(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes) {
-  for (int s = 0; s < p->n_slots; s++) {
+  for (int i = 0; i < p->n_apart; i++) {
+    const int s = p->apart[i];
     mw_slot *slot = &p->slots[s];
-    if (slot->root != s || slot->place != MW_IN_RESULT) continue;
+    if (slot->place != MW_IN_RESULT) continue;
     if (slot->over >= 0 && is_ours(p->ctx, leaves[slot->over])) {
       mw_storage_release(slot->held);
       slot->held = mw_storage_retain(leaves[slot->over]->storage);
@@ -146,17 +147,6 @@ mw_status mw_step_run(mw_step *step) {
   return MW_FAILED;
 }
 
-static void set_addresses(mw_program *p, mw_tensor *const *leaves, mw_step *step) {
-  mw_call *call = &step->call;
-  for (int a = 0; a < step->n_arrays; a++)
-    step->arrays[a].data = step->slots[a] < 0 ? NULL : mw_slot_address(p, leaves, step->slots[a]);
-  call->saved = step->saved < 0 ? NULL : mw_slot_address(p, leaves, step->saved);
-  if (step->scratch >= 0) {
-    call->worker_scratch = mw_slot_address(p, leaves, step->scratch);
-    call->scratch = call->worker_scratch + step->worker_bytes;
-  }
-}
-
 static mw_status check_leaves(mw_context *ctx, int n, mw_tensor *const *leaves) {
   char text[MW_SPEC_TEXT];
   for (int i = 0; i < n; i++)
@@ -184,9 +174,8 @@ static mw_status fit_threads(mw_program *p) {
 }
 
 /* nodes: of the graph that asked for the run; a program kept by hand has noted what matters. */
-static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *const *nodes, int k) {
+static mw_status run_step(mw_program *p, mw_node *const *nodes, int k) {
   mw_step *step = &p->steps[k];
-  set_addresses(p, leaves, step);
   bool noted = p->ctx->recorder != NULL;
   double begin = noted ? mw_profile_now() : 0;
   mw_status status;
@@ -199,8 +188,8 @@ static mw_status run_step(mw_program *p, mw_tensor *const *leaves, mw_node *cons
 
 /* Lets go of results that somebody has now. */
 static void release_results(mw_program *p) {
-  for (int s = 0; s < p->n_slots; s++) {
-    mw_slot *slot = &p->slots[s];
+  for (int i = 0; i < p->n_apart; i++) {
+    mw_slot *slot = &p->slots[p->apart[i]];
     if (!slot->held || slot->held->refs == 1) continue;
     mw_storage_release(slot->held);
     slot->held = NULL;
@@ -214,8 +203,10 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
   if (p->running)
     return mw_set_error(ctx, "the program is running: one of its hooks asks for it again");
   if (check_leaves(ctx, p->n_leaves, leaves) || fit_threads(p) || grow_arena(p, nodes) ||
-      prepare_results(p, leaves, nodes) || (ctx->recorder && mw_profile_program(p, nodes)))
+      prepare_results(p, leaves, nodes) || (ctx->recorder && mw_profile_program(p, nodes)) ||
+      mw_bind(p, leaves))
     return MW_FAILED;
+  uint64_t moved = ctx->moved;
   ctx->stats.programs_run++;
   ctx->stats.nodes_last = p->n_steps;
   ctx->stats.arena_last = p->arena;
@@ -235,7 +226,11 @@ static mw_status run_steps(mw_program *p, mw_tensor *const *leaves, mw_node *con
       status = mw_region_run(p, region, leaves, nodes);
       k = region++->end - 1;
     } else {
-      status = run_step(p, leaves, nodes, k);
+      status = run_step(p, nodes, k);
+    }
+    if (moved != ctx->moved && !status) { /* by a hook */
+      status = mw_bind(p, leaves);
+      moved = ctx->moved;
     }
   }
   mw_float_mode_set(before);
@@ -255,6 +250,7 @@ static void apply_updates(mw_program *p, mw_tensor *const *leaves) {
     mw_slot *root = mw_slot_root(p->slots, p->updates[i]);
     mw_storage *old = target->storage;
     target->storage = p->fresh[i];
+    p->ctx->moved++;
     target->node->version++;
     if (root->place == MW_IN_RESULT && root->held == p->fresh[i] && old->refs == 1 &&
         old->bytes == root->bytes) {

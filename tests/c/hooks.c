@@ -48,6 +48,37 @@ static void test_hook(mw_context *ctx) {
   release_all(3, (mw_tensor *[]){x, y, leaf});
 }
 
+/* A hook that gives a leaf of the run another value, in other storage: a view had the same. */
+typedef struct writer {
+  mw_tensor *leaf, *view;
+} writer;
+static mw_status write_leaf(void *state, bool gradient, const mw_spec *spec, void *bytes,
+                            char message[MW_HOOK_TEXT]) {
+  (void)gradient, (void)spec, (void)bytes, (void)message;
+  writer *w = state;
+  double *to = mw_leaf_write(w->leaf);
+  to[0] = to[1] = 100;
+  mw_release(w->view); /* the last that had the storage of before */
+  return MW_OK;
+}
+
+static void test_hook_moves_leaf(mw_context *ctx) {
+  const mw_setting shape = mw_list("shape", 1, (int64_t[]){2});
+  mw_tensor *x = vector(ctx, 2, (double[]){1, 2}), *y = NULL;
+  for (int i = 0; i < 2; i++) { /* with a program that is compiled, and with one that has run */
+    writer w = {.leaf = vector(ctx, 2, (double[]){10, 20})};
+    w.view = mw_apply(ctx, "reshape", 1, &w.leaf, 1, &shape);
+    mw_eval(ctx, 1, &w.view);
+    mw_tensor *hook = mw_hook_leaf(ctx, &(mw_hook){.call = write_leaf, .state = &w});
+    mw_tensor *hooked = apply2(ctx, "hooked", x, hook);
+    mw_release(y);
+    y = apply2(ctx, "add", hooked, w.leaf);
+    near(at(y, 1), 102, 0, "a step sees what a hook before it has put into a leaf");
+    release_all(3, (mw_tensor *[]){hook, hooked, w.leaf});
+  }
+  release_all(2, (mw_tensor *[]){x, y});
+}
+
 static void test_watch(mw_context *ctx) {
   mw_tensor *x = vector(ctx, 2, (double[]){1e200, 2}), *odd = vector(ctx, 1, (double[]){NAN});
   mw_tensor *a = apply1(ctx, "t_twice", x), *y = apply1(ctx, "t_cube", a);
@@ -169,6 +200,7 @@ int main(void) {
   mw_context *ctx = context_with_test_ops();
   if (!ok(ctx != NULL, "a context with the tests' ops")) return done();
   test_hook(ctx);
+  test_hook_moves_leaf(ctx);
   test_watch(ctx);
   test_denormals(ctx);
   test_observe(ctx);
