@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dropped.h"
 #include "internal.h"
 #include "prepared.h"
 
@@ -82,14 +83,20 @@ mw_tensor *mw_retain(mw_tensor *t) {
 }
 
 /* A long chain of nodes is freed by a loop: recursion would overflow the stack. */
+void mw_free_dropped(mw_dropped *list) {
+  while (*list) {
+    mw_node *node = *list;
+    *list = node->next;
+    node_free(node, list);
+  }
+}
+
+void mw_drop(mw_tensor *t, mw_dropped *list) { drop(t->node, list); }
+
 void mw_release(mw_tensor *t) {
   mw_node *list = NULL;
   if (t) drop(t->node, &list);
-  while (list) {
-    mw_node *node = list;
-    list = node->next;
-    node_free(node, &list);
-  }
+  mw_free_dropped(&list);
 }
 
 /* ---- leaves ------------------------------------------------------------------------------- */

@@ -96,6 +96,7 @@ static int core_watch(lua_State *L) {
 /* The functions stand in Lua's registry. They are called on a thread of their own: the one that
  * asked for the run is somewhere inside of it, and may be another one each time. */
 typedef struct lua_hook {
+  face_thread *caller; /* tells whether the state is still there */
   lua_State *thread;
   int value, gradient; /* references, or LUA_NOREF */
 } lua_hook;
@@ -151,8 +152,11 @@ static mw_status run_hook(void *state, bool gradient, const mw_spec *spec, void 
 
 static void drop_hook(void *state) {
   lua_hook *hook = state;
-  luaL_unref(hook->thread, LUA_REGISTRYINDEX, hook->value);
-  luaL_unref(hook->thread, LUA_REGISTRYINDEX, hook->gradient);
+  if (hook->caller->L) {
+    luaL_unref(hook->thread, LUA_REGISTRYINDEX, hook->value);
+    luaL_unref(hook->thread, LUA_REGISTRYINDEX, hook->gradient);
+  }
+  face_caller_release(hook->caller);
   free(hook);
 }
 
@@ -178,7 +182,7 @@ static int core_hook(lua_State *L) {
   int value = sees_value ? luaL_ref(L, LUA_REGISTRYINDEX) : LUA_NOREF;
   lua_hook *state = malloc(sizeof *state);
   if (!state) return face_error(L, "hook: out of memory");
-  *state = (lua_hook){thread, value, gradient};
+  *state = (lua_hook){face_caller(L), thread, value, gradient};
   mw_hook hook = {.call = run_hook, .drop = drop_hook, .state = state};
   mw_tensor *leaf = mw_hook_leaf(face_context(L), &hook);
   if (!leaf) {

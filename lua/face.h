@@ -7,6 +7,7 @@
 #include <lualib.h>
 
 #define MW_NO_REAL
+#include "../graph/dropped.h"
 #include "../graph/moonwalk.h"
 #include "../graph/prepared.h"
 
@@ -21,6 +22,8 @@ face_state *face_state_of(lua_State *L);
 mw_context *face_begin(lua_State *L, face_state *state);
 /* The same where the caller says what the origin is. */
 mw_context *face_begin_unmarked(lua_State *L, face_state *state);
+/* What waits there, see face_watch(), is freed from now on after each collection of garbage. */
+void face_free_after_collections(lua_State *L, mw_dropped *dropped);
 /* The layer that runs, and the scopes that end with those that do; see layer.c. */
 typedef struct face_layer {
   const char *origin; /* or NULL */
@@ -44,6 +47,27 @@ lua_State *face_own_thread(lua_State *L, const void *key);
  * it becomes the op's failure. */
 mw_status face_call_back(face_thread *caller, const mw_host *host, mw_context *ctx,
                          lua_CFunction run, void *arg);
+
+/* allocator.c: the command's own Lua state, whose allocator sees it when Lua frees a tensor. The
+ * sanitizers' builds have Lua's. */
+#if defined __SANITIZE_ADDRESS__
+#define FACE_SANITIZED true
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define FACE_SANITIZED true
+#endif
+#endif
+#ifndef FACE_SANITIZED
+#define FACE_SANITIZED false
+#endif
+typedef struct face_allocator face_allocator;
+lua_State *face_state_new(face_allocator **allocator);          /* NULL: memory is short */
+void face_state_close(lua_State *L, face_allocator *allocator); /* and all that it has allocated */
+/* From now on a userdata like the one that was just made, of `size` bytes at `payload`, is shown to
+ * `freed` before its memory is used again; the tensor that this returns waits in a list to be
+ * released. NULL: the state has another allocator. All bytes are 0 where none was yet. */
+mw_dropped *face_watch(lua_State *L, const void *payload, size_t size,
+                       mw_tensor *(*freed)(void *payload));
 
 /* Tensors. face_push takes the caller's reference, also when it raises; a NULL tensor raises
  * mw_error(). It tells the collector about the bytes. */

@@ -17,17 +17,6 @@
 
 #include "face.h"
 
-#if defined __SANITIZE_ADDRESS__
-#define SANITIZED true
-#elif defined __has_feature
-#if __has_feature(address_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
-
 /* ---- in the process that tests --------------------------------------------------------------- */
 
 enum { PATIENCE = 4 }; /* times the seconds that a process may take */
@@ -135,7 +124,7 @@ static int gate_abi(lua_State *L) {
 /* core.gate_sanitized() -> whether this is a build for the address sanitizer, whose malloc() cannot
  * be made to fail */
 static int gate_sanitized(lua_State *L) {
-  lua_pushboolean(L, SANITIZED);
+  lua_pushboolean(L, FACE_SANITIZED);
   return 1;
 }
 

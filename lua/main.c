@@ -273,14 +273,15 @@ int main(int argc, char **argv) {
   read_options(&line);
   if (line.finished) return line.failed;
   setlocale(LC_CTYPE, ""); /* which characters a terminal shows; numbers stay as they are */
-  lua_State *L = luaL_newstate();
+  face_allocator *allocator;
+  lua_State *L = face_state_new(&allocator);
   if (!L) return fprintf(stderr, "moonwalk: out of memory\n"), 1;
   lua_pushcfunction(L, protected_main);
   lua_pushlightuserdata(L, &line);
   int status = lua_pcall(L, 1, 1, 0);
   if (status != LUA_OK) fprintf(stderr, "moonwalk: %s\n", lua_tostring(L, -1));
   bool succeeded = status == LUA_OK && lua_toboolean(L, -1);
-  lua_close(L);
+  face_state_close(L, allocator);
   if (fflush(stdout) || ferror(stdout)) {
     fprintf(stderr, "moonwalk: cannot write to standard output\n");
     succeeded = false;

@@ -134,6 +134,32 @@ static void set_soon(face_state *state) {
       stats.tensors_live + (stats.tensors_live > 2 * FEW ? stats.tensors_live / 2 : FEW);
 }
 
+static const char sentinel_key = 0; /* of the metatable of sentinels */
+
+static int push_sentinel(lua_State *L) {
+  lua_newuserdatauv(L, 1, 0);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &sentinel_key);
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+/* A sentinel is dead at once, so that each collection calls this when it has freed what else is dead,
+ * and finds the next sentinel. */
+static int sentinel_gc(lua_State *L) {
+  mw_free_dropped(lua_touserdata(L, lua_upvalueindex(1)));
+  return push_sentinel(L);
+}
+
+void face_free_after_collections(lua_State *L, mw_dropped *dropped) {
+  lua_createtable(L, 0, 1);
+  lua_pushlightuserdata(L, dropped);
+  lua_pushcclosure(L, sentinel_gc, 1);
+  lua_setfield(L, -2, "__gc");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &sentinel_key);
+  push_sentinel(L);
+  lua_pop(L, 1);
+}
+
 void face_settle(lua_State *L) { face_settle_state(L, face_state_of(L)); }
 
 void face_settle_state(lua_State *L, face_state *state) {

@@ -76,6 +76,16 @@ const void *face_data(lua_State *L, mw_tensor *t) {
   return mw_tensor_data(t);
 }
 
+/* What a box held that Lua has freed. Other userdata of the size may be in the same place later. */
+static mw_tensor *box_freed(void *payload) {
+  box *b = payload;
+  if (b->tag != &tag) return NULL;
+  b->tag = NULL;
+  return b->tensor;
+}
+
+/* A finalizer, where the state's allocator does not show what was freed. It takes Lua longer than all
+ * else that becomes of a box, and keeps what is dead for another collection. */
 static int tensor_gc(lua_State *L) {
   box *b = to_box(L, 1);
   if (!b) return 0;
@@ -478,9 +488,8 @@ static int tensor_negate(lua_State *L) {
 /* ---- opening ----------------------------------------------------------------------------- */
 
 static const luaL_Reg metamethods[] = {
-    {"__gc", tensor_gc},   {"__newindex", tensor_newindex}, {"__len", tensor_length},
-    {"__lt", tensor_less}, {"__le", tensor_less_equal},     {"__unm", tensor_negate},
-    {NULL, NULL},
+    {"__newindex", tensor_newindex}, {"__len", tensor_length}, {"__lt", tensor_less},
+    {"__le", tensor_less_equal},     {"__unm", tensor_negate}, {NULL, NULL},
 };
 
 static const struct {
@@ -504,6 +513,20 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
+/* Sees to it that what a box holds is released after it; the metatable is on top of the stack. */
+static void end_boxes(lua_State *L) {
+  box *b = lua_newuserdatauv(L, sizeof *b, 0);
+  *b = (box){.tag = NULL};
+  mw_dropped *dropped = face_watch(L, b, sizeof *b, box_freed);
+  lua_pop(L, 1);
+  if (dropped) {
+    face_free_after_collections(L, dropped);
+    return;
+  }
+  lua_pushcfunction(L, tensor_gc);
+  lua_setfield(L, -2, "__gc");
+}
+
 /* core.methods is the table of what t:name() finds before it looks for an op. */
 void face_open_tensor(lua_State *L) {
   luaL_setfuncs(L, functions, 0);
@@ -515,6 +538,7 @@ void face_open_tensor(lua_State *L) {
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_key);
   luaL_setfuncs(L, metamethods, 0);
+  end_boxes(L);
   for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
     face_push_op(L, operators[i].op);
     lua_setfield(L, -2, operators[i].event);

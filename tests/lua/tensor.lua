@@ -208,13 +208,17 @@ do
     for _, event in pairs(meta) do
       if type(event) == "function" then pcall(event, value, value) end
     end
-    meta.__gc(value)
+    if meta.__gc then meta.__gc(value) end
   end
-  meta.__gc()
+  if meta.__gc then meta.__gc() end
   t.is(pair:totable(), {1, 2}, "metamethods of what is no tensor")
-  meta.__gc(pair)
-  t.error(function() return pair:item() end, "index: argument 1 is a tensor that was collected",
-    "a tensor that was collected by hand")
+  if meta.__gc then
+    meta.__gc(pair)
+    t.error(function() return pair:item() end, "index: argument 1 is a tensor that was collected",
+      "a tensor that was collected by hand")
+  else
+    t.skip("a tensor that was collected by hand", "tensors have no finalizer in the command")
+  end
   local program = debug.getmetatable(mw.core.program {mw.ones {2} * 2})
   program.__gc(5)
   program.__gc(io.stdout)
