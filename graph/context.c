@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dropped.h"
 #include "internal.h"
 #include "tune.h"
 
@@ -154,6 +155,10 @@ void mw_interrupt(mw_context *ctx) { ctx->interrupted = 1; }
 void mw_context_stats(const mw_context *ctx, mw_stats *stats) {
   *stats = ctx->stats;
   stats->programs_cached = ctx->n_cached;
+}
+
+mw_live mw_context_live(const mw_context *ctx) {
+  return (mw_live){.bytes = ctx->stats.bytes_live, .tensors = ctx->stats.tensors_live};
 }
 
 size_t mw_context_peak(mw_context *ctx) {

@@ -1,5 +1,6 @@
-/* dropped.h: references that are given back where nothing may be freed yet: in the middle of a garbage
- * collector, say, as what a tensor frees may call functions of the program's own. */
+/* dropped.h: what the garbage collector of a language asks for: how much there is, and references that
+ * are given back where nothing may be freed yet, as what a tensor frees may call functions of the
+ * program's own. */
 #ifndef MW_DROPPED_H
 #define MW_DROPPED_H
 
@@ -11,5 +12,12 @@ typedef struct mw_node *mw_dropped; /* NULL: none */
 void mw_drop(mw_tensor *t, mw_dropped *list);
 /* Frees what waits, with all that only this held. */
 void mw_free_dropped(mw_dropped *list);
+
+/* As in mw_stats, in less time. */
+typedef struct mw_live {
+  size_t bytes;
+  int64_t tensors;
+} mw_live;
+mw_live mw_context_live(const mw_context *ctx);
 
 #endif

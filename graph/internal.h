@@ -171,6 +171,7 @@ struct mw_node {
   size_t bytes;       /* of the block */
   bool own_attrs;     /* they have a block of their own */
   bool may_save;      /* there is room for saved bytes behind the outputs */
+  bool reads_parameter;
   int n_in, n_out;
   bool saves;
   mw_tensor **in;
@@ -222,7 +223,10 @@ mw_node *mw_node_like(const mw_node *node, mw_tensor *const *inputs);
 mw_tensor *mw_constant_sharing(mw_context *ctx, const mw_spec *spec, mw_storage *storage);
 mw_tensor *mw_constant_filled(mw_context *ctx, const mw_spec *spec, double value);
 /* Fails when a parameter was updated after node was built from it. */
-mw_status mw_node_check_fresh(const mw_node *node);
+mw_status mw_node_check_versions(const mw_node *node);
+static inline mw_status mw_node_check_fresh(const mw_node *node) {
+  return node->reads_parameter ? mw_node_check_versions(node) : MW_OK;
+}
 /* Appends to the error of a node's infer where the inputs come from and what would repair it. */
 void mw_explain_inputs(const mw_node *node);
 /* Before a node's entry is used for more than its name. */

@@ -187,9 +187,10 @@ static void set_input(mw_node *node, int i, mw_tensor *t) {
   if (!t) return;
   node->in[i] = mw_retain(t);
   node->in_version[i] = t->node->version;
+  node->reads_parameter |= t->node->kind == MW_PARAMETER;
 }
 
-mw_status mw_node_check_fresh(const mw_node *node) {
+mw_status mw_node_check_versions(const mw_node *node) {
   char text[MW_SPEC_TEXT];
   for (int i = 0; i < node->n_in; i++) {
     const mw_tensor *t = node->in[i];

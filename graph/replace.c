@@ -191,6 +191,7 @@ static void replace_input(mw_node *node, int i, mw_tensor *t, uint64_t version) 
   mw_tensor *before = node->in[i];
   node->in[i] = t ? mw_retain(t) : NULL;
   node->in_version[i] = t ? version : 0;
+  node->reads_parameter |= t && t->node->kind == MW_PARAMETER;
   mw_release(before);
 }
 

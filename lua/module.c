@@ -107,31 +107,27 @@ static int state_gc(lua_State *L) {
  * memory, which a collection goes through. */
 static void set_limits(lua_State *L, face_state *state) {
   enum { LEAST_KILOBYTES = 1536 }; /* Moonwalk's own modules are half of it */
-  mw_stats stats;
   const int lua_kilobytes = lua_gc(L, LUA_GCCOUNT);
   size_t kilobytes = (size_t)lua_kilobytes, bytes = ((size_t)4 << 20) + 4096 * kilobytes;
   int64_t tensors = 1000 + (int64_t)kilobytes;
-  mw_context_stats(state->ctx, &stats);
-  state->bytes_limit = 2 * stats.bytes_live > bytes ? 2 * stats.bytes_live : bytes;
-  state->tensors_limit = 2 * stats.tensors_live > tensors ? 2 * stats.tensors_live : tensors;
+  const mw_live live = mw_context_live(state->ctx);
+  state->bytes_limit = 2 * live.bytes > bytes ? 2 * live.bytes : bytes;
+  state->tensors_limit = 2 * live.tensors > tensors ? 2 * live.tensors : tensors;
   state->kilobytes_limit = lua_kilobytes < INT_MAX / 2 ? 2 * lua_kilobytes : INT_MAX;
   if (state->kilobytes_limit < LEAST_KILOBYTES) state->kilobytes_limit = LEAST_KILOBYTES;
 }
 
 static bool is_over(const face_state *state, int64_t tensors_limit) {
-  mw_stats stats;
-  mw_context_stats(state->ctx, &stats);
-  return stats.bytes_live > state->bytes_limit || stats.tensors_live > tensors_limit;
+  const mw_live live = mw_context_live(state->ctx);
+  return live.bytes > state->bytes_limit || live.tensors > tensors_limit;
 }
 
 /* A generation of tensors: few enough for their nodes to stay in the cache, and enough for those of
  * a step of a large network to be dead when they are looked at. */
 static void set_soon(face_state *state) {
   enum { FEW = 256 };
-  mw_stats stats;
-  mw_context_stats(state->ctx, &stats);
-  state->tensors_soon =
-      stats.tensors_live + (stats.tensors_live > 2 * FEW ? stats.tensors_live / 2 : FEW);
+  const mw_live live = mw_context_live(state->ctx);
+  state->tensors_soon = live.tensors + (live.tensors > 2 * FEW ? live.tensors / 2 : FEW);
 }
 
 static const char sentinel_key = 0; /* of the metatable of sentinels */
