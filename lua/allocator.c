@@ -40,6 +40,7 @@ struct face_allocator {
   size_t watched_class, offset; /* of a payload in its block; while none is watched CLASSES */
   mw_tensor *(*freed)(void *payload);
   mw_dropped dropped;
+  uint64_t frees;      /* so far, of anything */
   bool warns, goes_on; /* see warn() */
 };
 
@@ -83,6 +84,7 @@ static void give(face_allocator *a, void *memory, size_t class) {
       if (t) mw_drop(t, &a->dropped);
     }
   }
+  a->frees++;
   block *b = memory;
   b->next = a->piles[kind].free;
   a->piles[kind].free = b;
@@ -116,8 +118,12 @@ static void *allocate(void *allocator, void *memory, size_t before, size_t size)
   face_allocator *a = allocator;
   if (!memory) return size ? make(a, before, size) : NULL;
   if (size) return resize(a, memory, before, size);
-  if (before > CLASSES * GRAIN) free(memory);
-  else if (before) give(a, memory, class_of(before));
+  if (before > CLASSES * GRAIN) {
+    a->frees++;
+    free(memory);
+  } else if (before) {
+    give(a, memory, class_of(before));
+  }
   return NULL;
 }
 
@@ -132,6 +138,11 @@ mw_dropped *face_watch(lua_State *L, const void *payload, size_t size,
   a->watched_class = class_of(a->last_size);
   a->freed = freed;
   return &a->dropped;
+}
+
+const uint64_t *face_frees(lua_State *L) {
+  face_allocator *a;
+  return lua_getallocf(L, (void **)&a) == allocate ? &a->frees : NULL;
 }
 
 /* ---- the state --------------------------------------------------------------------------- */

@@ -68,6 +68,8 @@ void face_state_close(lua_State *L, face_allocator *allocator); /* and all that 
  * released. NULL: the state has another allocator. All bytes are 0 where none was yet. */
 mw_dropped *face_watch(lua_State *L, const void *payload, size_t size,
                        mw_tensor *(*freed)(void *payload));
+/* Where it counts what Lua has freed: while that stays, no address is another object's. Or NULL. */
+const uint64_t *face_frees(lua_State *L);
 
 /* Tensors. face_push takes the caller's reference, also when it raises; a NULL tensor raises
  * mw_error(). It tells the collector about the bytes. */

@@ -15,7 +15,14 @@ typedef struct known_line {
   int line;
   const char *origin; /* "net.lua:9" */
 } known_line;
-enum { KNOWN_LINES = 256 };
+enum { KNOWN_LINES = 256, RECENT_LINES = 64 };
+/* The same by the function that runs it, as long as nothing was freed: it is still that function. */
+typedef struct recent_line {
+  const void *function;
+  int line;
+  uint64_t frees;
+  const char *origin;
+} recent_line;
 
 struct face_state {
   mw_context *ctx;
@@ -27,6 +34,8 @@ struct face_state {
   face_thread *caller;
   face_layer layer;
   known_line lines[KNOWN_LINES];
+  const uint64_t *frees; /* see face_frees */
+  recent_line recent[RECENT_LINES];
 };
 
 static const char state_key = 0; /* its address is the key in Lua's registry */
@@ -223,19 +232,21 @@ static int module_peak(lua_State *L) {
 
 /* ---- errors and origins ------------------------------------------------------------------ */
 
-/* The innermost frame, from a level on, that runs a line of the user's. */
-static bool find_user_line(lua_State *L, int level, lua_Debug *frame) {
+enum { NO_LEVEL = -1 };
+
+/* The innermost frame, from a level on, that runs a line of the user's. Returns its level. */
+static int find_user_line(lua_State *L, int level, lua_Debug *frame) {
   for (; lua_getstack(L, level, frame); level++) {
     lua_getinfo(L, "Sl", frame);
     if (frame->currentline <= 0) continue; /* a C function */
-    if (strncmp(frame->source, FACE_CHUNK, strlen(FACE_CHUNK)) != 0) return true;
+    if (strncmp(frame->source, FACE_CHUNK, strlen(FACE_CHUNK)) != 0) return level;
   }
-  return false;
+  return NO_LEVEL;
 }
 
 static void push_user_line(lua_State *L) {
   lua_Debug frame;
-  if (find_user_line(L, 0, &frame))
+  if (find_user_line(L, 0, &frame) != NO_LEVEL)
     lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
   else lua_pushliteral(L, "");
 }
@@ -247,11 +258,31 @@ static bool is_line(const known_line *known, const lua_Debug *frame) {
          strncmp(known->origin, frame->short_src, length) == 0 && known->origin[length] == ':';
 }
 
+/* Where what is known of the line that the caller runs is, or belongs; the origin is NULL when it is not
+ * known. NULL: the caller is a function of C, or nobody counts what is freed. */
+static recent_line *recent_line_of(lua_State *L, face_state *state) {
+  lua_Debug frame;
+  if (!state->frees || !lua_getstack(L, 1, &frame)) return NULL;
+  lua_getinfo(L, "fl", &frame); /* names of chunks take longer */
+  const void *function = lua_topointer(L, -1);
+  lua_pop(L, 1);
+  if (frame.currentline <= 0) return NULL;
+  const size_t hash = ((size_t)function >> 4) * 31 + (size_t)frame.currentline;
+  recent_line *recent = &state->recent[hash % RECENT_LINES];
+  if (recent->function != function || recent->line != frame.currentline ||
+      recent->frees != *state->frees)
+    *recent = (recent_line){function, frame.currentline, *state->frees, NULL};
+  return recent;
+}
+
 /* The text is made once for a line. Where the chunk's name lies only says where to look: another
  * chunk may lie there by now. */
 static const char *line_origin(lua_State *L, face_state *state) {
+  recent_line *recent = recent_line_of(L, state);
+  if (recent && recent->origin) return recent->origin;
   lua_Debug frame;
-  if (!find_user_line(L, 1, &frame)) return ""; /* level 0 is the C function that asks */
+  const int level = find_user_line(L, 1, &frame); /* level 0 is the C function that asks */
+  if (level == NO_LEVEL) return "";
   size_t hash = ((size_t)frame.source >> 4) * 31 + (size_t)frame.currentline;
   known_line *known = &state->lines[hash % KNOWN_LINES];
   if (!is_line(known, &frame)) {
@@ -259,6 +290,7 @@ static const char *line_origin(lua_State *L, face_state *state) {
     snprintf(text, sizeof text, "%s:%d", frame.short_src, frame.currentline);
     *known = (known_line){.line = frame.currentline, .origin = mw_origin(state->ctx, text)};
   }
+  if (recent && level == 1) recent->origin = known->origin;
   return known->origin;
 }
 
@@ -507,6 +539,7 @@ static void new_state(lua_State *L) {
   if (state->caller) *state->caller = (face_thread){.refs = 1, .L = L};
   if (!state->ctx || !state->caller) luaL_error(L, "moonwalk: out of memory");
   mw_axes_count_from(state->ctx, 1);
+  state->frees = face_frees(L);
   set_limits(L, state);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
 }
