@@ -248,6 +248,37 @@ do
   kept = false
   collectgarbage(mode, 200, 100)
   t.ok(true, "lists that change while they are read")
+
+  -- Userdata of the size of a tensor's, and tensors, take the place of tensors that were freed.
+  local function live()
+    collectgarbage()
+    collectgarbage()
+    return mw.stats().tensors_live
+  end
+  list = nil
+  local before = live()
+  for round = 1, 20 do
+    local some = {}
+    for i = 1, 500 do some[i] = i % 2 == 0 and one * i or mw.core.prepare "add" end
+    if round % 5 == 0 then
+      t.is(live() - before, #some, "250 products and the numbers in them are there")
+    end
+  end
+  t.is(live(), before, "what Lua has freed is released, once")
+
+  -- In the command a tensor is not finalized, and so is whole as long as anybody can reach it.
+  if not debug.getmetatable(one).__gc then
+    local seen
+    do
+      local dying = one * 5
+      setmetatable({}, {__gc = function() seen = dying end})
+    end
+    collectgarbage()
+    collectgarbage()
+    t.is(seen:item(), 5, "a finalizer that keeps a tensor which was to die with it")
+  else
+    t.skip("a finalizer that keeps a tensor", "it may have been finalized before")
+  end
 end
 
 -- compile, gradcheck, help, ops -------------------------------------------------------------------
