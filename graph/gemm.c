@@ -78,6 +78,19 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* ---- tiles ------------------------------------------------------------------------------- */
 
+/* Rows of memory that will be read: the next line of them, which begins `at` elements behind `row`. */
+typedef struct memory {
+  const real *row;
+  int64_t at, columns, ld, lines; /* lines that are left */
+} memory;
+
+/* Into the second cache: the first is full of what is used meanwhile. */
+static inline void fetch_line(memory *m) {
+  __builtin_prefetch(m->row + m->at, 0, 2);
+  m->at += LINE;
+  if (m->at >= m->columns) m->at = 0, m->row += m->ld;
+}
+
 /* What one tile reads and writes. Vectors of columns are neighbours, but for the last one. */
 typedef struct tile {
   int64_t k;
@@ -89,7 +102,9 @@ typedef struct tile {
   int64_t ldc;
   int64_t first, end; /* lanes of the last vector that are stored: first .. end-1 */
   bool accumulate;
-  bool packed; /* a and b: what a step reads of them follows the step before */
+  bool packed;  /* a and b: what a step reads of them follows the step before */
+  memory *next; /* so many lines of it are fetched meanwhile */
+  int64_t lines;
 } tile;
 
 static inline void put(real *c, mw_vector v, bool accumulate) {
@@ -120,6 +135,7 @@ MW_INLINE void add_step(int rows, int vectors, mw_vector sum[ROWS][WIDEST], cons
 MW_INLINE void add_steps(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const tile *t) {
   const real *a = t->a, *b = t->b, *b_last = t->b_last;
   const int64_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
+  for (int64_t r = 0; r < t->lines; r++) fetch_line(t->next);
   for (int64_t p = 0; p < t->k; p++, a += a_step, b += b_step, b_last += b_step)
     add_step(rows, vectors, sum, a, a_row, b, b_last);
 }
@@ -127,12 +143,16 @@ MW_INLINE void add_steps(int rows, int vectors, mw_vector sum[ROWS][WIDEST], con
 MW_INLINE void add_packed_steps(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const tile *t) {
   enum { ROUND = 4 };
   const int64_t width = vectors * MW_LANES, last = width - MW_LANES;
+  const int64_t rounds = t->k / ROUND;
   const real *a = t->a, *b = t->b;
-  int64_t p = 0;
-  for (; p + ROUND <= t->k; p += ROUND, a += ROUND * rows, b += ROUND * width)
+  for (int64_t r = 0; r < rounds; r++, a += ROUND * rows, b += ROUND * width) {
+    if (r < t->lines) fetch_line(t->next);
     MW_UNROLL for (int64_t q = 0; q < ROUND; q++)
         add_step(rows, vectors, sum, a + q * rows, 1, b + q * width, b + q * width + last);
-  for (; p < t->k; p++, a += rows, b += width) add_step(rows, vectors, sum, a, 1, b, b + last);
+  }
+  for (int64_t p = rounds * ROUND; p < t->k; p++, a += rows, b += width)
+    add_step(rows, vectors, sum, a, 1, b, b + last);
+  for (int64_t r = rounds; r < t->lines; r++) fetch_line(t->next);
 }
 
 MW_INLINE void multiply(int rows, int vectors, bool packed, const tile *t) {
@@ -232,17 +252,23 @@ static int64_t column_of(const part *w, int64_t j) {
 
 /* ---- packing ----------------------------------------------------------------------------- */
 
-/* to[k, step] = the first `columns` columns of b[k, .], and zeros up to a vector. */
-static void pack_plain(real *to, int64_t step, const real *b, int64_t ldb, int64_t k,
-                       int64_t columns) {
-  if (columns == MW_LANES)
-    for (int64_t p = 0; p < k; p++) mw_store(to + p * step, mw_load(b + p * ldb));
-  else
-    for (int64_t p = 0; p < k; p++)
-      for (int64_t l = 0; l < MW_LANES; l++) to[p * step + l] = l < columns ? b[p * ldb + l] : 0;
+/* to[k, vectors] = vectors of columns of b[k, .], which are neighbours, but for the last one. */
+MW_INLINE void pack_plain(int64_t vectors, real *to, const real *b, const real *b_last, int64_t ldb,
+                          int64_t k) {
+  for (int64_t p = 0; p < k; p++, b += ldb, b_last += ldb, to += MW_LANES) {
+    for (int64_t j = 0; j < vectors - 1; j++, to += MW_LANES)
+      mw_store(to, mw_load(b + j * MW_LANES));
+    mw_store(to, mw_load(b_last));
+  }
 }
 
-/* The same for b stored as [., k]. */
+/* to[k, lane] = the columns of b[k, .], fewer than a vector, and zeros. */
+static void pack_narrow(real *to, const real *b, int64_t ldb, int64_t k, int64_t columns) {
+  for (int64_t p = 0; p < k; p++)
+    for (int64_t l = 0; l < MW_LANES; l++) to[p * MW_LANES + l] = l < columns ? b[p * ldb + l] : 0;
+}
+
+/* to[k, step] = the first `columns` rows of b[., k], and zeros up to a vector. */
 static void pack_transposed(real *to, int64_t step, const real *b, int64_t ldb, int64_t k,
                             int64_t columns) {
   int64_t p = 0;
@@ -269,22 +295,23 @@ static real *panel(const part *w, int64_t j) {
 /* The vectors of a step lie side by side: what it reads is one piece of memory. */
 static void pack_panel(const part *w, int64_t j) {
   const mw_gemm *g = w->product;
-  const int64_t v0 = first_vector(w, j), v1 = first_vector(w, j + 1), k = w->k1 - w->k0;
+  const int64_t v0 = first_vector(w, j), vectors = first_vector(w, j + 1) - v0;
+  const int64_t k = w->k1 - w->k0, step = vectors * MW_LANES;
+  const real *b = (const real *)g->b + w->k0 * (g->transpose_b ? 1 : g->ldb);
   real *to = panel(w, j);
-  for (int64_t v = v0; v < v1; v++, to += MW_LANES) {
-    const int64_t column = column_of(w, v), columns = least(MW_LANES, w->n1 - column);
-    const int64_t step = (v1 - v0) * MW_LANES;
-    if (g->transpose_b)
-      pack_transposed(to, step, (const real *)g->b + column * g->ldb + w->k0, g->ldb, k, columns);
-    else pack_plain(to, step, (const real *)g->b + w->k0 * g->ldb + column, g->ldb, k, columns);
+  if (g->transpose_b) {
+    for (int64_t v = 0; v < vectors; v++) {
+      const int64_t column = column_of(w, v0 + v), columns = least(MW_LANES, w->n1 - column);
+      pack_transposed(to + v * MW_LANES, step, b + column * g->ldb, g->ldb, k, columns);
+    }
+  } else if (g->n < MW_LANES) {
+    pack_narrow(to, b, g->ldb, k, g->n);
+  } else {
+    const real *first = b + column_of(w, v0), *last = b + column_of(w, v0 + vectors - 1);
+    if (vectors == VECTORS) pack_plain(VECTORS, to, first, last, g->ldb, k);
+    else pack_plain(vectors, to, first, last, g->ldb, k);
   }
 }
-
-/* Rows of memory that will be read. */
-typedef struct memory {
-  const real *from;
-  int64_t rows, columns, ld;
-} memory;
 
 /* What packing tile j's panel will read. */
 static memory source(const part *w, int64_t j) {
@@ -292,17 +319,11 @@ static memory source(const part *w, int64_t j) {
   const int64_t column = column_of(w, first_vector(w, j));
   const int64_t columns = least(w->n0 + first_vector(w, j + 1) * MW_LANES, w->n1) - column;
   const int64_t k = w->k1 - w->k0;
-  if (g->transpose_b)
-    return (memory){(const real *)g->b + column * g->ldb + w->k0, columns, k, g->ldb};
-  return (memory){(const real *)g->b + w->k0 * g->ldb + column, k, columns, g->ldb};
-}
-
-/* Fetches a share of it into the second cache: the first is full of what is used meanwhile. */
-static void fetch(const memory *m, int64_t share, int64_t shares) {
-  const int64_t end = cut(m->rows, share + 1, shares);
-  for (int64_t r = cut(m->rows, share, shares); r < end; r++)
-    for (int64_t at = 0; at < m->columns; at += LINE)
-      __builtin_prefetch(m->from + r * m->ld + at, 0, 2);
+  memory m = {.row = (const real *)g->b, .ld = g->ldb};
+  m.row += g->transpose_b ? column * g->ldb + w->k0 : w->k0 * g->ldb + column;
+  m.columns = g->transpose_b ? k : columns;
+  m.lines = (g->transpose_b ? columns : k) * mw_chunks(m.columns, LINE);
+  return m;
 }
 
 /* to[k, rows] from a stored as [rows, k]: whole vectors are stored, and what is written beyond a
@@ -441,13 +462,15 @@ static void run_columns(const part *w, int64_t j) {
   const int64_t v0 = first_vector(w, j), v1 = first_vector(w, j + 1);
   const int64_t k = w->k1 - w->k0, m = w->m1 - w->m0, last = column_of(w, v1 - 1);
   const int64_t column = v1 - v0 > 1 ? w->n0 + v0 * MW_LANES : last;
-  const memory next = coming(w, j);
+  memory next = coming(w, j);
+  const int64_t share = mw_chunks(next.lines, w->tiles_m);
   tile t = {.k = k,
             .a_row = g->transpose_a ? 1 : g->lda,
             .a_step = g->transpose_a ? g->lda : 1,
             .ldc = g->ldc,
             .accumulate = g->accumulate || w->k0 > 0,
-            .packed = w->packed_a && w->packed_b};
+            .packed = w->packed_a && w->packed_b,
+            .next = &next};
   if (w->packed_b) {
     t.b_step = (v1 - v0) * MW_LANES;
     t.b = panel(w, j);
@@ -470,13 +493,14 @@ static void run_columns(const part *w, int64_t j) {
     }
     t.c = (real *)g->c + (w->m0 + i0) * g->ldc + column;
     t.c_last = (real *)g->c + (w->m0 + i0) * g->ldc + last;
-    if (next.rows) fetch(&next, i, w->tiles_m);
+    t.lines = least(share, next.lines);
+    next.lines -= t.lines;
     multiply_tile((int)rows, (int)(v1 - v0), &t);
   }
 }
 
 static void run_blocks(const mw_gemm *g, const mw_gemm_piece *piece, real *workspace) {
-  if (piece->n0 >= piece->n1) return;
+  if (piece->m0 >= piece->m1 || piece->n0 >= piece->n1) return;
   part w = first_part(g, piece, workspace);
   do {
     for (int64_t block = 0; block < w.blocks_m; block++) {
