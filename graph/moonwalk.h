@@ -613,6 +613,9 @@ typedef struct mw_arg {
 /* Each element of out[0] is the largest of some of in[0], the first of equal ones, or the first NaN.
  * Backward reads nothing but what was saved. A function that rises may then come after it. */
 #define MW_PICKS 2048u
+/* out[j] may be written over in[j] of the same spec, one of them or several at once; never over what
+ * another input reads too. So all that is read of an element is read before any of it is written. */
+#define MW_INPLACE_EACH 4096u
 
 struct mw_op {
   const char *name;    /* the field's term, [a-z][a-z0-9_]* */

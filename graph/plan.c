@@ -34,6 +34,11 @@ static void place_results(mw_program *p) {
   }
 }
 
+/* Whether an op with these flags may write its output j over its input i. */
+static bool allows(unsigned flags, int i, int j) {
+  return ((flags & MW_INPLACE) && j == 0 && i < 2) || ((flags & MW_INPLACE_EACH) && i == j);
+}
+
 /* Whether step k may write its array `to` over the array `from`, which lies in such a place: nobody
  * reads that afterwards, and the step itself reads those bytes in no other way. */
 static bool can_overwrite(const mw_program *p, int k, int from, int to, mw_place place) {
@@ -44,40 +49,43 @@ static bool can_overwrite(const mw_program *p, int k, int from, int to, mw_place
   const mw_slot *root = mw_slot_root(p->slots, s);
   if (root->place != place || root->last != k) return false;
   if (region && mw_region_reads_whole(p, region, (int)(root - p->slots))) return false;
+  /* x * x: element by element that is no conflict */
+  const int alike = (step->entry->op.flags & MW_INPLACE) && to == step->call.n_in ? 2 : 0;
   for (int a = 0; a < to; a++) {
-    /* x * x: element by element that is no conflict */
-    const bool pair = step->call.backward ? a == from : a < 2 && step->slots[a] == s;
-    if (step->slots[a] >= 0 && !pair && mw_slot_root(p->slots, step->slots[a]) == root)
+    const bool same = a == from || (a < alike && step->slots[a] == s);
+    if (step->slots[a] >= 0 && !same && mw_slot_root(p->slots, step->slots[a]) == root)
       return false;
   }
   return true;
 }
 
-static void write_over(mw_program *p, int k, int from, int to) {
-  mw_step *step = &p->steps[k];
-  mw_slot *root = mw_slot_root(p->slots, step->slots[from]);
+/* Lays the array `to` of step k over the array `from`, if both are in the arena. */
+static bool write_over(mw_program *p, int k, int from, int to) {
+  const mw_step *step = &p->steps[k];
   const int o = step->slots[to];
+  if (o < 0 || p->slots[o].place != MW_IN_ARENA || p->slots[o].root != o ||
+      !can_overwrite(p, k, from, to, MW_IN_ARENA))
+    return false;
+  mw_slot *root = mw_slot_root(p->slots, step->slots[from]);
   root->last = p->slots[o].last;
   p->slots[o].root = (int)(root - p->slots);
+  return true;
 }
 
-/* An output over an input, or the gradient in an op's only input over that of its only output. */
+/* Outputs over inputs, or the gradient in an op's only input over that of its only output. */
 static void write_in_place(mw_program *p) {
   for (int k = 0; k < p->n_steps; k++) {
-    const mw_step *step = &p->steps[k];
-    const mw_call *call = &step->call;
-    const unsigned flags = step->entry->op.flags;
-    if (!(flags & MW_INPLACE)) continue;
-    if (call->backward && !((flags & MW_ELEMENTWISE) && call->n_in == 1 && call->n_out == 1))
+    const mw_call *call = &p->steps[k].call;
+    const unsigned flags = p->steps[k].entry->op.flags;
+    if (!(flags & (MW_INPLACE | MW_INPLACE_EACH))) continue;
+    if (call->backward) {
+      if ((flags & MW_INPLACE) && (flags & MW_ELEMENTWISE) && call->n_in == 1 && call->n_out == 1)
+        write_over(p, k, 2, 3);
       continue;
-    const int from = call->backward ? 2 : 0, to = call->backward ? 3 : call->n_in;
-    const int end = call->backward ? 3 : call->n_in < 2 ? call->n_in : 2, o = step->slots[to];
-    if (o < 0 || p->slots[o].place != MW_IN_ARENA || p->slots[o].root != o) continue;
-    for (int a = from; a < end; a++) {
-      if (!can_overwrite(p, k, a, to, MW_IN_ARENA)) continue;
-      write_over(p, k, a, to);
-      break;
     }
+    for (int j = 0; j < call->n_out; j++)
+      for (int i = 0; i < call->n_in; i++)
+        if (allows(flags, i, j) && write_over(p, k, i, call->n_in + j)) break;
   }
 }
 
@@ -105,10 +113,11 @@ static bool can_replace(const mw_program *p, int k, int o, int leaf) {
   const mw_region *region = mw_region_of(p, k);
   if (p->slots[leaf].last < k) return !region || !mw_region_reads_whole(p, region, leaf);
   const mw_call *call = &step->call;
-  if (call->backward || !(step->entry->op.flags & MW_INPLACE) || step->slots[call->n_in] != o)
-    return false;
-  for (int a = 0; a < call->n_in && a < 2; a++)
-    if (step->slots[a] == leaf && can_overwrite(p, k, a, call->n_in, MW_IN_LEAF)) return true;
+  for (int j = 0; j < call->n_out && !call->backward; j++)
+    for (int i = 0; i < call->n_in && step->slots[call->n_in + j] == o; i++)
+      if (step->slots[i] == leaf && allows(step->entry->op.flags, i, j) &&
+          can_overwrite(p, k, i, call->n_in + j, MW_IN_LEAF))
+        return true;
   return false;
 }
 

@@ -133,6 +133,7 @@ static void push_op_info(lua_State *L, const mw_op *op) {
   set_flag(L, "composed", composed);
   set_flag(L, "linear", op->flags & MW_LINEAR);
   set_flag(L, "elementwise", op->flags & MW_ELEMENTWISE);
+  set_flag(L, "in_place", op->flags & (MW_INPLACE | MW_INPLACE_EACH));
   set_flag(L, "batched", op->batched);
   set_flag(L, "rises", op->flags & MW_RISING);
   set_flag(L, "picks", op->flags & MW_PICKS);

@@ -65,12 +65,17 @@ local function read(op, text)
   return case
 end
 
--- The case with other tensors.
+---The case with other tensors, which its text says something of.
+---@param case gate.Case
+---@param tensors moonwalk.Tensor[]
+---@param note? string
+---@return gate.Case
 local function with(case, tensors, note)
   local copy = setmetatable({tensors = tensors, partner = false, weights = false}, {__index = case})
   copy.text = note and ("%s with %s"):format(case.text, note) or case.text
   return copy
 end
+cases.with = with
 
 local function in_dtype(case, dtype)
   local tensors = {}

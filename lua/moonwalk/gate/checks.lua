@@ -363,6 +363,29 @@ local function check_slices(subject)
   return ("%d slices make up the same results"):format(n)
 end
 
+-- x as a program computes it, and may use its memory again.
+local function computed(x)
+  local same = core.call("eq", x, x)
+  return x.dtype == "bool" and core.call("logical_and", x, same) or core.call("where", same, x, x)
+end
+
+-- In the midst of a program, where it may write over its inputs, the op comes to the same.
+local function check_in_place(subject)
+  if not subject.op.in_place then skip "it says that it writes over none of its inputs" end
+  for _, case in ipairs(subject.list) do
+    core.gate_note("inputs that may be written over of " .. case.text)
+    local tensors = {}
+    for i, tensor in ipairs(case.tensors) do tensors[i] = computed(tensor) end
+    for k, part in ipairs(cases.parts(case)) do
+      local others = cases.parts(cases.with(case, tensors))[k].results
+      for i, result in ipairs(others) do others[i] = {tensor = computed(result.tensor)} end
+      local at = difference(part.results, plain_bytes(part.results), plain_bytes(others))
+      if at then fail("%s: %s is another one where inputs may be written over", case.text, at) end
+    end
+  end
+  return "the same bits where it writes over its inputs"
+end
+
 -- On sorted numbers the results are sorted, too; where two are equal no gradient passes.
 local function check_rising(case)
   local x = core.param(case.tensors[1]:reshape {-1}:sort():reshape(case.tensors[1].shape):eval())
@@ -462,8 +485,7 @@ checks.list = {
   {"cases", check_cases}, {"bounds", check_bounds}, {"purity", check_purity},
   {"written", check_written}, {"inputs", check_inputs}, {"shapes", check_shapes},
   {"plain", check_plain}, {"threads", check_threads}, {"slices", check_slices},
-  {"order", check_order},
-  {"memory", check_memory},
+  {"in place", check_in_place}, {"order", check_order}, {"memory", check_memory},
   {"f32, f64", check_dtypes}, {"gradient", check_gradient}, {"second order", check_second},
 }
 
