@@ -20,6 +20,13 @@ local function decayed(how, p, g, s)
   return how.decay and p:axpy(g, s.weight_decay) or g
 end
 
+-- b <- momentum b + g, and p + step b, or with nesterov p + step (g + momentum b), in one pass.
+local function with_momentum(p, g, slots, s, nesterov)
+  local moved
+  moved, slots.momentum = p:momentum(slots.momentum, g, s.momentum, s.step, {nesterov = nesterov})
+  return moved
+end
+
 ---@class moonwalk.optim
 ---@field schedule moonwalk.schedules
 local optim = {
@@ -49,10 +56,7 @@ optim.SGD = optimizer("SGD", {
   update = function(how, p, g, slots, s)
     g = decayed(how, p, g, s)
     if not how.momentum then return g:axpy(p, s.step) end
-    slots.momentum = slots.momentum:axpy(g, s.momentum)
-    local direction = slots.momentum
-    if how.nesterov then direction = direction:axpy(g, s.momentum) end
-    return direction:axpy(p, s.step)
+    return with_momentum(p, g, slots, s, how.nesterov)
   end,
 })
 
@@ -138,10 +142,7 @@ optim.RMSprop = optimizer("RMSprop", {
     local v = slots.square:axpy(g * g * s.rest, s.alpha)
     slots.square = v
     local direction = g / (v:sqrt() + s.eps)
-    if how.momentum then
-      direction = slots.momentum:axpy(direction, s.momentum)
-      slots.momentum = direction
-    end
+    if how.momentum then return with_momentum(p, direction, slots, s, false) end
     return direction:axpy(p, s.step)
   end,
 })

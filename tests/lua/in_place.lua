@@ -81,6 +81,67 @@ do
   t.is(p:sum():item(), 15 * N, "for a parameter that is cut into strips")
 end
 
+-- Two outputs of a step, each over an input of its own.
+do
+  local N = 1 << 15 | 1
+  local function bytes_live()
+    collectgarbage()
+    collectgarbage()
+    return mw.stats().bytes_live
+  end
+  -- p is 1 first, b is 0, g is 2: three steps of 1/2 b + g and p - b. Returns what they hold more.
+  local function check(name, p, b, step)
+    local before = bytes_live()
+    for _ = 1, 3 do step() end
+    local more = bytes_live() - before
+    t.is({p:max():item(), p:min():item(), b:max():item(), b:min():item()},
+      {-7.5, -7.5, 3.5, 3.5}, name)
+    return more
+  end
+  local function fresh() return mw.param(mw.ones {N}), mw.param(mw.zeros {N}) end
+  local g, m, s = mw.full({N}, 2):eval(), mw.tensor(0.5), mw.tensor(-1)
+
+  local p, b = fresh()
+  t.ok(check("both", p, b, function()
+    mw.update({p, b}, {p:momentum(b, g, m, s)})
+  end) < N, "and no further storage is held")
+
+  p, b = fresh()
+  check("somebody has the one", p, b, function()
+    local kept = p:reshape {N, 1} :eval()
+    mw.update({p, b}, {p:momentum(b, g, m, s)})
+    t.ok(kept:max():item() > p:max():item(), "whose old value stays")
+  end)
+
+  p, b = fresh()
+  local total
+  check("the one is read again", p, b, function()
+    local p_new, b_new = p:momentum(b, g, m, s)
+    total = p:sum()
+    mw.core.run({total}, {p, b}, {p_new, b_new})
+  end)
+  t.is(total:item(), -4 * N, "as it was before")
+
+  p, b = fresh()
+  check("in a strip", p, b, function()
+    local p_new, b_new = (p * 1):momentum(b + 0, g + 0, m, s)
+    mw.update({b, p}, {b_new + 0, p_new * 1})
+  end)
+
+  p, b = mw.param {1, 2}, mw.param {10, 20}
+  mw.update({b, p}, {p:momentum(b, mw.tensor {1, 1}, m, s)})
+  t.is(values(p, b), {{6, 11}, {-5, -9}}, "they change places")
+  mw.update({p}, {(p:momentum(p, p, m, s))})
+  t.is(values(p), {{-3, -5.5}}, "one tensor three times")
+  mw.update({p, b}, {p:momentum(b, p:reshape {2, 1} :reshape {2}, m, s)})
+  t.is(values(p, b), {{2.5, 4.5}, {-5.5, -10}}, "a view of the one")
+  t.error(function()
+    local p_new, b_new = p:momentum(b, mw.tensor {1, 1}, m, s)
+    mw.update({p, b}, {p_new, b_new:hook(function() error "no" end)})
+  end, "no", "a hook behind it fails")
+  t.is(values(p, b), {{2.5, 4.5}, {-5.5, -10}}, "and neither has changed")
+end
+
 -- A run that fails leaves all parameters as they were.
 do
   local p, q = mw.param {1, 2}, mw.param {3, 4}

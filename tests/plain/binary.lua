@@ -50,4 +50,11 @@ function plain.axpy(args)
   return nd.zip(function(x, y) return a * x + y end, args[1], args[2])
 end
 
+function plain.momentum(args, attrs)
+  local p, b, g, m, s = args[1], args[2], args[3], args[4][1], args[5][1]
+  local kept = nd.zip(function(x, y) return m * x + y end, b, g)
+  local way = attrs.nesterov and nd.zip(function(x, y) return m * x + y end, kept, g) or kept
+  return {n = 2, nd.zip(function(x, y) return x + s * y end, p, way), kept}
+end
+
 return plain
