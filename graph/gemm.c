@@ -135,7 +135,6 @@ MW_INLINE void add_step(int rows, int vectors, mw_vector sum[ROWS][WIDEST], cons
 MW_INLINE void add_steps(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const tile *t) {
   const real *a = t->a, *b = t->b, *b_last = t->b_last;
   const int64_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
-  for (int64_t r = 0; r < t->lines; r++) fetch_line(t->next);
   for (int64_t p = 0; p < t->k; p++, a += a_step, b += b_step, b_last += b_step)
     add_step(rows, vectors, sum, a, a_row, b, b_last);
 }
@@ -145,14 +144,22 @@ MW_INLINE void add_packed_steps(int rows, int vectors, mw_vector sum[ROWS][WIDES
   const int64_t width = vectors * MW_LANES, last = width - MW_LANES;
   const int64_t rounds = t->k / ROUND;
   const real *a = t->a, *b = t->b;
-  for (int64_t r = 0; r < rounds; r++, a += ROUND * rows, b += ROUND * width) {
-    if (r < t->lines) fetch_line(t->next);
+  for (int64_t r = 0; r < rounds; r++, a += ROUND * rows, b += ROUND * width)
     MW_UNROLL for (int64_t q = 0; q < ROUND; q++)
         add_step(rows, vectors, sum, a + q * rows, 1, b + q * width, b + q * width + last);
-  }
   for (int64_t p = rounds * ROUND; p < t->k; p++, a += rows, b += width)
     add_step(rows, vectors, sum, a, 1, b, b + last);
-  for (int64_t r = rounds; r < t->lines; r++) fetch_line(t->next);
+}
+
+MW_INLINE void put_tile(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const tile *t,
+                        bool accumulate) {
+  const bool whole = t->first == 0 && t->end == MW_LANES;
+  real *c = t->c, *c_last = t->c_last;
+  MW_UNROLL for (int i = 0; i < rows; i++, c += t->ldc, c_last += t->ldc) {
+    MW_UNROLL for (int j = 0; j < vectors - 1; j++) put(c + j * MW_LANES, sum[i][j], accumulate);
+    if (whole) put(c_last, sum[i][vectors - 1], accumulate);
+    else put_some(c_last, sum[i][vectors - 1], t->first, t->end, accumulate);
+  }
 }
 
 MW_INLINE void multiply(int rows, int vectors, bool packed, const tile *t) {
@@ -162,15 +169,11 @@ MW_INLINE void multiply(int rows, int vectors, bool packed, const tile *t) {
       __builtin_prefetch(t->c + i * t->ldc);
       __builtin_prefetch(t->c_last + i * t->ldc);
     }
+  for (int64_t r = 0; r < t->lines; r++) fetch_line(t->next);
   if (packed) add_packed_steps(rows, vectors, sum, t);
   else add_steps(rows, vectors, sum, t);
-  const bool whole = t->first == 0 && t->end == MW_LANES;
-  MW_UNROLL for (int i = 0; i < rows; i++) {
-    real *c = t->c + i * t->ldc, *c_last = t->c_last + i * t->ldc;
-    MW_UNROLL for (int j = 0; j < vectors - 1; j++) put(c + j * MW_LANES, sum[i][j], t->accumulate);
-    if (whole) put(c_last, sum[i][vectors - 1], t->accumulate);
-    else put_some(c_last, sum[i][vectors - 1], t->first, t->end, t->accumulate);
-  }
+  if (t->accumulate) put_tile(rows, vectors, sum, t, true);
+  else put_tile(rows, vectors, sum, t, false);
 }
 
 static int widest(int64_t rows) { return rows == 1 ? WIDEST : rows <= 3 ? WIDEST / 2 : VECTORS; }
