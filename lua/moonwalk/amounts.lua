@@ -1,4 +1,4 @@
--- amounts.lua: how many and how large: elements and bytes of tensors, and such numbers in words.
+-- amounts.lua: how many and how large: elements and bytes of tensors, and numbers as text.
 
 local measure = require "moonwalk.measure"
 
@@ -19,6 +19,12 @@ end
 ---@param t moonwalk.Tensor
 ---@return integer
 function amounts.bytes(t) return amounts.elements(t) * BYTES[t.dtype] end
+
+---A number by a format such as "%.5g"; a NaN without the sign that printf gives some.
+---@param x number
+---@param format string
+---@return string
+function amounts.number(x, format) return x ~= x and "nan" or format:format(x) end
 
 ---61706 as "61,706".
 ---@param n integer

@@ -1,6 +1,7 @@
 -- terminal.lua: what is shown in a terminal: progress, digits, tables.
 
 local core = require "moonwalk.core"
+local amounts = require "moonwalk.amounts"
 local check = require "moonwalk.check"
 local image = require "moonwalk.look.image"
 
@@ -36,8 +37,8 @@ local function line(self, now)
   local share = math.min(self.done / math.max(self.total, 1), 1)
   local rate = (self.done - self.before) / seconds
   local left = rate > 0 and minutes((self.total - self.done) / rate) or "?"
-  local text = (" %3d %%  %d samples/s  loss %.4f  %s%s left"):format(share * 100 // 1, rate // 1,
-    self.loss, self.note, left)
+  local text = (" %3d %%  %d samples/s  loss %s  %s%s left"):format(share * 100 // 1, rate // 1,
+    amounts.number(self.loss, "%.4f"), self.note, left)
   local width = math.max(math.min(self.columns - #text - 3, 30), 0)
   local full = width * share // 1
   local bar = ("="):rep(full) .. (" "):rep(width - full)

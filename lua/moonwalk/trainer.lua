@@ -12,6 +12,7 @@
 -- of the trainer; save() writes them, and a run that reads them goes on with the same bits.
 
 local core = require "moonwalk.core"
+local amounts = require "moonwalk.amounts"
 local check = require "moonwalk.check"
 local checkpoint = require "moonwalk.trainer.checkpoint"
 local fingerprint = require "moonwalk.trainer.fingerprint"
@@ -326,8 +327,9 @@ local function end_epoch(self)
   self.epoch, self.position, self.in_epoch, self.loss_sum = self.epoch + 1, 0, 0, 0.0
   if self.epoch > self.options.epochs and not self.stopped_early then self.reason = "done" end
   self.log:epoch(row, {seconds = seconds, confusion = confusion}, self.options.epochs)
-  self.log:note(self.options.valid and ("%s %.4g  "):format(self.options.monitor,
-    row[self.options.monitor]) or "")
+  local monitor = self.options.monitor
+  self.log:note(self.options.valid and ("%s %s  "):format(monitor,
+    amounts.number(row[monitor], "%.4g")) or "")
   call_back(self, "epoch", row)
   if is_due(self, true) then save_run(self) end
   self.began = core.clock()

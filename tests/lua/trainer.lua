@@ -405,5 +405,9 @@ do
   t.is({net.training, net[4].training, net[6].training}, {true, false, true}, "and so do the modes")
 end
 
+-- 0 / 0 is a NaN that printf writes with a sign.
+t.is(require("moonwalk.trainer.log").text({epoch = 2, loss = 0 / 0, valid_loss = 1 / 0}, 3),
+  "epoch 2/3  loss nan  valid_loss inf", "a loss that is no number is written without a sign")
+
 folder.remove()
 t.done()

@@ -5,6 +5,7 @@
 -- printed before stays, and the last picture stays too when the training is over.
 
 local core = require "moonwalk.core"
+local amounts = require "moonwalk.amounts"
 local axes = require "moonwalk.look.axes"
 local chart = require "moonwalk.look.chart"
 local plot = require "moonwalk.look.plot"
@@ -138,8 +139,7 @@ end
 
 -- A loss with four decimals, or four digits where it has grown beyond these.
 local function loss_text(loss)
-  if loss ~= loss then return "nan" end -- printf's has a sign
-  return (math.abs(loss) < 1e6 and "%.4f" or "%.4g"):format(loss)
+  return amounts.number(loss, math.abs(loss) < 1e6 and "%.4f" or "%.4g")
 end
 
 -- What stands below the curve: the last numbers, and how far it is.

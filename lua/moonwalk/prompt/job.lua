@@ -6,6 +6,7 @@
 -- "interrupted", "steps" (that were asked for were made), "over" (while a line is being typed).
 
 local core = require "moonwalk.core"
+local amounts = require "moonwalk.amounts"
 local input = require "moonwalk.prompt.input"
 local live = require "moonwalk.look.live"
 local output = require "moonwalk.prompt.output"
@@ -201,7 +202,7 @@ local function tell(self, why)
   if why == "steps" then
     local lr = trainer.optimizer.rate and trainer.optimizer:rate() or trainer.optimizer.lr
     session:say(("after %s%s%s"):format(place(trainer),
-      self.loss and (": loss %.5g"):format(self.loss) or "",
+      self.loss and ": loss " .. amounts.number(self.loss, "%.5g") or "",
       type(lr) == "number" and (", lr %.4g"):format(lr) or ""))
     return
   end

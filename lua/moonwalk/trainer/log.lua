@@ -5,6 +5,7 @@
 -- JSON is a text: "nan", "inf", "-inf".
 
 local core = require "moonwalk.core"
+local amounts = require "moonwalk.amounts"
 local tensorboard = require "moonwalk.trainer.tensorboard"
 local terminal = require "moonwalk.terminal"
 
@@ -122,7 +123,7 @@ function log.text(row, epochs)
     return a < b
   end)
   for _, name in ipairs(names) do
-    parts[#parts + 1] = ("%s %.5g"):format(name, row[name])
+    parts[#parts + 1] = name .. " " .. amounts.number(row[name], "%.5g")
   end
   return table.concat(parts, "  ")
 end

@@ -141,8 +141,7 @@ end
 
 local function number_text(tensor)
   local x = tensor:item()
-  if x ~= x then return "nan" end -- printf's has a sign
-  return math.type(x) == "float" and ("%.6g"):format(x) or tostring(x)
+  return math.type(x) == "float" and amounts.number(x, "%.6g") or tostring(x)
 end
 
 -- What an op's line says of an input that is no node of the drawing.
