@@ -12,8 +12,10 @@ enum {
   GRAIN = 16,
   CLASSES = 16, /* multiples of GRAIN; what is larger is the system's */
   WATCHED = CLASSES,
-  SLAB = 1 << 16, /* bytes, and what its address is a multiple of */
+  SLAB = 1 << 15, /* what its address is a multiple of */
+  TAIL = 16,      /* behind each, for the system's allocator: so one lies beside the other */
   HEAD = 64,
+  FEW_SLABS = 128, /* that are not looked through */
 };
 
 typedef struct block {
@@ -23,7 +25,8 @@ typedef struct block {
 /* Blocks of one class, or watched ones; all zeros before they are used. */
 typedef struct slab {
   struct slab *next;
-  bool watched;
+  size_t kind;
+  size_t unused; /* blocks in the list, when slabs were last looked through */
 } slab;
 _Static_assert(sizeof(slab) <= HEAD, "blocks begin behind it");
 
@@ -35,7 +38,8 @@ typedef struct pile {
 struct face_allocator {
   pile piles[CLASSES + 1];
   slab *slabs;
-  char *last; /* the userdata that was made last, and its size */
+  size_t n_slabs, most_slabs; /* look for empty ones when there are so many */
+  char *last;                 /* the userdata that was made last, and its size */
   size_t last_size;
   size_t watched_class, offset; /* of a payload in its block; while none is watched CLASSES */
   mw_tensor *(*freed)(void *payload);
@@ -48,15 +52,62 @@ static size_t class_of(size_t bytes) { return (bytes - 1) / GRAIN; }
 
 /* ---- blocks ------------------------------------------------------------------------------ */
 
+static size_t size_of(const face_allocator *a, size_t kind) {
+  return ((kind == WATCHED ? a->watched_class : kind) + 1) * GRAIN;
+}
+
+static slab *slab_of(const void *memory) {
+  return (slab *)((uintptr_t)memory & ~(uintptr_t)(SLAB - 1));
+}
+
+/* That all its blocks are in the list; the one that a pile takes fresh blocks of stays. */
+static bool is_empty(const face_allocator *a, const slab *s) {
+  return s->unused == (SLAB - TAIL - HEAD) / size_of(a, s->kind) &&
+         (const char *)s + SLAB - TAIL != a->piles[s->kind].end;
+}
+
+/* Gives empty slabs back to the system, for objects of other sizes. */
+static void free_empty_slabs(face_allocator *a) {
+  for (slab *s = a->slabs; s; s = s->next) s->unused = 0;
+  for (size_t kind = 0; kind <= CLASSES; kind++)
+    for (const block *b = a->piles[kind].free; b; b = b->next) slab_of(b)->unused++;
+  for (size_t kind = 0; kind <= CLASSES; kind++)
+    for (block **at = &a->piles[kind].free; *at;) {
+      if (is_empty(a, slab_of(*at))) *at = (*at)->next;
+      else at = &(*at)->next;
+    }
+  for (slab **at = &a->slabs, *s; (s = *at);) {
+    if (is_empty(a, s)) {
+      *at = s->next;
+      a->n_slabs--;
+      free(s);
+    } else {
+      at = &s->next;
+    }
+  }
+  a->most_slabs = 2 * a->n_slabs > FEW_SLABS ? 2 * a->n_slabs : FEW_SLABS;
+}
+
+static slab *new_slab(void) {
+  void *s;
+  if (posix_memalign(&s, SLAB, SLAB - TAIL)) return NULL;
+  return memset(s, 0, SLAB - TAIL);
+}
+
 static bool add_slab(face_allocator *a, size_t kind) {
-  slab *s = aligned_alloc(SLAB, SLAB);
+  if (a->n_slabs >= a->most_slabs) free_empty_slabs(a);
+  slab *s = new_slab();
+  if (!s) {
+    free_empty_slabs(a);
+    s = new_slab();
+  }
   if (!s) return false;
-  memset(s, 0, SLAB);
   s->next = a->slabs;
-  s->watched = kind == WATCHED;
+  s->kind = kind;
   a->slabs = s;
+  a->n_slabs++;
   a->piles[kind].fresh = (char *)s + HEAD;
-  a->piles[kind].end = (char *)s + SLAB;
+  a->piles[kind].end = (char *)s + SLAB - TAIL;
   return true;
 }
 
@@ -67,7 +118,7 @@ static void *take(face_allocator *a, size_t kind) {
     p->free = b->next;
     return b;
   }
-  const size_t size = ((kind == WATCHED ? a->watched_class : kind) + 1) * GRAIN;
+  const size_t size = size_of(a, kind);
   if ((size_t)(p->end - p->fresh) < size && !add_slab(a, kind)) return NULL;
   char *fresh = p->fresh;
   p->fresh += size;
@@ -76,13 +127,10 @@ static void *take(face_allocator *a, size_t kind) {
 
 static void give(face_allocator *a, void *memory, size_t class) {
   size_t kind = class;
-  if (class == a->watched_class) {
-    const slab *s = (const slab *)((uintptr_t)memory & ~(uintptr_t)(SLAB - 1));
-    if (s->watched) {
-      kind = WATCHED;
-      mw_tensor *t = a->freed((char *)memory + a->offset);
-      if (t) mw_drop(t, &a->dropped);
-    }
+  if (class == a->watched_class && slab_of(memory)->kind == WATCHED) {
+    kind = WATCHED;
+    mw_tensor *t = a->freed((char *)memory + a->offset);
+    if (t) mw_drop(t, &a->dropped);
   }
   a->frees++;
   block *b = memory;
@@ -92,8 +140,15 @@ static void give(face_allocator *a, void *memory, size_t class) {
 
 /* ---- what Lua calls ---------------------------------------------------------------------- */
 
+static void *system_resize(face_allocator *a, void *memory, size_t size) {
+  void *resized = realloc(memory, size);
+  if (resized) return resized;
+  free_empty_slabs(a);
+  return realloc(memory, size);
+}
+
 static void *make(face_allocator *a, size_t type, size_t size) {
-  if (size > CLASSES * GRAIN) return malloc(size);
+  if (size > CLASSES * GRAIN) return system_resize(a, NULL, size);
   const size_t class = class_of(size);
   const bool is_userdata = type == LUA_TUSERDATA;
   char *made = take(a, is_userdata && class == a->watched_class ? WATCHED : class);
@@ -103,7 +158,7 @@ static void *make(face_allocator *a, size_t type, size_t size) {
 
 static void *resize(face_allocator *a, void *memory, size_t before, size_t size) {
   const bool was_small = before <= CLASSES * GRAIN, is_small = size <= CLASSES * GRAIN;
-  if (!was_small && !is_small) return realloc(memory, size);
+  if (!was_small && !is_small) return system_resize(a, memory, size);
   if (was_small && is_small && class_of(before) == class_of(size)) return memory;
   void *moved = make(a, LUA_TNIL, size);
   if (!moved) return NULL;
@@ -173,6 +228,7 @@ lua_State *face_state_new(face_allocator **allocator) {
   face_allocator *a = calloc(1, sizeof *a);
   if (!a) return NULL;
   a->watched_class = CLASSES;
+  a->most_slabs = FEW_SLABS;
 #if LUA_VERSION_NUM >= 505
   lua_State *L = lua_newstate(allocate, a, luaL_makeseed(NULL));
 #else
