@@ -32,7 +32,7 @@ mw_tensor **face_push_empty(lua_State *L) {
 mw_tensor **face_push_empty_like(lua_State *L, int index) {
   box *b = lua_newuserdatauv(L, sizeof *b, 0);
   *b = (box){.tag = &tag};
-  lua_getmetatable(L, index);
+  if (!lua_getmetatable(L, index)) lua_pushnil(L); /* debug.setmetatable() takes it away */
   lua_setmetatable(L, -2);
   return &b->tensor;
 }

@@ -219,6 +219,11 @@ do
   else
     t.skip("a tensor that was collected by hand", "tensors have no finalizer in the command")
   end
+  local plain = debug.setmetatable(mw.tensor {1, 2}, nil)
+  local bare = mw.neg(plain)
+  debug.setmetatable(plain, meta)
+  t.is(debug.getmetatable(bare), nil, "what is made of a tensor without its metatable has none")
+  t.is(debug.setmetatable(bare, meta):totable(), {-1, -2}, "but is one")
   local program = debug.getmetatable(mw.core.program {mw.ones {2} * 2})
   program.__gc(5)
   program.__gc(io.stdout)
