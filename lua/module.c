@@ -141,18 +141,28 @@ static void set_soon(face_state *state) {
 
 static const char sentinel_key = 0; /* of the metatable of sentinels */
 
-static int push_sentinel(lua_State *L) {
-  lua_newuserdatauv(L, 1, 0);
+static void set_finalized(lua_State *L, int index) {
+  lua_pushvalue(L, index);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &sentinel_key);
   lua_setmetatable(L, -2);
-  return 1;
+  lua_pop(L, 1);
+}
+
+static void push_sentinel(lua_State *L) {
+  lua_newuserdatauv(L, 1, 0);
+  set_finalized(L, -1);
 }
 
 /* A sentinel is dead at once, so that each collection calls this when it has freed what else is dead,
  * and finds the next sentinel. */
 static int sentinel_gc(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TUSERDATA);
   mw_free_dropped(lua_touserdata(L, lua_upvalueindex(1)));
-  return push_sentinel(L);
+  set_finalized(L, 1); /* again, in case that memory is short for the next one, which is younger */
+  push_sentinel(L);
+  lua_pushnil(L);
+  lua_setmetatable(L, 1);
+  return 0;
 }
 
 void face_free_after_collections(lua_State *L, mw_dropped *dropped) {
