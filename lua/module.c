@@ -15,7 +15,7 @@ typedef struct known_line {
   int line;
   const char *origin; /* "net.lua:9" */
 } known_line;
-enum { KNOWN_LINES = 256, RECENT_LINES = 64 };
+enum { KNOWN_LINES = 256, RECENT_LINES = 64, MOST_WAITING = 8 };
 /* The same by the function that runs it, as long as nothing was freed: it is still that function. */
 typedef struct recent_line {
   const void *function;
@@ -30,7 +30,8 @@ struct face_state {
   int64_t tensors_limit; /* or when there are more of them than this; */
   int64_t tensors_soon;  /* look for new ones that are dead when there are more than this, */
   int kilobytes_limit;   /* and then collect, too, when Lua's own memory is more than this */
-  mw_tensor *waiting;    /* see face_push */
+  int n_waiting;
+  mw_tensor *waiting[MOST_WAITING]; /* see face_push_marked() */
   face_thread *caller;
   face_layer layer;
   known_line lines[KNOWN_LINES];
@@ -94,10 +95,14 @@ lua_State *face_own_thread(lua_State *L, const void *key) {
   return thread;
 }
 
+/* Releases what waits from one of them on. */
+static void let_go(face_state *state, int first) {
+  while (state->n_waiting > first) mw_release(state->waiting[--state->n_waiting]);
+}
+
 static int state_gc(lua_State *L) {
   face_state *state = lua_touserdata(L, 1);
-  mw_release(state->waiting);
-  state->waiting = NULL;
+  let_go(state, 0);
   if (state->caller) state->caller->L = NULL;
   face_caller_release(state->caller);
   mw_context_free(state->ctx); /* tensors collected after this keep what they need alive */
@@ -197,13 +202,17 @@ void face_push(lua_State *L, mw_tensor *t) {
   face_push_marked(L, t);
 }
 
+/* Should Lua's memory be short for the box, the tensor is released when the state is closed. A
+ * finalizer may run before the box is there, and push tensors of its own. */
 void face_push_marked(lua_State *L, mw_tensor *t) {
   if (!t) face_raise(L);
   face_state *state = face_state_of(L);
-  mw_release(state->waiting);
-  state->waiting = t; /* should Lua's memory be short now, it is released later */
-  *face_push_empty(L) = t;
-  state->waiting = NULL;
+  const int place = state->n_waiting;
+  if (place < MOST_WAITING) state->waiting[state->n_waiting++] = t;
+  mw_tensor **box = face_push_empty(L);
+  let_go(state, place + 1);
+  state->n_waiting = place;
+  *box = t;
   face_settle(L);
 }
 

@@ -254,6 +254,25 @@ do
   collectgarbage(mode, 200, 100)
   t.ok(true, "lists that change while they are read")
 
+  -- One makes tensors while a call makes one of a number.
+  local ran, wrong = 0, 0
+  kept = true
+  local function add()
+    setmetatable({}, {__gc = function()
+      ran = ran + (one + 1):item()
+      if kept then add() end
+    end})
+  end
+  add()
+  mode = collectgarbage("incremental", 10, 1000)
+  for i = 1, 3000 do
+    local sum = one + i + 1
+    if sum:item() ~= i + 2 then wrong = wrong + 1 end
+  end
+  kept = false
+  collectgarbage(mode, 200, 100)
+  t.ok(ran > 100 and wrong == 0, "tensors of a finalizer in the midst of a call")
+
   -- Userdata of the size of a tensor's, and tensors, take the place of tensors that were freed.
   local function live()
     collectgarbage()
