@@ -406,7 +406,7 @@ static mw_status describe(mw_context *ctx, binding *b, const mw_foreign *f) {
                   .version = 1,
                   .doc = b->texts[1],
                   .example = b->texts[2],
-                  .flags = f->gradient ? MW_VARIES : 0,
+                  .flags = f->gradient || f->rule ? MW_VARIES : 0, /* a rule is asked each time */
                   .gradient = f->gradient,
                   .data = b};
   for (int i = 0; i < b->signature.n; i++) {

@@ -100,6 +100,16 @@ local outer = op("outer_product",
     end})
 local product = outer(mw.tensor {2, 4}, mw.tensor {1, 2, 3})
 t.is(table.concat(product.shape, ","), "2,3", "the shape comes from infer")
+local scale = 0.5
+local scaled = op("outer_product",
+  "i32(const f32* p, const f32* q, f32* y, i32 n, i32 m, f32 scale)", {name = "c_scaled",
+    infer = function(p, q)
+      return {y = {p.count, q.count}, n = p.count, m = q.count, scale = scale}
+    end})
+local three = mw.tensor {3}
+t.is(scaled(three, three):item(), 4.5, "a number that infer gives")
+scale = 2
+t.is(scaled(three, three):item(), 18, "infer is asked again by the next call, like the last one")
 t.is(values(product), "1 2 3 2 4 6", "numbers too, one of them no integer")
 t.is(values(outer(mw.tensor {2}, mw.tensor {1, 2, 3})), "1 2 3", "they belong to each call")
 refused("c_outer_product: the function returned -7, expected 0", function()
