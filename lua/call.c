@@ -18,6 +18,7 @@ typedef struct call {
   lua_State *L;
   mw_context *ctx;
   const mw_op *op;
+  uint64_t age; /* of the op: in another one it may be gone */
   int declared; /* inputs */
   bool variadic;
   int n_in, room;
@@ -33,6 +34,12 @@ int face_declared(const mw_arg *args) {
   int n = 0;
   while (n < MW_MAX_ARGS && args[n].name) n++;
   return n;
+}
+
+/* Wherever Lua makes an object a finalizer may run, and replace ops. */
+static void check_age(lua_State *L, const mw_context *ctx, uint64_t age) {
+  if (age != mw_ops_age(ctx))
+    face_error(L, "ops were replaced in the middle of a call: call it again");
 }
 
 static const char *input_name(const call *c, int i) {
@@ -75,6 +82,7 @@ static void add_tensors(call *c, int index) {
   lua_State *L = c->L;
   lua_Integer n = (lua_Integer)lua_rawlen(L, index);
   lua_newtable(L); /* keeps the tensors, whatever becomes of the user's table meanwhile */
+  check_age(L, c->ctx, c->age);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, index, i);
     mw_tensor *t = face_test(L, -1);
@@ -83,6 +91,7 @@ static void add_tensors(call *c, int index) {
                  face_describe(L, -1));
     add_input(c, t, 0);
     lua_rawseti(L, -2, i);
+    check_age(L, c->ctx, c->age);
   }
   lua_replace(L, index);
 }
@@ -152,6 +161,7 @@ static void number_to_tensor(call *c, int i, const mw_spec *beside) {
   c->in[i] = mw_constant(c->ctx, &spec, &element);
   face_push_marked(L, c->in[i]);
   lua_replace(L, c->number_at[i]);
+  check_age(L, c->ctx, c->age);
 }
 
 /* ---- attributes -------------------------------------------------------------------------- */
@@ -386,13 +396,13 @@ static void look_up(lua_State *L, mw_context *ctx, called *o, const char *name) 
   o->variadic = o->declared && (o->op->inputs[o->declared - 1].flags & MW_VARIADIC);
 }
 
-/* Applies it, for places of results that are on the stack. A finalizer may have run since it was looked
- * up, and have replaced it. */
-static int finish(lua_State *L, mw_context *ctx, const called *o, int n_in, mw_tensor *const *in,
-                  int n_settings, const mw_setting *settings, mw_tensor **const *slots) {
+/* Applies it, for places of results that are on the stack. `age` is that in which the call began: since
+ * then a finalizer may have called the same function, so that it was looked up again. */
+static int finish(lua_State *L, mw_context *ctx, const called *o, uint64_t age, int n_in,
+                  mw_tensor *const *in, int n_settings, const mw_setting *settings,
+                  mw_tensor **const *slots) {
   mw_tensor *outputs[MW_MAX_ARGS];
-  if (o->age != mw_ops_age(ctx))
-    return face_error(L, "ops were replaced in the middle of a call: call it again");
+  check_age(L, ctx, age);
   if (mw_apply_entry(ctx, o->entry, n_in, in, n_settings, settings, outputs) != o->n_out)
     return face_raise(L);
   for (int i = 0; i < o->n_out; i++) *slots[i] = outputs[i];
@@ -406,7 +416,8 @@ static int apply(lua_State *L, mw_context *ctx, const called *o, int first) {
   int few_numbers[FEW_INPUTS];
   const int last = lua_gettop(L);
   call c; /* one by one: the settings are 10 kB, which need not be zeroed for each op */
-  c.L = L, c.ctx = ctx, c.op = o->op, c.declared = o->declared, c.variadic = o->variadic;
+  c.L = L, c.ctx = ctx, c.op = o->op, c.age = o->age, c.declared = o->declared,
+  c.variadic = o->variadic;
   c.in = few, c.number_at = few_numbers;
   c.n_in = c.values = c.n_values = c.table = c.n_settings = 0;
   luaL_checkstack(L, MW_MAX_INTS + MW_MAX_ARGS + 8, NULL);
@@ -414,6 +425,7 @@ static int apply(lua_State *L, mw_context *ctx, const called *o, int first) {
   if (c.room > FEW_INPUTS) { /* both on the stack, for Lua to free */
     c.in = lua_newuserdatauv(L, (size_t)c.room * sizeof *c.in, 0);
     c.number_at = lua_newuserdatauv(L, (size_t)c.room * sizeof *c.number_at, 0);
+    check_age(L, ctx, c.age);
   }
   for (int i = first; i <= last; i++) take_argument(&c, i, last);
   const mw_spec *beside = beside_number(&c);
@@ -422,26 +434,28 @@ static int apply(lua_State *L, mw_context *ctx, const called *o, int first) {
   if (c.n_values) set_main(&c, c.values, c.n_values);
   if (c.table) read_table(&c);
 
-  for (int i = 0; i < o->n_out; i++) slots[i] = face_push_empty(L);
-  return finish(L, ctx, o, c.n_in, c.in, c.n_settings, c.settings, slots);
+  const int n_out = o->n_out; /* of this age */
+  for (int i = 0; i < n_out; i++) slots[i] = face_push_empty(L);
+  return finish(L, ctx, o, c.age, c.n_in, c.in, c.n_settings, c.settings, slots);
 }
 
 /* The same in less time, where all arguments are tensors; else 0. */
 static int apply_to_tensors(lua_State *L, mw_context *ctx, const called *o) {
   enum { MOST = 8 }; /* with the results they fit the stack that any function has */
   mw_tensor *in[MOST], **slots[MW_MAX_ARGS];
-  const int n = lua_gettop(L);
+  const int n = lua_gettop(L), n_out = o->n_out;
+  const uint64_t age = o->age;
   if (n == 0 || n > MOST || (n > o->declared && !o->variadic)) return 0;
   for (int i = 0; i < n; i++)
     if (!(in[i] = face_test(L, i + 1))) return 0;
-  for (int i = 0; i < o->n_out; i++) slots[i] = face_push_empty_like(L, 1);
-  return finish(L, ctx, o, n, in, 0, NULL, slots);
+  for (int i = 0; i < n_out; i++) slots[i] = face_push_empty_like(L, 1);
+  return finish(L, ctx, o, age, n, in, 0, NULL, slots);
 }
 
 mw_prepared *face_prepare(lua_State *L, const char *name, int table) {
   mw_context *ctx = face_context(L);
   call c;
-  c.L = L, c.ctx = ctx, c.op = find_op(L, ctx, name), c.table = table;
+  c.L = L, c.ctx = ctx, c.op = find_op(L, ctx, name), c.age = mw_ops_age(ctx), c.table = table;
   c.n_in = face_declared(c.op->inputs);
   c.values = c.n_values = c.n_settings = 0;
   luaL_checkstack(L, MW_MAX_INTS + 8, NULL);

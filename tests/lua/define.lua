@@ -86,4 +86,39 @@ refused("attribute p is declared twice", mw.op,
   {name = "a", define = print, attrs = {{"p", default = 1}, {"p", default = 2}}})
 t.is(values(mw.add(x, 1)), "2.0 3.0 -2.0", "and nothing of them is left: add adds")
 refused("there is no op 'a'", function() return mw.core.call("a", x) end)
+
+-- A finalizer replaces the op in the midst of its call, and calls it ------------------------------
+
+do
+  local ones, left, replaced, wrong = mw.ones {2}, 2000, 0, 0
+  local function define()
+    replaced = replaced + 1
+    local outputs = replaced % 2 == 0 and {"y"} or {"y", "z", "u"}
+    mw.op {name = "lua_changing", inputs = {"x", "w"}, outputs = outputs,
+      attrs = {{"note", default = ""}, {"sizes", default = {1}, type = "ints"}},
+      define = function(a, b) return a + b, a, b end}
+  end
+  local function watch()
+    setmetatable({}, {__gc = function()
+      define()
+      mw.lua_changing(ones, ones)
+      if left > 0 then watch() end
+    end})
+  end
+  define()
+  watch()
+  local mode = collectgarbage("incremental", 10, 1000)
+  while left > 0 do
+    left = left - 1
+    local good, y = pcall(mw.lua_changing, ones, 2, {sizes = {1, 2}, note = "n" .. left})
+    if good and y:sum():item() ~= 6 then wrong = wrong + 1 end
+    if not good and not y:find "ops were replaced in the middle of a call" then wrong = y end
+    good, y = pcall(mw.lua_changing, ones, ones)
+    if good and y:sum():item() ~= 4 then wrong = wrong + 1 end
+  end
+  collectgarbage(mode, 200, 100)
+  t.ok(replaced > 100, "an op is replaced in the midst of calls")
+  t.is(wrong, 0, "which come to what they should, or say so")
+end
+
 t.done()
