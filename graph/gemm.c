@@ -22,12 +22,16 @@
  * touched, and there is no slow path for the columns that are left over.
  *
  * Blocks are the usual ones (Goto and van de Geijn, 2008): BLOCK_K steps of a tile's columns of b, a
- * panel of 16 KiB, stay in the first-level cache while the tiles of a block of a, 256 KiB, come from
- * the second. Both are packed, in the order in which tiles read them, where reading in place would
- * cost more: see packs_a() and packs_b(). A panel is packed just before its first tile, from memory
- * that the tiles of the panel before have fetched, a piece each. If all rows are in one block, it is not
- * used again, and all panels have the same place; otherwise as many columns as fit into 512 KiB
- * are kept, for the third-level cache.
+ * panel of 16 KiB with AVX2, stay in the first-level cache while the tiles of a block of a, 256 KiB,
+ * come from the second. Both are packed, in the order in which tiles read them, where reading in
+ * place would cost more: see packs_a() and packs_b(). A panel is packed just before its first tile,
+ * from memory that the tiles of the panel before have fetched, a piece each. If all rows are in one
+ * block, it is not used again, and all panels have the same place; otherwise as many columns as fit
+ * into 512 KiB are kept, for the third-level cache.
+ *
+ * Measured with AVX2, in f32: a tile whose operands are in the first cache takes 98 % of the peak of
+ * multiply-adds; products of some hundreds of rows, columns and steps take 78 to 89 % where their
+ * operands come from memory. What they lose is packing, and each tile's beginning and end.
  *
  * Few rows do not pay for packing b. If b is transposed, and so lies along k as a does, its rows
  * and a's are multiplied vector by vector along k and summed across at the end: see dots.
@@ -54,11 +58,12 @@ enum { ROWS = 4, VECTORS = 2 };
 
 enum {
   WIDEST = 8, /* vectors of a tile of one row; those of two and three rows have half as many */
+  /* Steps that are packed at a time; elements of a, and of b; and of a line of a cache, at
+   * multiples of which k is cut. */
   BLOCK_K = 256,
-  BLOCK_A =
-      (256 << 10) / (int)sizeof(real), /* elements of a, and of b, that are packed at a time */
+  BLOCK_A = (256 << 10) / (int)sizeof(real),
   BLOCK_B = (512 << 10) / (int)sizeof(real),
-  LINE = 64 / (int)sizeof(real), /* of a cache; k is cut at multiples of it */
+  LINE = 64 / (int)sizeof(real),
 };
 
 /* Where a way is chosen, by measurements; see the functions that do. */
@@ -78,7 +83,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* ---- tiles ------------------------------------------------------------------------------- */
 
-/* Rows of memory that will be read: the next line of them, which begins `at` elements behind `row`. */
+/* Rows of memory that will be read: the next line begins `at` elements behind `row`. */
 typedef struct memory {
   const real *row;
   int64_t at, columns, ld, lines; /* lines that are left */
@@ -119,8 +124,8 @@ static __attribute__((noinline)) void put_some(real *c, mw_vector v, int64_t fir
   for (int64_t l = first; l < end; l++) c[l] = accumulate ? c[l] + lane[l] : lane[l];
 }
 
-/* sum[i][j] += a[i] b[j], for one step of k. rows and vectors are constants where this is inlined, so
- * sum[][] becomes registers. */
+/* sum[i][j] += a[i] b[j], for one step of k. rows and vectors are constants where this is inlined,
+ * so sum[][] becomes registers. */
 MW_INLINE void add_step(int rows, int vectors, mw_vector sum[ROWS][WIDEST], const real *a,
                         int64_t a_row, const real *b, const real *b_last) {
   mw_vector bp[WIDEST];
