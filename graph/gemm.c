@@ -36,7 +36,10 @@
  * Few rows do not pay for packing b. If b is transposed, and so lies along k as a does, its rows
  * and a's are multiplied vector by vector along k and summed across at the end: see dots.
  *
- * No product is skipped because a factor is 0: infinities and NaN go through. */
+ * No product is skipped because a factor is 0: infinities and NaN go through.
+ *
+ * All ways are in one file: run(), at its end, chooses between them, and they are compiled together for
+ * each element type and level. */
 #include "gemm.h"
 
 #include "vector.h"

@@ -179,6 +179,7 @@ void face_open_constructors(lua_State *L); /* constructors.c */
 void face_open_call(lua_State *L);         /* call.c: ops */
 void face_open_program(lua_State *L);      /* program.c: gradients and programs */
 void face_open_prepared(lua_State *L);     /* prepared.c: ops with attributes, of layers */
+void face_open_settings(lua_State *L);     /* settings.c: threads, random numbers, statistics */
 void face_open_registry(lua_State *L);     /* registry.c: what ops there are */
 void face_open_format(lua_State *L);       /* format.c: printing, totable */
 void face_open_json(lua_State *L);         /* json.c */
